@@ -1,0 +1,35 @@
+"""What every test of the project shares: the count of tests that a run leaves out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LEFT_OUT = pytest.StashKey[Counter[str]]()
+MARKERS = ("slow", "cluster", "gpu")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[LEFT_OUT] = Counter()
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        markers = [name for name in MARKERS if item.get_closest_marker(name)]
+        item.config.stash[LEFT_OUT]["+".join(markers) or "unmarked"] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """A test leaves a run only by its marker; say how many did, by which."""
+    left_out = config.stash[LEFT_OUT]
+    if not left_out:
+        return
+    counts = ", ".join(f"{count} {markers}" for markers, count in sorted(left_out.items()))
+    terminalreporter.write_line(
+        f"deselected by marker: {counts} (make test-long: slow and cluster; make test-gpu: gpu)"
+    )
