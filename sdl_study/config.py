@@ -1,0 +1,219 @@
+"""Settings of a study: frozen, validated, one error line per mistake with the path of the field.
+
+One source, in this order: the study module's STUDY, then a file, then ``--set path=value``. A searched parameter
+is named by the same dotted path as the setting that it replaces (``loss.temperature``), so a trial's settings are
+the study's settings with the trial's parameters laid over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sdl_study.arms import ARMS
+from sdl_study.errors import UserError
+
+Objective = Literal["dev/map", "dev/map_document", "dev/micro_f1", "dev/macro_f1"]
+
+
+class Section(BaseModel):
+    """A part of the settings: immutable, and a name it does not have is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class DataSettings(Section):
+    """Which prepared data set a study uses.
+
+    ``pipeline`` is a module with ``prepare(name, out)``, called by name; without it ``path`` is the folder of a
+    data set that a pipeline prepared before.
+    """
+
+    name: str = ""
+    pipeline: str | None = None
+    path: str | None = None
+    store: dict[str, Any] = Field(default_factory=dict)
+    shuffle_train_labels: bool = False
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> DataSettings:
+        if self.pipeline and self.path:
+            raise ValueError("give either data.pipeline or data.path, not both")
+        return self
+
+
+class ProjectionSettings(Section):
+    """Projection head between encoder and loss; ``norm="batch"`` uses the global batch's statistics."""
+
+    hidden: int = Field(128, ge=1)
+    features: int = Field(64, ge=1)
+    norm: Literal["batch", "none"] = "batch"
+
+
+class ModelSettings(Section):
+    """The encoder chosen and the encoders to choose from: name → {"kind": ..., and that kind's settings}."""
+
+    encoder: str
+    encoders: dict[str, dict[str, Any]]
+    projection: ProjectionSettings = ProjectionSettings()
+
+    @model_validator(mode="after")
+    def _encoder_known(self) -> ModelSettings:
+        if self.encoder not in self.encoders:
+            raise ValueError(f"unknown encoder {self.encoder!r}; this study has {', '.join(self.encoders)}")
+        for name, settings in self.encoders.items():
+            if "kind" not in settings:
+                raise ValueError(f"encoders.{name}.kind is required")
+        return self
+
+
+class RelationWeightSettings(Section):
+    """Weights of the relations; ``equal`` stays 1, since scaling all of them is a hidden learning rate."""
+
+    equal: float = Field(1.0, ge=0)
+    overlap: float = Field(1.0, ge=0)
+    subset: float = Field(1.0, ge=0)
+    superset: float = Field(1.0, ge=0)
+
+
+class LossSettings(Section):
+    """Settings of the losses; a strategy takes those it knows."""
+
+    temperature: float = Field(0.07, gt=0)
+    similarity_power: float = Field(1.0, ge=0)
+    dissimilarity_power: float = Field(1.0, ge=0)
+    relation_weights: RelationWeightSettings = RelationWeightSettings()
+    normalizer: Literal["positives", "weights"] = "positives"
+    per_anchor_mean: bool = False
+
+
+class TrainSettings(Section):
+    """How a trial trains. ``batch_size`` is the global batch, constant whatever the number of workers."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(64, ge=2)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup_fraction: float = Field(0.05, ge=0, lt=1)
+    gradient_clip: float = Field(0.0, ge=0)
+    label_aware: float = Field(0.0, ge=0, le=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    workers: int | None = Field(None, ge=1)
+    trials_per_group: Literal["all", 1] = "all"
+    record_batches: bool = False
+
+    @field_validator("trials_per_group", mode="before")
+    @classmethod
+    def _number_in_words(cls, value: object) -> object:
+        return 1 if value == "1" else value
+
+
+class ProbeSettings(Section):
+    """The linear probe on frozen embeddings; its regularisation is chosen inside train."""
+
+    l2_grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2)
+
+    @field_validator("l2_grid")
+    @classmethod
+    def _positive(cls, grid: tuple[float, ...]) -> tuple[float, ...]:
+        if not grid or min(grid) <= 0:
+            raise ValueError("needs at least one strength, each above 0")
+        return grid
+
+
+class BudgetSettings(Section):
+    """How much is spent on each arm, the same for all."""
+
+    trials: int = Field(4, ge=1)
+    reduction_factor: int = Field(2, ge=2)
+    first_rung: int = Field(1, ge=1)
+    final_seeds: int = Field(1, ge=1)
+    selection_seeds: int = Field(0, ge=0)
+    selection_top: int = Field(3, ge=1)
+    max_attempts: int = Field(3, ge=1)
+
+
+class Settings(Section):
+    """All settings of a study (or of one trial, with its parameters laid over)."""
+
+    seed: int = Field(0, ge=0)
+    arms: tuple[str, ...]
+    objective: Objective = "dev/map"
+    primary_metric: str = "test/map"
+    stage: Literal["probe"] = "probe"
+    data: DataSettings
+    model: ModelSettings
+    loss: LossSettings = LossSettings()
+    train: TrainSettings
+    probe: ProbeSettings = ProbeSettings()
+    budget: BudgetSettings = BudgetSettings()
+
+    @field_validator("arms")
+    @classmethod
+    def _arms_known(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [arm for arm in arms if arm not in ARMS]
+        if unknown:
+            raise ValueError(f"unknown arm {unknown[0]!r}; there are {', '.join(ARMS)}")
+        if not arms or len(set(arms)) != len(arms):
+            raise ValueError("needs at least one arm, each named once")
+        return arms
+
+
+def build_settings(values: Mapping[str, Any], origin: str) -> Settings:
+    """Validate nested values into Settings.
+
+    Raises:
+        UserError: one line per mistake, each with the path of its field.
+    """
+    try:
+        return Settings.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [_mistake(detail, origin) for detail in error.errors()]
+        raise UserError("\n".join(lines)) from None
+
+
+def _mistake(detail: Any, origin: str) -> str:
+    path = ".".join(str(part) for part in detail["loc"]) or "settings"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        return f"{origin}: {path}: no such setting"
+    if detail["type"] == "missing":
+        return f"{origin}: {path}: is required"
+    given = "" if isinstance(detail.get("input"), (dict, list, BaseModel)) else f" (given {detail.get('input')!r})"
+    return f"{origin}: {path}: {message[:1].lower()}{message[1:]}{given}"
+
+
+def with_values(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:
+    """Settings with dotted paths replaced, for example ``{"loss.temperature": 0.1}``.
+
+    Raises:
+        UserError: a path that the settings do not have, or a value out of range.
+    """
+    tree = settings.model_dump(mode="python")
+    for path, value in values.items():
+        _place(tree, path, value, origin)
+    return build_settings(tree, origin)
+
+
+def _place(tree: dict[str, Any], path: str, value: Any, origin: str) -> None:
+    *parents, leaf = path.split(".")
+    node: Any = tree
+    for part in parents:
+        node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            raise UserError(f"{origin}: {path}: no such setting")
+    open_ended = path.startswith(("model.encoders.", "data.store."))
+    if leaf not in node and not open_ended:
+        near = ", ".join(sorted(node))
+        raise UserError(f"{origin}: {path}: no such setting; {'.'.join(parents) or 'the settings'} has {near}")
+    node[leaf] = value
+
+
+def value_at(settings: Settings, path: str) -> Any:
+    """The setting at a dotted path."""
+    node: Any = settings
+    for part in path.split("."):
+        node = node[part] if isinstance(node, Mapping) else getattr(node, part)
+    return node

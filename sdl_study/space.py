@@ -1,0 +1,204 @@
+"""Search space: named parameters with Optuna distributions, conditions, arms, published points and a fingerprint.
+
+A parameter's name is the dotted path of the setting that it replaces. Parameters are asked in the order in which
+they stand; a condition may look only at parameters before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+
+from sdl_study.arms import ARMS
+from sdl_study.config import Settings
+from sdl_study.errors import UserError
+
+ParameterValue = float | int | str | bool | None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One searched setting.
+
+    Attributes:
+        name: dotted path of the setting, for example ``loss.temperature``.
+        distribution: where its values come from.
+        when: it is asked only where every named parameter (or fixed setting) has one of the given values.
+        arms: the arms that search it; None means all.
+    """
+
+    name: str
+    distribution: BaseDistribution
+    when: tuple[tuple[str, tuple[ParameterValue, ...]], ...] = ()
+    arms: tuple[str, ...] | None = None
+
+    def in_arm(self, arm: str) -> bool:
+        """Whether the arm searches this parameter."""
+        return self.arms is None or arm in self.arms
+
+    def active(self, values: Mapping[str, Any]) -> bool:
+        """Whether the conditions hold, given the values before it."""
+        return all(values.get(name) in allowed for name, allowed in self.when)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The parameters of a study and the published setting of each arm (trial 0).
+
+    ``published`` maps parameter names to values; ``published_of_arm`` overrides them for single arms.
+    """
+
+    parameters: tuple[Parameter, ...]
+    published: Mapping[str, ParameterValue] = field(default_factory=dict)
+    published_of_arm: Mapping[str, Mapping[str, ParameterValue]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [parameter.name for parameter in self.parameters]
+        if len(set(names)) != len(names):
+            raise UserError(f"search space: parameter {_first_double(names)!r} stands twice")
+        for parameter in self.parameters:
+            unknown = [arm for arm in parameter.arms or () if arm not in ARMS]
+            if unknown:
+                raise UserError(f"search space: {parameter.name}: unknown arm {unknown[0]!r}")
+        for name, value in self._published_points():
+            self._check_published(name, value)
+
+    def _published_points(self) -> Iterable[tuple[str, ParameterValue]]:
+        yield from self.published.items()
+        for point in self.published_of_arm.values():
+            yield from point.items()
+
+    def _check_published(self, name: str, value: ParameterValue) -> None:
+        known = {parameter.name: parameter.distribution for parameter in self.parameters}
+        if name not in known:
+            raise UserError(f"search space: published point names {name!r}, which is no parameter")
+        distribution = known[name]
+        inside = (
+            value in distribution.choices
+            if isinstance(distribution, CategoricalDistribution)
+            else isinstance(value, int | float) and distribution._contains(distribution.to_internal_repr(value))
+        )
+        if not inside:
+            raise UserError(f"search space: published {name}={value!r} lies outside {distribution}")
+
+    def of_arm(self, arm: str) -> tuple[Parameter, ...]:
+        """The parameters that an arm searches, in order."""
+        return tuple(parameter for parameter in self.parameters if parameter.in_arm(arm))
+
+    def without(self, names: Iterable[str]) -> SearchSpace:
+        """The space with some parameters fixed elsewhere; conditions on them then read the fixed setting."""
+        gone = set(names)
+        kept = tuple(parameter for parameter in self.parameters if parameter.name not in gone)
+        return SearchSpace(
+            kept,
+            _without_keys(self.published, gone),
+            {arm: _without_keys(point, gone) for arm, point in self.published_of_arm.items()},
+        )
+
+    def suggest(self, trial: optuna.Trial, arm: str, fixed: Mapping[str, Any]) -> dict[str, ParameterValue]:
+        """Ask an Optuna trial for the active parameters of an arm.
+
+        Args:
+            trial: the trial that is being asked.
+            arm: name of the arm.
+            fixed: settings outside the space on which conditions may depend, by dotted path.
+        """
+        values: dict[str, ParameterValue] = {}
+        for parameter in self.of_arm(arm):
+            if parameter.active({**fixed, **values}):
+                values[parameter.name] = suggest_from(trial, parameter.name, parameter.distribution)
+        return values
+
+    def published_point(self, arm: str, fixed: Mapping[str, Any]) -> dict[str, ParameterValue]:
+        """The published setting of an arm, restricted to its active parameters."""
+        point = {**self.published, **self.published_of_arm.get(arm, {})}
+        values: dict[str, ParameterValue] = {}
+        for parameter in self.of_arm(arm):
+            if parameter.name in point and parameter.active({**fixed, **values}):
+                values[parameter.name] = point[parameter.name]
+        return values
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the parameters, conditions and published points, the same on every machine."""
+        described = {
+            "parameters": [
+                [p.name, json.loads(distribution_to_json(p.distribution)), p.when, p.arms] for p in self.parameters
+            ],
+            "published": dict(self.published),
+            "published_of_arm": {arm: dict(point) for arm, point in self.published_of_arm.items()},
+        }
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a search-space module exports as STUDY: a name, a space and fixed settings."""
+
+    name: str
+    space: SearchSpace
+    settings: Settings
+    about: str = ""
+
+
+def suggest_from(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> ParameterValue:
+    """Ask a trial for one value of a distribution object."""
+    if isinstance(distribution, FloatDistribution):
+        low, high = distribution.low, distribution.high
+        return trial.suggest_float(name, low, high, log=distribution.log, step=distribution.step)
+    if isinstance(distribution, IntDistribution):
+        low, high = distribution.low, distribution.high
+        return trial.suggest_int(name, low, high, log=distribution.log, step=distribution.step)
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    raise UserError(f"search space: {name}: distributions of type {type(distribution).__name__} are not known")
+
+
+def uniform(name: str, low: float, high: float, **where: Any) -> Parameter:
+    """A number between low and high."""
+    return Parameter(name, FloatDistribution(low, high), **_where(where))
+
+
+def log_uniform(name: str, low: float, high: float, **where: Any) -> Parameter:
+    """A number between low and high, uniform in its logarithm."""
+    return Parameter(name, FloatDistribution(low, high, log=True), **_where(where))
+
+
+def integer(name: str, low: int, high: int, step: int = 1, **where: Any) -> Parameter:
+    """A whole number from low to high."""
+    return Parameter(name, IntDistribution(low, high, step=step), **_where(where))
+
+
+def choice(name: str, *choices: ParameterValue, **where: Any) -> Parameter:
+    """One of the given values."""
+    return Parameter(name, CategoricalDistribution(choices), **_where(where))
+
+
+def _where(where: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = set(where) - {"when", "arms"}
+    if unknown:
+        raise TypeError(f"unknown keyword {unknown.pop()!r}; a parameter takes when= and arms=")
+    conditions = tuple(
+        (name, tuple(allowed) if isinstance(allowed, tuple | list) else (allowed,))
+        for name, allowed in (where.get("when") or {}).items()
+    )
+    return {"when": conditions, "arms": where.get("arms")}
+
+
+def _without_keys(point: Mapping[str, ParameterValue], gone: set[str]) -> dict[str, ParameterValue]:
+    return {name: value for name, value in point.items() if name not in gone}
+
+
+def _first_double(names: list[str]) -> str:
+    return next(name for name in names if names.count(name) > 1)
