@@ -1,0 +1,165 @@
+"""Rank, world size, uneven gathers and global counts: the only file that imports torch.distributed.
+
+Every function also works, trivially, in a process that never initialised torch.distributed: one rank, whose
+rows are all rows. `group` is a process group, or None for the default one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+ProcessGroup: TypeAlias = "dist.ProcessGroup"
+
+
+def is_initialized() -> bool:
+    """Whether this process belongs to an initialised torch.distributed world."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank(group: ProcessGroup | None = None) -> int:
+    """This process's rank in `group`; 0 without torch.distributed."""
+    return dist.get_rank(group) if is_initialized() else 0
+
+
+def world_size(group: ProcessGroup | None = None) -> int:
+    """Number of processes in `group`; 1 without torch.distributed."""
+    return dist.get_world_size(group) if is_initialized() else 1
+
+
+def communication_device(group: ProcessGroup | None = None) -> torch.device:
+    """The device on which `group` exchanges small tensors: the current CUDA device for NCCL, else the CPU."""
+    if is_initialized() and "nccl" in str(dist.get_backend(group)):
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def all_gather_same(values: Tensor, group: ProcessGroup | None = None) -> Tensor:
+    """Stack one tensor of the same shape from every rank: [...] on each rank → [W, ...], without autograd."""
+    if world_size(group) == 1:
+        return values.detach().unsqueeze(0)
+    device = communication_device(group)
+    local = values.detach().to(device).contiguous()
+    gathered = local.new_empty((world_size(group), *local.shape))
+    dist.all_gather_into_tensor(gathered.view(-1), local.view(-1), group=group)
+    return gathered.to(values.device)
+
+
+def row_counts(num_rows: int, group: ProcessGroup | None = None) -> list[int]:
+    """How many rows each rank holds, in rank order."""
+    return [int(n) for n in all_gather_same(torch.tensor([num_rows]), group).flatten().tolist()]
+
+
+def all_gather_rows(
+    rows: Tensor, group: ProcessGroup | None = None, counts: Sequence[int] | None = None
+) -> Tensor:
+    """Concatenate the rows of all ranks in rank order, without autograd; ranks may hold different numbers.
+
+    Args:
+        rows: [n_r, ...]; n_r may be 0 and may differ between ranks, the other sizes and the dtype may not.
+        counts: the n_r of all ranks where they are known already, which saves one exchange.
+
+    Returns:
+        [Σ n_r, ...] on the device of `rows`.
+    """
+    if world_size(group) == 1:
+        return rows.detach()
+    counts = list(counts) if counts is not None else row_counts(rows.shape[0], group)
+    longest = max(counts)
+    if longest == 0:
+        return rows.detach()
+    device = communication_device(group)
+    local = rows.detach().to(device)
+    if local.shape[0] < longest:  # gloo gathers equal sizes only
+        padding = local.new_zeros((longest - local.shape[0], *local.shape[1:]))
+        local = torch.cat([local, padding])
+    gathered = local.new_empty((longest * len(counts), *local.shape[1:]))
+    dist.all_gather_into_tensor(gathered.view(-1), local.contiguous().view(-1), group=group)
+    if min(counts) < longest:
+        gathered = torch.cat([gathered[r * longest : r * longest + n] for r, n in enumerate(counts)])
+    return gathered.to(rows.device)
+
+
+def all_reduce_sum(values: Tensor, group: ProcessGroup | None = None) -> Tensor:
+    """The sum over ranks of a tensor of one shape, as a new tensor, without autograd."""
+    total = values.detach().to(communication_device(group), copy=True)
+    if world_size(group) > 1:
+        dist.all_reduce(total, group=group)
+    return total.to(values.device)
+
+
+def all_reduce_max(values: Tensor, group: ProcessGroup | None = None) -> Tensor:
+    """The elementwise maximum over ranks of a tensor of one shape, as a new tensor, without autograd."""
+    largest = values.detach().to(communication_device(group), copy=True)
+    if world_size(group) > 1:
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=group)
+    return largest.to(values.device)
+
+
+def global_count(local: int | Tensor, group: ProcessGroup | None = None) -> Tensor:
+    """The sum of one count over all ranks: a 0-dim int64 tensor (a loss divides by it, on every rank alike)."""
+    count = local.detach().to(torch.int64) if isinstance(local, Tensor) else torch.tensor(int(local))
+    return all_reduce_sum(count.reshape(()), group)
+
+
+@contextmanager
+def process_group(
+    backend: str, rank: int, world_size: int, init_file: str, timeout_seconds: float = 60.0
+) -> Iterator[None]:
+    """Join a world of `world_size` processes that meet at `init_file` (shared by them) and leave it at the end."""
+    dist.init_process_group(
+        backend,
+        init_method=f"file://{init_file}",
+        rank=rank,
+        world_size=world_size,
+        timeout=timedelta(seconds=timeout_seconds),
+    )
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def data_parallel(model: torch.nn.Module) -> torch.nn.Module:
+    """DistributedDataParallel over the default group; the model itself where there is one process."""
+    if world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    ids = [device.index] if device.type == "cuda" else None
+    return torch.nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+
+
+def control_group() -> ProcessGroup | None:
+    """A gloo group of all ranks for decisions and small objects, so that an idle rank never waits in NCCL."""
+    return dist.new_group(backend="gloo") if world_size() > 1 else None
+
+
+def broadcast_object(value: Any, group: ProcessGroup | None = None) -> Any:
+    """Rank 0's object on every rank; the value given by the other ranks is not looked at."""
+    if world_size(group) == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0, group=group)
+    return box[0]
+
+
+def gather_objects(value: Any, group: ProcessGroup | None = None) -> list[Any]:
+    """Every rank's object, in rank order, on every rank."""
+    if world_size(group) == 1:
+        return [value]
+    box: list[Any] = [None] * world_size(group)
+    dist.all_gather_object(box, value, group=group)
+    return box
+
+
+def is_peer_failure(error: BaseException) -> bool:
+    """Whether an exception says that another rank went away, not that this one did something wrong."""
+    if isinstance(error, dist.DistError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in ("gloo/transport", "gloo/", "NCCL"))

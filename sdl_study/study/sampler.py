@@ -1,0 +1,43 @@
+"""How an arm's next trial is sampled: published, start-up or fitted TPE, seeded before every ask."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+
+from sdl_study.seeds import derive_seed
+
+PUBLISHED, STARTUP, TPE = "published", "startup", "tpe"
+
+
+def startup_trials(trials: int) -> int:
+    """How many trials of an arm (the published one included) come before the fitted model.
+
+    At most ten, and never more than leaves a third of the arm's trials to the model.
+    """
+    return max(1, min(10, trials - math.ceil(trials / 3)))
+
+
+def sampler_for(study: optuna.Study, study_seed: int, arm: str, number: int, trials: int) -> tuple[BaseSampler, str]:
+    """The sampler of one trial of an arm and the name that says which it is.
+
+    The seed depends on study seed, arm and number alone, so that a resumed study asks what the unbroken one
+    would have asked.
+    """
+    seed = derive_seed(study_seed, "sampler", arm, number)
+    fitted_on = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    if number == 0:
+        return RandomSampler(seed=seed), PUBLISHED
+    if number < startup_trials(trials) or not fitted_on:
+        return RandomSampler(seed=seed), STARTUP
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = TPESampler(
+            seed=seed, n_startup_trials=1, multivariate=True, group=True, constant_liar=True,
+            warn_independent_sampling=False,
+        )  # fmt: skip
+    return sampler, TPE

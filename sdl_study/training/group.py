@@ -1,0 +1,88 @@
+"""A worker group: the function that Ray Train runs in each of W workers, serving jobs one after another."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.train.torch import get_device
+
+from sdl_study import distributed
+from sdl_study.training.broker import ACTOR_NAME, NAMESPACE
+from sdl_study.training.job import Job
+from sdl_study.training.loop import NonFiniteLoss, Stopped, run_job
+
+_WAIT_SECONDS = 30.0
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+class JobRaised(RuntimeError):
+    """A job raised on this rank; its text stays out, for it may hold a patient's words."""
+
+
+def serve(config: dict[str, Any]) -> None:
+    """Serve jobs until the broker says that there are no more (or ``config["jobs"]`` have been served)."""
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
+    broker = ray.get_actor(ACTOR_NAME, namespace=NAMESPACE)
+    control = distributed.control_group()
+    served = 0
+    while config["jobs"] is None or served < config["jobs"]:
+        asked = None
+        if distributed.rank() == 0:
+            asked = ray.get(broker.next_job.remote(config["slot"], _WAIT_SECONDS))
+        asked = distributed.broadcast_object(asked, control)
+        if asked is None:
+            return
+        if asked == "idle":
+            continue
+        _run(Job(**asked), broker, config["slot"], control)
+        served += 1
+
+
+def _run(job: Job, broker: Any, slot: int, control: Any) -> None:
+    """Run one job; what it raises ends the group unless every rank raised it at the same step."""
+
+    def report(event: dict[str, Any]) -> bool:
+        goes_on = None
+        if distributed.rank() == 0:
+            goes_on = ray.get(broker.report.remote(job.key, slot, event))
+        return distributed.broadcast_object(goes_on, control)
+
+    try:
+        ended = run_job(job, report, control, get_device())
+    except Stopped:
+        ended = {"event": "stopped"}
+    except NonFiniteLoss as error:
+        ended = {"event": "failed", "reason": describe(error)}
+    except Exception as error:
+        if distributed.is_peer_failure(error):
+            raise JobRaised("another rank of the group went away") from None
+        ray.get(broker.finish.remote(job.key, slot, {"event": "failed", "reason": describe(error)}))
+        raise JobRaised(describe(error)) from None
+    if distributed.rank() == 0:
+        ray.get(broker.finish.remote(job.key, slot, ended))
+
+
+def describe(error: BaseException) -> str:
+    """Exception type and the project's own file and line, never its text."""
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        path = Path(frame.filename)
+        if path.is_relative_to(_PACKAGE):
+            place = f" at {path.relative_to(_PACKAGE.parent)}:{frame.lineno}"
+    return type(error).__name__ + place
+
+
+def quiet_environment() -> dict[str, str]:
+    """Environment of Ray Train for groups that live long: quick polls, no watchers, no usage reporting."""
+    return {
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+        "RAY_TRAIN_METRICS_ENABLED": "0",
+        "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+        "TOKENIZERS_PARALLELISM": "false",
+    }

@@ -1,0 +1,42 @@
+"""A job: everything a worker group needs to run one trial, final or control, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Kind = Literal["trial", "final", "control"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work for a worker group.
+
+    Attributes:
+        key: unique name in the whole command, for example ``demo_coco/trial/12``.
+        kind: a trial trains and may be stopped; a final trains to the end and scores the test inputs; a control
+            does not train and scores the test inputs.
+        folder: where its checkpoints and results lie, whatever group or attempt runs it.
+        data: folder of the prepared data set.
+        stores: folder of the token and image stores.
+        settings: the study's settings with the job's parameters laid over, as plain values.
+        arm: name of the arm.
+        seed: seed of initialisation, data order and dropout.
+        number: the trial's number in the study; -1 for finals and controls.
+        resumed: whether an earlier attempt may have left a checkpoint; such a job goes first.
+    """
+
+    key: str
+    kind: Kind
+    folder: str
+    data: str
+    stores: str
+    settings: dict[str, Any]
+    arm: str
+    seed: int
+    number: int = -1
+    resumed: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The job as plain values, for the way through Ray; ``Job(**values)`` is the inverse."""
+        return asdict(self)
