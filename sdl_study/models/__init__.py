@@ -1,0 +1,45 @@
+"""Encoders, pooling, normalisation over the global batch, and the heads that training puts on top.
+
+The settings are importable without torch; what needs it is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sdl_study.models.settings import ENCODER_SETTINGS, encoder_settings, parse_encoder_settings
+from sdl_study.models.spec import InputSpec
+
+if TYPE_CHECKING:
+    from sdl_study.models.encoders import Encoder, build_encoder, load_encoder
+    from sdl_study.models.heads import LinearHead, ProjectionHead
+    from sdl_study.models.norm import GlobalBatchNorm1d
+
+_HOME = {
+    "Encoder": "encoders",
+    "build_encoder": "encoders",
+    "load_encoder": "encoders",
+    "LinearHead": "heads",
+    "ProjectionHead": "heads",
+    "GlobalBatchNorm1d": "norm",
+}
+
+__all__ = [
+    "ENCODER_SETTINGS",
+    "Encoder",
+    "GlobalBatchNorm1d",
+    "InputSpec",
+    "LinearHead",
+    "ProjectionHead",
+    "build_encoder",
+    "encoder_settings",
+    "load_encoder",
+    "parse_encoder_settings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
