@@ -1,0 +1,91 @@
+"""What a worker reads: the prepared data set and its store, opened once per process and shared by all its jobs."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from sdl_study import distributed
+from sdl_study.config import Settings
+from sdl_study.data import open_store
+from sdl_study.data.prepared import PreparedData
+from sdl_study.losses import LabelSets
+from sdl_study.models.spec import InputSpec
+from sdl_study.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Rows, train and dev labels and the store of one prepared data set. Test labels are not here."""
+
+    store: Any
+    train_rows: np.ndarray
+    dev_rows: np.ndarray
+    test_rows: np.ndarray
+    train_labels: LabelSets
+    dev_labels: LabelSets
+
+    @property
+    def spec(self) -> InputSpec:
+        """Shape of one example."""
+        return self.store.spec
+
+    def fetch(self, rows: np.ndarray, device: torch.device) -> dict[str, torch.Tensor]:
+        """The encoder's inputs for some rows."""
+        return {name: values.to(device, non_blocking=True) for name, values in self.store.fetch(rows).items()}
+
+
+def open_inputs(data: Path, stores: Path, settings: Settings) -> Inputs:
+    """Open the data of a job; the control with shuffled training labels permutes them by the study seed."""
+    store = tuple(sorted(settings.data.store.items()))
+    inputs = _open(str(data), str(stores), store)
+    if not settings.data.shuffle_train_labels:
+        return inputs
+    order = np.random.default_rng(derive_seed(settings.seed, "shuffled labels")).permutation(len(inputs.train_rows))
+    return Inputs(**{**vars(inputs), "train_labels": inputs.train_labels[order]})
+
+
+@functools.lru_cache(maxsize=4)
+def _open(data: str, stores: str, store_settings: tuple[tuple[str, Any], ...]) -> Inputs:
+    prepared = PreparedData.load(data)
+    return Inputs(
+        store=open_store(prepared, dict(store_settings), Path(stores)),
+        train_rows=prepared.rows("train"),
+        dev_rows=prepared.rows("dev"),
+        test_rows=prepared.rows("test"),
+        train_labels=prepared.labels("train"),
+        dev_labels=prepared.labels("dev"),
+    )
+
+
+class BatchLog:
+    """Row numbers of every step of this rank, for those who want to see that sharding is what it should be."""
+
+    def __init__(self, file: IO[str] | None) -> None:
+        self._file = file
+
+    @classmethod
+    def open(cls, folder: Path, wanted: bool) -> BatchLog:
+        """Append to ``batches-RANK.jsonl`` in the job's folder, when it is wanted."""
+        if not wanted:
+            return cls(None)
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls((folder / f"batches-{distributed.rank()}.jsonl").open("a", encoding="utf-8"))
+
+    def add(self, epoch: int, step: int, rows: np.ndarray) -> None:
+        """Note one step."""
+        if self._file is not None:
+            line = {"pid": os.getpid(), "epoch": epoch, "step": step, "rows": rows.tolist()}
+            self._file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
