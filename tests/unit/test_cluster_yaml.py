@@ -1,0 +1,98 @@
+"""cluster.yaml passes Ray's own validation, offline, and keeps what its comments promise."""
+
+from __future__ import annotations
+
+import copy
+import re
+import subprocess
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+ROOT = Path(__file__).resolve().parents[2]
+START = ("head_start_ray_commands", "worker_start_ray_commands")
+
+
+@pytest.fixture
+def cluster() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "cluster.yaml").read_text())
+
+
+def validate(cluster: dict[str, Any]) -> dict[str, Any]:
+    prepared = prepare_config(copy.deepcopy(cluster))
+    prepared["cluster_synced_files"] = []  # `ray up` fills it in the same way before it validates
+    validate_config(prepared)
+    return prepared
+
+
+def test_ray_accepts_it(cluster: dict[str, Any]) -> None:
+    prepared = validate(cluster)
+    assert prepared["available_node_types"]["gpu"]["min_workers"] == cluster["max_workers"]
+
+
+def test_ray_refuses_an_unknown_key(cluster: dict[str, Any]) -> None:
+    cluster["worker_count"] = 2
+    with pytest.raises(jsonschema.ValidationError, match="worker_count"):
+        validate(cluster)
+
+
+def test_ray_refuses_a_wrong_type(cluster: dict[str, Any]) -> None:
+    cluster["available_node_types"]["gpu"]["min_workers"] = "two"
+    with pytest.raises(jsonschema.ValidationError, match="'two' is not of type 'integer'"):
+        validate(cluster)
+
+
+def test_ray_refuses_a_head_that_is_no_node_type(cluster: dict[str, Any]) -> None:
+    cluster["head_node_type"] = "haed"
+    with pytest.raises(ValueError, match="head_node_type"):
+        validate(cluster)
+
+
+def test_token_and_silence_reach_every_ray_process(cluster: dict[str, Any]) -> None:
+    assert cluster["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+    for commands in START:
+        (start,) = [command for command in cluster[commands] if "ray start" in command]
+        for switch in (
+            "RAY_AUTH_MODE=token",
+            "RAY_USAGE_STATS_ENABLED=0",
+            "MLFLOW_DISABLE_TELEMETRY=true",
+            "HF_HUB_DISABLE_TELEMETRY=1",
+        ):
+            assert switch in start.split("ray start")[0], f"{commands} lacks {switch}"
+
+
+def test_nothing_but_ssh_is_opened(cluster: dict[str, Any]) -> None:
+    assert "IpPermissions" not in cluster["provider"]["security_group"]
+    (head,) = [command for command in cluster["head_start_ray_commands"] if "ray start" in command]
+    assert "--dashboard-host=127.0.0.1" in head
+
+
+def test_it_installs_this_project_with_its_constraints(cluster: dict[str, Any]) -> None:
+    (mounted,) = [remote for remote, local in cluster["file_mounts"].items() if local == "."]
+    (install,) = [command for command in cluster["setup_commands"] if "-e ." in command]
+    assert install.startswith(f"cd {mounted} &&")
+    constraints = re.search(r"-c (\S+)", install)
+    assert constraints is not None
+    assert (ROOT / constraints[1]).is_file()
+
+
+def test_every_tracked_file_reaches_the_nodes(cluster: dict[str, Any]) -> None:
+    """rsync leaves out whatever has an excluded name, at any depth: `data` would drop sdl_study/data."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = {part for path in tracked.stdout.split() for part in Path(path).parts}
+    assert {"sdl_study", "data", "constraints.txt"} <= names
+    left_out = {name for name in names for pattern in cluster["rsync_exclude"] if fnmatch(name, pattern)}
+    assert not left_out
+
+
+def test_every_command_is_shell(cluster: dict[str, Any]) -> None:
+    commands = [command for key in cluster if key.endswith("_commands") for command in cluster[key]]
+    assert len(commands) > len(START)
+    for command in commands:
+        done = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
