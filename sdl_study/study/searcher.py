@@ -1,0 +1,163 @@
+"""The search: a Ray Searcher over Optuna's ask and tell, and ASHA as a Ray scheduler, both on the records.
+
+Ray's own OptunaSearch tells stopped trials COMPLETE, loses NaNs, and dies when the database is ahead of Ray's
+snapshot; here the journal is the only truth and Ray's own state is thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from sdl_study.study.records import MACHINE, Records, TrialRecord
+from sdl_study.study.scheduler import goes_on
+
+
+class Observer(Protocol):
+    """Who is told what happens to the trials (MLflow, the progress lines)."""
+
+    def started(self, record: TrialRecord) -> None: ...
+    def epoch(self, record: TrialRecord, epoch: int) -> None: ...
+    def ended(self, record: TrialRecord) -> None: ...
+
+
+@dataclass
+class Search:
+    """The state that searcher and scheduler share while Tune runs.
+
+    Attributes:
+        records: the journal.
+        ask: asks the next trial of an arm.
+        job: a trial's job.
+        trials: budget per arm.
+        rungs: epochs at which a trial may be stopped.
+        reduction_factor: of ASHA.
+        concurrent: trials at a time, as many as there are groups.
+        epochs: last epoch of a trial.
+        observer: who is told.
+    """
+
+    records: Records
+    ask: Callable[[str], TrialRecord]
+    job: Callable[[TrialRecord, bool], dict[str, Any]]
+    trials: int
+    rungs: tuple[int, ...]
+    reduction_factor: int
+    concurrent: int
+    epochs: int
+    observer: Observer
+    live: dict[str, int] = field(default_factory=dict)
+    interrupted: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.interrupted = [record.number for record in self.records.all() if record.state == "running"]
+
+    def next_trial(self, trial_id: str) -> dict[str, Any] | None:
+        """The job of the next trial, interrupted ones first; None when there is none to start now."""
+        if len(self.live) >= self.concurrent:
+            return None
+        if self.interrupted:
+            record = self.records.get(self.interrupted.pop(0))
+            self.records.attempt(record.number, record.attempts + 1)
+            return self._start(trial_id, record, resumed=True)
+        arm = self._arm_in_turn()
+        return None if arm is None else self._start(trial_id, self.ask(arm), resumed=False)
+
+    def _start(self, trial_id: str, record: TrialRecord, resumed: bool) -> dict[str, Any]:
+        self.live[trial_id] = record.number
+        self.observer.started(record)
+        return {"job": self.job(record, resumed)}
+
+    def _arm_in_turn(self) -> str | None:
+        """The arm with the fewest trials, in the study's order; those that the machine ended do not count."""
+        counts = dict.fromkeys(self.records.arms, 0)
+        for record in self.records.all():
+            counts[record.arm] += record.reason != MACHINE
+        arm = min(counts, key=lambda name: counts[name])
+        return arm if counts[arm] < self.trials else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing runs and nothing is left to ask."""
+        return not self.live and not self.interrupted and self._arm_in_turn() is None
+
+    def heard(self, result: dict[str, Any]) -> bool:
+        """Take what a trial reported; returns whether it goes on."""
+        number, event = int(result["number"]), result["event"]
+        self.records.attempt(number, int(result.get("attempts", 1)))
+        if event == "epoch":
+            return self._heard_epoch(number, int(result["epoch"]), _nested(result, "metrics"))
+        if event == "failed":
+            self.records.fail(number, str(result["reason"]))
+            self.observer.ended(self.records.get(number))
+            return False
+        return True
+
+    def _heard_epoch(self, number: int, epoch: int, metrics: dict[str, float]) -> bool:
+        record = self.records.report(number, epoch, metrics)
+        self.observer.epoch(record, epoch)
+        if goes_on(record, epoch, self.records.of_arm(record.arm), self.rungs, self.reduction_factor):
+            return True
+        self.records.prune(number)
+        self.observer.ended(self.records.get(number))
+        return False
+
+    def ended(self, trial_id: str, error: bool) -> None:
+        """A Tune trial is over. Without its last epoch, and not told already, it stays RUNNING and is queued again."""
+        number = self.live.pop(trial_id)
+        record = self.records.get(number)
+        if record.state != "running":
+            return
+        if not error and self.epochs in record.epochs:
+            self.records.complete(number)
+            self.observer.ended(self.records.get(number))
+        else:
+            self.interrupted.append(number)
+
+
+def _nested(result: dict[str, Any], name: str) -> dict[str, float]:
+    """Tune flattens nested results to "metrics/dev/map"."""
+    if name in result:
+        return dict(result[name])
+    prefix = f"{name}/"
+    return {key.removeprefix(prefix): float(value) for key, value in result.items() if key.startswith(prefix)}
+
+
+class ArmSearcher(Searcher):
+    """Ray's side of the search: which trial next, and what became of it."""
+
+    def __init__(self, search: Search) -> None:
+        super().__init__(metric="epoch", mode="max")
+        self._search = search
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None | str:  # type: ignore[override]
+        """The next trial's configuration, None to wait, or FINISHED."""
+        if self._search.finished:
+            return Searcher.FINISHED
+        return self._search.next_trial(trial_id)
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """A Tune trial is over."""
+        self._search.ended(trial_id, error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing of the search lives in Ray's snapshots; the journal has it."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the journal has it."""
+
+
+class AshaScheduler(FIFOScheduler):
+    """Ray's side of ASHA: every report goes to the search, which answers from the journal."""
+
+    def __init__(self, search: Search) -> None:
+        super().__init__()
+        self._search = search
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Write the epoch, and stop the trial where it is not among the best of its rung."""
+        return TrialScheduler.CONTINUE if self._search.heard(result) else TrialScheduler.STOP
