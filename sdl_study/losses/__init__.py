@@ -1,0 +1,35 @@
+"""Multi-label supervised contrastive losses, exact over any number of workers; needs torch and numpy alone."""
+
+from sdl_study.losses.base import ContrastiveLoss, WeightedContrastiveLoss
+from sdl_study.losses.label_sets import LabelSets
+from sdl_study.losses.random_weights import RandomWeightsLoss
+from sdl_study.losses.relations import RELATIONS, RelationWeights
+from sdl_study.losses.rules import WeightRule
+from sdl_study.losses.strategies import (
+    STRATEGIES,
+    AllLoss,
+    AnyLoss,
+    JaccardLoss,
+    MulSupConLoss,
+    MultiSupConLoss,
+    SimilarityDissimilarityLoss,
+    build_loss,
+)
+
+__all__ = [
+    "RELATIONS",
+    "STRATEGIES",
+    "AllLoss",
+    "AnyLoss",
+    "ContrastiveLoss",
+    "JaccardLoss",
+    "LabelSets",
+    "MulSupConLoss",
+    "MultiSupConLoss",
+    "RandomWeightsLoss",
+    "RelationWeights",
+    "SimilarityDissimilarityLoss",
+    "WeightRule",
+    "WeightedContrastiveLoss",
+    "build_loss",
+]

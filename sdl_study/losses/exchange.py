@@ -1,0 +1,153 @@
+"""What the ranks tell each other before a loss: row counts, errors, embeddings and label sets.
+
+Every rank takes part in the same collectives in the same order, also a rank without rows and also one whose
+input is wrong: it reports the error first, and all ranks raise together instead of waiting for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdl_study import distributed
+from sdl_study.losses.label_sets import LabelSets
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The global batch as one rank sees it.
+
+    Attributes:
+        embeddings: [M, D] rows of all ranks in rank order, in the dtype of the computation, detached.
+        labels: their M label sets.
+        start, stop: this rank's rows.
+        world_size: number of ranks that share the batch.
+    """
+
+    embeddings: Float[Tensor, "M D"]
+    labels: LabelSets
+    start: int
+    stop: int
+    world_size: int
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float64 for float64, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def as_label_sets(embeddings: Tensor, labels: Tensor | LabelSets) -> LabelSets:
+    """Check one rank's embeddings [N, D] and labels and return the labels as `LabelSets`.
+
+    Raises:
+        ValueError: embeddings that are not [N, D] floating point or not finite, labels of another length, on
+            another device, or not multi-hot; the message names argument, shape and row.
+        TypeError: arguments of another kind.
+    """
+    if not isinstance(embeddings, Tensor):
+        raise TypeError(f"embeddings must be a tensor, not {type(embeddings).__name__}")
+    shape = tuple(embeddings.shape)
+    if embeddings.dtype not in _DTYPES:
+        raise ValueError(
+            f"embeddings {shape} have dtype {embeddings.dtype}; a floating-point dtype is needed"
+        )
+    if embeddings.ndim != 2:
+        raise ValueError(
+            f"embeddings have shape {shape}; [N, D] is needed ([N, V, D] for V views of a sample)"
+        )
+    if not isinstance(labels, LabelSets):
+        labels = _from_multi_hot(embeddings, labels)
+    if len(labels) != embeddings.shape[0]:
+        row = min(len(labels), embeddings.shape[0])
+        raise ValueError(
+            f"labels hold {len(labels)} rows, embeddings {shape} hold {embeddings.shape[0]}: "
+            f"row {row} has no partner"
+        )
+    finite = torch.isfinite(embeddings.detach())
+    if not bool(finite.all()):
+        row = int((~finite).any(dim=1).to(torch.uint8).argmax())
+        raise ValueError(f"embeddings {shape}: row {row} holds NaN or infinity")
+    return labels
+
+
+def _from_multi_hot(embeddings: Tensor, labels: Tensor) -> LabelSets:
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels must be a multi-hot tensor or LabelSets, not {type(labels).__name__}")
+    if labels.device != embeddings.device:
+        raise ValueError(
+            f"labels {tuple(labels.shape)} are on {labels.device}, "
+            f"embeddings {tuple(embeddings.shape)} on {embeddings.device}; row 0 and all others need one device"
+        )
+    return LabelSets.from_multi_hot(labels)
+
+
+def gather_batch(
+    embeddings: Tensor,
+    labels: LabelSets | None,
+    error: Exception | None,
+    group: distributed.ProcessGroup | None,
+    sharded: bool,
+) -> Batch:
+    """Assemble the global batch of all ranks; where one rank's input is wrong, all ranks raise.
+
+    Args:
+        labels, error: this rank's checked labels, or the error that the check raised.
+        sharded: False treats this process as the whole world.
+
+    Raises:
+        ValueError: on every rank, if any rank reported an error or the ranks disagree about D or L.
+    """
+    if not sharded or distributed.world_size(group) == 1:
+        if error is not None or labels is None:
+            raise error if error is not None else ValueError("labels are missing")
+        rows = embeddings.detach().to(compute_dtype(embeddings.dtype))
+        return Batch(rows, labels, 0, len(labels), 1)
+    counts, entries = _agree(embeddings, labels, error, group)
+    assert labels is not None
+    rows = embeddings.detach().to(compute_dtype(embeddings.dtype))
+    every_row = distributed.all_gather_rows(rows, group, counts)
+    sizes = distributed.all_gather_rows(torch.from_numpy(labels.sizes), group, counts)
+    indices = distributed.all_gather_rows(torch.from_numpy(labels.indices), group, entries)
+    indptr = np.concatenate([[0], np.cumsum(sizes.numpy(), dtype=np.int64)])
+    every_label = LabelSets._trusted(indptr, indices.numpy(), labels.num_labels)
+    start = sum(counts[: distributed.rank(group)])
+    return Batch(every_row, every_label, start, start + len(labels), len(counts))
+
+
+def _agree(
+    embeddings: Tensor,
+    labels: LabelSets | None,
+    error: Exception | None,
+    group: distributed.ProcessGroup | None,
+) -> tuple[list[int], list[int]]:
+    """Exchange sizes and errors; return every rank's number of rows and of label entries."""
+    if error is None and labels is not None:
+        dtype = _DTYPES.index(embeddings.dtype)
+        facts = [0, len(labels), labels.indices.size, embeddings.shape[1], labels.num_labels, dtype]
+    else:
+        facts = [1, 0, 0, 0, 0, 0]
+    table = distributed.all_gather_same(torch.tensor(facts), group)
+    if error is not None:
+        raise error
+    failed = [r for r, bad in enumerate(table[:, 0].tolist()) if bad]
+    if failed:
+        raise ValueError(
+            f"rank {failed[0]} was given wrong input; its own error names the argument and the row"
+        )
+    for column, name in ((3, "embedding sizes D"), (4, "numbers of labels L")):
+        values = table[:, column].tolist()
+        if len(set(values)) > 1:
+            raise ValueError(f"the ranks disagree: {name} are {values} (by rank)")
+    if len(set(table[:, 5].tolist())) > 1:
+        dtypes = [str(_DTYPES[int(code)]) for code in table[:, 5].tolist()]
+        raise ValueError(f"the ranks disagree: embeddings dtypes are {dtypes} (by rank)")
+    return table[:, 1].tolist(), table[:, 2].tolist()

@@ -1,0 +1,86 @@
+"""The five relations between an anchor's label set S and a candidate's label set T."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+RELATIONS = ("disjoint", "equal", "overlap", "subset", "superset")
+"""R1…R5: S∩T=∅ · S=T≠∅ · S∩T≠∅ and neither contains the other · ∅≠T⊊S · ∅≠S⊊T."""
+
+
+@dataclass(frozen=True)
+class RelationWeights:
+    """A factor for each relation in which a candidate is a positive; ones are the paper's loss.
+
+    With the normalizer "positives", scaling all four scales the loss, so a study keeps one of them fixed.
+
+    Raises:
+        ValueError: a weight that is negative or not finite, or all four zero.
+    """
+
+    equal: float = 1.0
+    overlap: float = 1.0
+    subset: float = 1.0
+    superset: float = 1.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+                raise ValueError(
+                    f"relation_weights.{field.name} is {value!r}; it must be a finite number ≥ 0"
+                )
+        if self.equal == self.overlap == self.subset == self.superset == 0:
+            raise ValueError("relation_weights are all 0; at least one relation must count")
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all relations weigh the same."""
+        return self.equal == self.overlap == self.subset == self.superset
+
+    @property
+    def only_equal(self) -> bool:
+        """Whether only equal label sets count (the strategy "all")."""
+        return self.equal > 0 and self.overlap == self.subset == self.superset == 0
+
+
+def relation_masks(
+    intersection: Float[Tensor, "n m"],
+    anchor_size: Float[Tensor, "n 1"],
+    candidate_size: Float[Tensor, "1 m"],
+) -> dict[str, Bool[Tensor, "n m"]]:
+    """Which pairs of a tile stand in which relation; exactly one mask is true for each pair."""
+    shared = intersection > 0
+    covers_anchor = (intersection == anchor_size) & shared
+    covers_candidate = (intersection == candidate_size) & shared
+    return {
+        "disjoint": ~shared,
+        "equal": covers_anchor & covers_candidate,
+        "overlap": shared & ~covers_anchor & ~covers_candidate,
+        "subset": covers_candidate & ~covers_anchor,
+        "superset": covers_anchor & ~covers_candidate,
+    }
+
+
+def relation_factor(
+    intersection: Float[Tensor, "n m"],
+    anchor_size: Float[Tensor, "n 1"],
+    candidate_size: Float[Tensor, "1 m"],
+    weights: RelationWeights,
+) -> Float[Tensor, "n m"]:
+    """The relation weight of every pair of a tile that shares a label (elsewhere the value has no meaning)."""
+    dtype = intersection.dtype
+    superset = (intersection == anchor_size).to(dtype)
+    subset = (intersection == candidate_size).to(dtype)
+    factor = superset * subset
+    factor *= weights.equal - weights.superset - weights.subset + weights.overlap
+    factor += superset.mul_(weights.superset - weights.overlap)
+    factor += subset.mul_(weights.subset - weights.overlap)
+    return factor.add_(weights.overlap)

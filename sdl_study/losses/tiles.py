@@ -1,0 +1,70 @@
+"""How one rank's share of the pairs (its anchors × all candidates) is cut into tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+SMALL_PROBLEM = 512 * 512
+"""Up to this many pairs one tile holds them all: the plain vectorised form."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Anchors rows[0]:rows[1] against candidates columns[0]:columns[1], in numbers of the global batch.
+
+    A mirrored tile lies above the diagonal of the rank's own square and stands for its transpose as well.
+    """
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    mirrored: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
+
+    @property
+    def diagonal(self) -> int | None:
+        """Offset of the diagonal on which anchor and candidate are the same row; None if it misses the tile."""
+        offset = self.rows[0] - self.columns[0]
+        height, width = self.shape
+        return offset if -height < offset < width else None
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """The tiles of anchors start:stop of a global batch of `total` rows, at most `edge` × `edge` each."""
+
+    start: int
+    stop: int
+    total: int
+    edge: int
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the problem is small enough for one tile."""
+        return (self.stop - self.start) * self.total <= SMALL_PROBLEM
+
+    def __iter__(self) -> Iterator[Tile]:
+        if self.stop == self.start or self.total < 2:
+            return
+        if self.is_plain:
+            yield Tile((self.start, self.stop), (0, self.total), mirrored=False)
+            return
+        own = _blocks(self.start, self.stop, self.edge)
+        others = _blocks(0, self.start, self.edge) + _blocks(self.stop, self.total, self.edge)
+        for i, rows in enumerate(own):
+            yield Tile(rows, rows, mirrored=False)
+            for columns in own[i + 1 :]:
+                yield Tile(rows, columns, mirrored=True)
+            for columns in others:
+                yield Tile(rows, columns, mirrored=False)
+
+    def visited_pairs(self) -> int:
+        """Number of (anchor, candidate) pairs whose similarity one pass computes."""
+        return sum(tile.shape[0] * tile.shape[1] for tile in self)
+
+
+def _blocks(start: int, stop: int, edge: int) -> list[tuple[int, int]]:
+    return [(at, min(at + edge, stop)) for at in range(start, stop, edge)]
