@@ -1,0 +1,128 @@
+"""Read COCO's instances_*.json, and look at every image before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from pipelines.runner import Progress
+from sdl_study.errors import UserError
+
+_SHOWN = 10
+_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """One annotation file: image id → file name, category id → name (by id), image id → category ids."""
+
+    images: dict[int, str]
+    categories: dict[int, str]
+    labels: dict[int, set[int]]
+
+
+def read_annotations(file: Path) -> Annotations:
+    """Read images, categories and annotations; segmentations and boxes are not looked at.
+
+    Raises:
+        UserError: not JSON or not UTF-8, a field is missing, ids are not unique, an annotation names
+            an image or a category that the file does not have, or there is no image.
+    """
+    record = _load(file)
+    images = _unique(file, "images", record["images"], "file_name")
+    categories = _unique(file, "categories", record["categories"], "name")
+    if not images:
+        raise UserError(f"{file}, field images: the list is empty")
+    labels: dict[int, set[int]] = {}
+    for row, entry in enumerate(record["annotations"]):
+        image = _field(file, "annotations", row, entry, "image_id", int)
+        category = _field(file, "annotations", row, entry, "category_id", int)
+        if image not in images:
+            raise UserError(f"{file}, annotations[{row}], field image_id: {image} is not in images")
+        if category not in categories:
+            raise UserError(f"{file}, annotations[{row}], field category_id: {category} is not in categories")
+        labels.setdefault(image, set()).add(category)
+    return Annotations(images, dict(sorted(categories.items())), labels)
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_bytes().decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}, byte {error.start}: not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file}, line {error.lineno}: not JSON (the file may be cut off)") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{file}: not in COCO's layout: a JSON object is expected")
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(record.get(key), list):
+            raise UserError(f"{file}: not in COCO's layout: the list {key!r} is missing")
+    return record
+
+
+def _unique(file: Path, key: str, entries: list[Any], value: str) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for row, entry in enumerate(entries):
+        number = _field(file, key, row, entry, "id", int)
+        if number in found:
+            raise UserError(f"{file}, {key}[{row}], field id: duplicate id {number}")
+        found[number] = _field(file, key, row, entry, value, str)
+    return found
+
+
+def _field(file: Path, key: str, row: int, entry: Any, name: str, kind: type) -> Any:
+    value = entry.get(name) if isinstance(entry, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise UserError(f"{file}, {key}[{row}], field {name}: missing or not of type {kind.__name__}")
+    return value
+
+
+def check_images(files: Sequence[tuple[Path, str]], progress: Progress) -> list[str]:
+    """Decode every image once; its digest (SHA-256 of the file, 32 hex digits), in the order given.
+
+    Raises:
+        UserError: some are missing or broken; how many, and the first ten by path and reason.
+    """
+    progress(f"looking at {len(files):,} images")
+    with ThreadPoolExecutor(_THREADS) as pool:
+        results = list(pool.map(_check_image, files, chunksize=64))
+    broken = [
+        f"{folder / name} ({reason})"
+        for (folder, name), (reason, _) in zip(files, results, strict=True)
+        if reason
+    ]
+    if broken:
+        more = f" and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+        raise UserError(f"{len(broken)} images cannot be read: {'; '.join(broken[:_SHOWN])}{more}")
+    return [digest for _, digest in results]
+
+
+def _check_image(where: tuple[Path, str]) -> tuple[str | None, str]:
+    folder, name = where
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        return "file name leads outside the image folder", ""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return "file is missing", ""
+    except OSError as error:
+        return f"cannot be opened: {error.strerror}", ""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            # A JPEG is decoded at an eighth of its size: every byte is still read, at a fraction of the work.
+            image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
+            image.load()
+    except UnidentifiedImageError:
+        return "not an image", ""
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return f"damaged: {type(error).__name__}", ""
+    return None, hashlib.sha256(content).hexdigest()[:32]

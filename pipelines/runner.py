@@ -1,0 +1,59 @@
+"""What every pipeline's command shares: preparing once, and mistakes told in one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sdl_study.data.prepared import Manifest, PreparedData
+from sdl_study.errors import UserError
+
+Progress = Callable[[str], None]
+
+
+def invocation(arguments: Mapping[str, Any], inputs: Iterable[Path]) -> dict[str, Any]:
+    """What a preparation was made from: its arguments, and size and time of its input files."""
+    files = {}
+    for path in inputs:
+        stat = path.stat()
+        files[str(path.resolve())] = [stat.st_size, stat.st_mtime_ns]
+    return {"arguments": {key: str(value) for key, value in arguments.items()}, "inputs": files}
+
+
+def already_prepared(out: Path, made_from: Mapping[str, Any], progress: Progress) -> Manifest | None:
+    """The manifest in `out` when it was prepared from the same arguments and files, None when `out` is new.
+
+    Raises:
+        UserError: `out` holds something else.
+    """
+    if not out.exists():
+        return None
+    record = out / "preparation.json"
+    if not record.is_file():
+        raise UserError(f"{out}: exists and is not a prepared data set; name another folder")
+    if json.loads(record.read_text()) != json.loads(json.dumps(made_from)):
+        raise UserError(f"{out}: was prepared with other arguments or input files; name another folder")
+    manifest = PreparedData.load(out).manifest
+    progress(f"{out}: already prepared, nothing to do (fingerprint {manifest.fingerprint[:12]})")
+    return manifest
+
+
+def summary(out: Path, manifest: Manifest) -> str:
+    """One line about a finished preparation."""
+    counts = " / ".join(f"{manifest.counts[split].examples:,}" for split in ("train", "dev", "test"))
+    return (
+        f"{out}: {manifest.num_examples:,} examples (train / dev / test {counts}), "
+        f"{manifest.num_labels:,} labels, {manifest.terms}, fingerprint {manifest.fingerprint[:12]}"
+    )
+
+
+def main(command: Callable[[list[str]], None]) -> None:
+    """Run a pipeline's command line; a UserError becomes one line on stderr and exit code 2."""
+    try:
+        command(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,315 @@
+"""Write a prepared data set: into a temporary folder, then renamed, so that half of one never exists."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from sdl_study.data.prepared import SPLITS, Manifest, Modality, SplitCounts, Terms, band_of
+from sdl_study.errors import UserError
+
+_INPUT_COLUMNS: dict[Modality, dict[str, type[pl.DataType]]] = {
+    "text": {"text": pl.String},
+    "image": {"image": pl.String, "image_digest": pl.String},
+    "features": {},
+}
+_ROW_GROUP = 16_384
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Everything of a data set but its inputs, as a pipeline hands it to `write_prepared`.
+
+    `index` has one row per example, in the order of the row numbers: source_id (str), source_group
+    (str), split ("train" | "dev" | "test"), labels (list of indices into `label_codes`).
+    `source` says which pipeline with which options, without paths. `roots` names image folders.
+    """
+
+    name: str
+    modality: Modality
+    terms: Terms
+    index: pl.DataFrame
+    label_codes: Sequence[str]
+    label_names: Sequence[str]
+    split_origin: str
+    source: Mapping[str, Any]
+    notes: Sequence[str] = ()
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    features: np.ndarray | None = None
+    invocation: Mapping[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def temporary_folder(out: Path) -> Iterator[Path]:
+    """A new folder beside `out` for work in progress, removed at the end.
+
+    Raises:
+        UserError: the folder that is to hold `out` cannot be written.
+    """
+    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(mode=0o700)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror}") from None
+    try:
+        yield partial
+    except OSError as error:
+        if error.errno in _DISK_ERRORS:
+            raise UserError(f"{out}: cannot be written: {os.strerror(error.errno)}") from None
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_prepared(out: Path, preparation: Preparation, inputs: Iterable[pl.DataFrame] = ()) -> Manifest:
+    """Write `preparation` and its `inputs` to the new folder `out`.
+
+    Args:
+        out: folder that does not exist yet.
+        preparation: index, labels and what the manifest says.
+        inputs: chunks of the input columns (text | image, image_digest) in the order of the index;
+            read once and never held together, so that notes larger than memory pass through.
+
+    Raises:
+        UserError: `out` exists or cannot be written, or a split that must have examples is empty.
+    """
+    if out.exists():
+        raise UserError(f"{out}: exists already; name another folder or remove it")
+    _refuse_empty_splits(preparation)
+    with temporary_folder(out) as partial:
+        manifest = _write_into(partial, preparation, inputs, final=out)
+        if preparation.terms == "open":
+            partial.chmod(0o755)
+        try:
+            partial.rename(out)
+        except OSError as error:
+            raise UserError(f"{out}: cannot be written: {error.strerror}") from None
+    return manifest
+
+
+def _write_into(folder: Path, prep: Preparation, inputs: Iterable[pl.DataFrame], final: Path) -> Manifest:
+    index = _numbered(prep.index)
+    hashing = _Hashing(prep.modality)
+    _write_examples(folder / "examples.parquet", index, inputs, prep.modality, hashing)
+    digests = {"examples": hashing.hexdigest()}
+    files = ["examples.parquet", "labels.parquet"]
+    if prep.features is not None:
+        features = np.ascontiguousarray(prep.features, dtype="<f4")
+        np.save(folder / "features.npy", features)
+        digests["features"] = hashlib.sha256(repr(features.shape).encode() + features.tobytes()).hexdigest()
+        hashing.add_feature_rows(index, features)
+        files.append("features.npy")
+    digests["labels"] = _digest(zip(prep.label_codes, prep.label_names, strict=True))
+    _label_table(index, prep).write_parquet(folder / "labels.parquet")
+    test = index.filter(pl.col("split") == "test").select("id", "labels")
+    test.write_parquet(folder / "test_labels.parquet")
+    digests["test_labels"] = _digest(test.iter_rows())
+    _write_private(folder / "id_map.parquet", index.select("id", "source_id", "source_group"))
+    if prep.roots:
+        (folder / "roots.json").write_text(json.dumps(_root_paths(prep.roots, final), indent=2) + "\n")
+    manifest = Manifest(
+        name=prep.name,
+        modality=prep.modality,
+        terms=prep.terms,
+        fingerprint=_digest(sorted({**digests, "modality": prep.modality}.items())),
+        num_labels=len(prep.label_codes),
+        counts={split: _counts(index, split) for split in SPLITS},
+        split_origin=prep.split_origin,
+        source=dict(prep.source),
+        digests=digests,
+        leakage={"groups_in_two_splits": _shared_groups(index), "duplicate_inputs": hashing.duplicates()},
+        file_bytes={name: (folder / name).stat().st_size for name in files},
+        notes=list(prep.notes),
+        num_features=None if prep.features is None else int(prep.features.shape[1]),
+    )
+    (folder / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+    (folder / "preparation.json").write_text(json.dumps(prep.invocation, indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def _numbered(index: pl.DataFrame) -> pl.DataFrame:
+    """Add id (row number) and group (number in order of first appearance)."""
+    groups = index.select("source_group").unique(maintain_order=True).with_row_index("group")
+    return (
+        index.with_columns(pl.col("labels").cast(pl.List(pl.Int32)).list.sort())
+        .join(groups, on="source_group", how="left", maintain_order="left")
+        .with_row_index("id")
+        .with_columns(pl.col("id", "group").cast(pl.Int64))
+    )
+
+
+def _write_examples(
+    path: Path, index: pl.DataFrame, inputs: Iterable[pl.DataFrame], modality: Modality, hashing: _Hashing
+) -> None:
+    columns = index.select(
+        "id",
+        "group",
+        "split",
+        pl.when(pl.col("split") != "test").then(pl.col("labels")).alias("labels"),
+    )
+    schema = {**columns.schema, **_INPUT_COLUMNS[modality]}
+
+    def chunks(*_: object) -> Iterator[pl.DataFrame]:
+        done = 0
+        for chunk in inputs if _INPUT_COLUMNS[modality] else [pl.DataFrame()]:
+            rows = columns.slice(done, chunk.height if _INPUT_COLUMNS[modality] else None)
+            joined = pl.concat([rows, chunk], how="horizontal").select(list(schema))
+            hashing.add(joined)
+            done += rows.height
+            yield joined
+        if done != index.height:
+            raise ValueError(f"{done} inputs for an index of {index.height} rows")
+
+    register_io_source(chunks, schema=schema).sink_parquet(
+        path, row_group_size=_ROW_GROUP, maintain_order=True, engine="streaming"
+    )
+
+
+class _Hashing:
+    """SHA-256 over the rows of examples.parquet, and how often an input stands in two splits.
+
+    The digest is taken over the values, not over the file: Parquet's bytes change with its writer.
+    """
+
+    def __init__(self, modality: Modality) -> None:
+        self._sha = hashlib.sha256()
+        self._columns = list(_INPUT_COLUMNS[modality])
+        self._seen: dict[bytes, int] = {}
+
+    def add(self, chunk: pl.DataFrame) -> None:
+        """Take in the next rows."""
+        names = ["id", "group", "split", "labels", *self._columns]
+        for record in chunk.select(names).iter_rows():
+            _update(self._sha, record)
+            if self._columns:
+                self._see(record[-1].encode(), record[2])
+
+    def add_feature_rows(self, index: pl.DataFrame, features: np.ndarray) -> None:
+        """Count duplicate feature rows."""
+        for split, row in zip(index["split"].to_list(), features, strict=True):
+            self._see(row.tobytes(), split)
+
+    def _see(self, content: bytes, split: str) -> None:
+        key = hashlib.sha256(content).digest()[:16]
+        self._seen[key] = self._seen.get(key, 0) | 1 << SPLITS.index(split)
+
+    def hexdigest(self) -> str:
+        return self._sha.hexdigest()
+
+    def duplicates(self) -> dict[str, int]:
+        """Different inputs that stand in both splits of a pair, like {"train-test": 2}."""
+        return _pairs(self._seen.values())
+
+
+def _pairs(masks: Iterable[int]) -> dict[str, int]:
+    masks = [mask for mask in masks if mask & (mask - 1)]
+    pairs = [(a, b) for a in range(len(SPLITS)) for b in range(a + 1, len(SPLITS))]
+    return {
+        f"{SPLITS[a]}-{SPLITS[b]}": sum(1 for mask in masks if mask >> a & 1 and mask >> b & 1)
+        for a, b in pairs
+    }
+
+
+def _shared_groups(index: pl.DataFrame) -> dict[str, int]:
+    bits = {split: 1 << i for i, split in enumerate(SPLITS)}
+    masks = (
+        index.select("group", "split")
+        .unique()
+        .with_columns(pl.col("split").replace_strict(bits, return_dtype=pl.Int64))
+        .group_by("group")
+        .agg(pl.col("split").sum())
+    )
+    return _pairs(masks["split"].to_list())
+
+
+def _counts(index: pl.DataFrame, split: str) -> SplitCounts:
+    part = index.filter(pl.col("split") == split)
+    sizes = part["labels"].list.len()
+    return SplitCounts(
+        examples=part.height,
+        groups=part["group"].n_unique(),
+        without_labels=int((sizes == 0).sum()),
+        mean_labels=round(int(sizes.sum()) / max(part.height, 1), 4),
+        labels_present=part["labels"].explode().drop_nulls().n_unique(),
+    )
+
+
+def _label_table(index: pl.DataFrame, prep: Preparation) -> pl.DataFrame:
+    used = index.filter(pl.col("split") == "train")["labels"].explode().drop_nulls().to_numpy()
+    counts = np.bincount(used, minlength=len(prep.label_codes)).tolist()
+    return pl.DataFrame(
+        {
+            "index": range(len(prep.label_codes)),
+            "code": list(prep.label_codes),
+            "name": list(prep.label_names),
+            "train_count": counts,
+            "band": [band_of(count) for count in counts],
+        },
+        schema={
+            "index": pl.Int32,
+            "code": pl.String,
+            "name": pl.String,
+            "train_count": pl.Int64,
+            "band": pl.String,
+        },
+    )
+
+
+def _refuse_empty_splits(prep: Preparation) -> None:
+    found = set(prep.index["split"].unique().to_list())
+    if unknown := sorted(found - set(SPLITS)):
+        raise ValueError(f"unknown split {unknown[0]!r}")
+    for split in SPLITS:
+        if split not in found:
+            raise UserError(
+                f"{prep.name}: split {split!r} is empty ({prep.index.height} examples in all); "
+                "give more data or another split"
+            )
+
+
+def _root_paths(roots: Mapping[str, Path], final: Path) -> dict[str, str]:
+    """Roots under the folder that also holds the data set stay relative, so that it can be moved."""
+    final = final.resolve()
+    home = final.parent.parent
+    paths = {}
+    for name, root in roots.items():
+        root = root.resolve()
+        paths[name] = os.path.relpath(root, final) if root.is_relative_to(home) else str(root)
+    return paths
+
+
+def _write_private(path: Path, table: pl.DataFrame) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
+    table.write_parquet(path)
+    path.chmod(0o600)
+
+
+def _digest(records: Iterable[Sequence[Any]]) -> str:
+    sha = hashlib.sha256()
+    for record in records:
+        _update(sha, record)
+    return sha.hexdigest()
+
+
+def _update(sha: Any, record: Sequence[Any]) -> None:
+    """Each value behind its length, so that no two different records give the same bytes."""
+    parts = [str(value).encode() for value in record]
+    sha.update(struct.pack(f"<I{len(parts)}Q", len(parts), *map(len, parts)))
+    for part in parts:
+        sha.update(part)
