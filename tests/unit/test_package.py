@@ -35,7 +35,6 @@ ALLOWED_IN = {
     "tokenizers": ("sdl_study/models/*", "sdl_study/data/*"),
     "torch.distributed": ("sdl_study/distributed.py",),
     "torchvision": (),
-    "pickle": (),
 }
 
 
