@@ -38,6 +38,7 @@ class Search:
         reduction_factor: of ASHA.
         concurrent: trials at a time, as many as there are groups.
         epochs: last epoch of a trial.
+        max_attempts: after which a trial that the machine keeps ending is given up.
         observer: who is told.
     """
 
@@ -49,6 +50,7 @@ class Search:
     reduction_factor: int
     concurrent: int
     epochs: int
+    max_attempts: int
     observer: Observer
     live: dict[str, int] = field(default_factory=dict)
     interrupted: list[int] = field(default_factory=list)
@@ -114,6 +116,9 @@ class Search:
             return
         if not error and self.epochs in record.epochs:
             self.records.complete(number)
+            self.observer.ended(self.records.get(number))
+        elif record.attempts >= self.max_attempts:
+            self.records.fail(number, MACHINE)
             self.observer.ended(self.records.get(number))
         else:
             self.interrupted.append(number)

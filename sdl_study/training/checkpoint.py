@@ -23,13 +23,17 @@ LAST, BEST = "last.pt", "best.pt"
 
 @dataclass
 class Progress:
-    """How far a job is. The sampler's position is the epoch: its order is a function of seed and epoch alone."""
+    """How far a job is, with the last epoch's metrics.
+
+    The sampler's position is the epoch: its order is a function of seed and epoch alone.
+    """
 
     epoch: int = 0
     examples_seen: int = 0
     seconds: float = 0.0
     best_value: float = float("-inf")
     best_epoch: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass

@@ -145,15 +145,23 @@ class Trainer:
         return state.progress
 
     def train(self, report: Report) -> None:
-        """Train the epochs that are left; each one is probed, kept and reported."""
+        """Train the epochs that are left; each one is probed, kept and reported.
+
+        The last epoch of an earlier attempt is reported again: its report may have been lost with the machine.
+        """
+        if self.progress.epoch:
+            self._report(report, self.progress.epoch, self.progress.metrics)
         for epoch in range(self.progress.epoch + 1, self.settings.train.epochs + 1):
             started = time.monotonic()
             metrics = self._epoch(epoch)
             metrics |= self._probe()
             metrics["seconds"] = time.monotonic() - started
             self._keep(epoch, metrics)
-            if not report({"number": self.job.number, "epoch": epoch, "metrics": metrics}):
-                raise Stopped
+            self._report(report, epoch, metrics)
+
+    def _report(self, report: Report, epoch: int, metrics: dict[str, float]) -> None:
+        if not report({"number": self.job.number, "epoch": epoch, "metrics": metrics}):
+            raise Stopped
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         self.model.train()
@@ -199,7 +207,7 @@ class Trainer:
     def _keep(self, epoch: int, metrics: dict[str, float]) -> None:
         progress, value = self.progress, metrics[self.settings.objective]
         is_best = value > progress.best_value
-        progress.epoch = epoch
+        progress.epoch, progress.metrics = epoch, metrics
         progress.seconds += metrics["seconds"]
         if is_best:
             progress.best_value, progress.best_epoch = value, epoch

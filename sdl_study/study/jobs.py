@@ -1,0 +1,124 @@
+"""Jobs of a study and their results: trials for the search, repeats for the selection, finals and controls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdl_study.seeds import derive_seed
+from sdl_study.space import ParameterValue
+from sdl_study.study.files import write_json
+from sdl_study.study.plan import Plan
+from sdl_study.study.records import TrialRecord
+from sdl_study.training.job import Job, Kind
+from sdl_study.trial import Lease
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job outside the search: it runs to its end and leaves ``result.json`` in its folder.
+
+    Attributes:
+        job: what the worker group does.
+        parameters: the searched parameters that it uses.
+        seed_number: which repeat it is, from 0 on.
+    """
+
+    job: Job
+    parameters: dict[str, ParameterValue]
+    seed_number: int
+
+    @property
+    def result_path(self) -> Path:
+        """Where its result lies once it is done."""
+        return Path(self.job.folder) / RESULT
+
+    def result(self) -> dict[str, Any] | None:
+        """Its result, None before it is done."""
+        return json.loads(self.result_path.read_text(encoding="utf-8")) if self.result_path.exists() else None
+
+
+class JobMaker:
+    """Makes the jobs of one study.
+
+    Args:
+        plan: the study.
+        data: folder of its prepared data set.
+    """
+
+    def __init__(self, plan: Plan, data: Path) -> None:
+        self._plan, self._data = plan, data
+
+    def _job(
+        self, key: str, kind: Kind, folder: Path, arm: str, seed: int, parameters: Mapping[str, Any], **more: Any
+    ) -> Job:
+        settings = self._plan.with_parameters(parameters).model_dump(mode="json")
+        return Job(
+            key=f"{self._plan.name}/{key}",
+            kind=kind,
+            folder=str(folder),
+            data=str(self._data),
+            stores=str(self._plan.files.stores),
+            settings=settings,
+            arm=arm,
+            seed=seed,
+            **more,
+        )
+
+    def trial(self, record: TrialRecord, resumed: bool) -> dict[str, Any]:
+        """A trial's job; all trials of a study share the search seed."""
+        seed = derive_seed(self._plan.settings.seed, "search")
+        job = self._job(
+            f"trial/{record.number}", "trial", self._plan.files.trial(record.number), record.arm, seed,
+            record.parameters, number=record.number, resumed=resumed,
+        )  # fmt: skip
+        return job.to_dict()
+
+    def selection(self, record: TrialRecord, seed_number: int) -> Work:
+        """A repeat of a trial on a selection seed."""
+        folder = self._plan.files.folder / "selection" / f"{record.number:04d}-{seed_number}"
+        seed = derive_seed(self._plan.settings.seed, "selection", seed_number)
+        key = f"selection/{record.number}/{seed_number}"
+        job = self._job(key, "trial", folder, record.arm, seed, record.parameters, resumed=True)
+        return Work(job, record.parameters, seed_number)
+
+    def final(
+        self, declaration: str, name: str, kind: Kind, arm: str, parameters: dict[str, ParameterValue], number: int
+    ) -> Work:
+        """A final (or a control that needs an encoder) on a final seed, under a declaration."""
+        folder = self._plan.files.folder / "finals" / declaration[:12] / f"{name}-{number}"
+        seed = derive_seed(self._plan.settings.seed, "final", number)
+        key = f"{kind}/{declaration[:12]}/{name}/{number}"
+        job = self._job(key, kind, folder, arm, seed, parameters, resumed=True)
+        return Work(job, parameters, number)
+
+
+def run_all(work: Sequence[Work], groups: int, told: Callable[[Work, dict[str, Any]], None]) -> None:
+    """Run jobs on the worker groups, as many at a time as there are groups; finished ones are left as they are.
+
+    Args:
+        work: the jobs.
+        groups: number of worker groups.
+        told: called with every event of every job, from several threads.
+    """
+    todo = [item for item in work if not item.result_path.exists()]
+    with ThreadPoolExecutor(max_workers=max(1, groups)) as pool:
+        for future in [pool.submit(_run, item, told) for item in todo]:
+            future.result()
+
+
+def _run(item: Work, told: Callable[[Work, dict[str, Any]], None]) -> None:
+    epochs: dict[str, dict[str, float]] = {}
+    with Lease(item.job.to_dict()) as lease:
+        for event in lease:
+            if event["event"] == "epoch":
+                epochs[str(event["epoch"])] = event["metrics"]
+            told(item, event)
+    if event["event"] == "done":
+        write_json(item.result_path, {**event, "epochs": epochs, "arm": item.job.arm})

@@ -1,0 +1,173 @@
+"""A plan: a study with its overrides, checked whole before anything is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from sdl_study.arms import ARMS
+from sdl_study.config import Settings, value_at, with_values
+from sdl_study.errors import UserError
+from sdl_study.models.settings import parse_encoder_settings
+from sdl_study.space import ParameterValue, SearchSpace, Study
+from sdl_study.study.files import StudyFiles
+
+FORMAT_VERSION = 1
+
+# What may change on resume: where and with how many processes it runs, and how much more is spent.
+FREE = {
+    "data.path", "train.workers", "train.trials_per_group", "train.record_batches",
+    "budget.trials", "budget.max_attempts",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study as it will run.
+
+    Attributes:
+        name: name of the study, its folder and its MLflow experiment.
+        space: the search space without the parameters that ``--set`` fixed.
+        settings: the study's settings with the overrides.
+        files: where everything of the study lies.
+    """
+
+    name: str
+    space: SearchSpace
+    settings: Settings
+    files: StudyFiles
+
+    def fixed(self) -> dict[str, Any]:
+        """Settings on which a condition of the space may depend, by dotted path."""
+        searched = {parameter.name for parameter in self.space.parameters}
+        asked = {name for parameter in self.space.parameters for name, _ in parameter.when} - searched
+        return {name: value_at(self.settings, name) for name in asked}
+
+    def with_parameters(self, parameters: Mapping[str, ParameterValue]) -> Settings:
+        """The settings of one trial."""
+        return with_values(self.settings, parameters, self.name)
+
+    def identity(self) -> dict[str, Any]:
+        """What study.json says about the study, and what is compared on resume."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "space": self.space.fingerprint(),
+            "settings": self.settings.model_dump(mode="json"),
+        }
+
+
+def make_plan(study: Study, out: Path, name: str | None, overrides: Mapping[str, Any]) -> Plan:
+    """Lay the overrides over a study and check everything that can be checked without its data.
+
+    Raises:
+        UserError: a mistake in the study, the overrides, the output folder or the workers.
+    """
+    name = name or study.name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"--name {name}: use letters, digits, '.', '_' and '-' only")
+    settings = with_values(study.settings, overrides, "--set") if overrides else study.settings
+    space = study.space.without(overrides)
+    plan = Plan(name, space, settings, StudyFiles(out.resolve(), name))
+    _check_encoders(plan)
+    _check_space(plan)
+    _check_output(plan.files)
+    _check_workers(settings)
+    return plan
+
+
+def _check_encoders(plan: Plan) -> None:
+    for name, chosen in plan.settings.model.encoders.items():
+        settings = dict(chosen)
+        try:
+            parse_encoder_settings(settings.pop("kind"), settings)
+        except UserError as error:
+            raise UserError(f"{plan.name}: model.encoders.{name}: {error}") from None
+
+
+def _check_space(plan: Plan) -> None:
+    """Every value that the space can give must be a valid setting."""
+    for parameter in plan.space.parameters:
+        for value in _extremes(parameter.distribution):
+            checked = with_values(plan.settings, {parameter.name: value}, f"{plan.name}: search space")
+            _check_encoders(replace(plan, settings=checked))
+    for arm in plan.settings.arms:
+        for parameter in plan.space.of_arm(arm):
+            if parameter.name == "loss.temperature" and ARMS[arm].stage == "supervised":
+                raise UserError(f"{plan.name}: search space: arm {arm} has no temperature")
+
+
+def _extremes(distribution: Any) -> tuple[Any, ...]:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return (distribution.low, distribution.high)
+    raise UserError(f"search space: distributions of type {type(distribution).__name__} are not known")
+
+
+def _check_output(files: StudyFiles) -> None:
+    existing = files.folder
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UserError(f"--out {files.out}: {existing} is a file, not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"--out {files.out}: no permission to write in {existing}")
+
+
+def _check_workers(settings: Settings) -> None:
+    """More workers than this machine has CPUs; a cluster is asked when it is joined."""
+    workers, cpus = settings.train.workers, len(os.sched_getaffinity(0))
+    if workers is not None and workers > cpus and "RAY_ADDRESS" not in os.environ:
+        raise UserError(f"train.workers: {workers} workers are more than the {cpus} CPUs here; ask for {cpus} or fewer")
+    if workers is not None and workers > settings.train.batch_size:
+        raise UserError(f"train.workers: {workers} workers cannot share batches of {settings.train.batch_size}")
+
+
+def check_resume(plan: Plan, data_fingerprint: str) -> None:
+    """Refuse to go on with a study whose meaning was changed.
+
+    Raises:
+        UserError: one line per field that differs, and the proposal of another name.
+    """
+    path = plan.files.study_json
+    if not path.exists():
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{path}: damaged: not JSON; move the folder away to start again") from None
+    if before.get("format_version") != FORMAT_VERSION:
+        raise UserError(f"{path}: format_version {before.get('format_version')!r}, this version reads {FORMAT_VERSION}")
+    now = plan.identity()
+    changed = [
+        f"{field}: {old!r} → {new!r}" for field, old, new in _differences(before["settings"], now["settings"], "")
+    ]
+    if before["space"] != now["space"]:
+        changed.append("search space: another set of parameters, ranges or published points")
+    if before["data_fingerprint"] != data_fingerprint:
+        changed.append("data: the prepared data set has another content")
+    if changed:
+        lines = "\n".join(f"  {line}" for line in changed)
+        raise UserError(
+            f"{plan.files.folder} holds another study of this name; these fields differ:\n{lines}\n"
+            f"  start it under another name: --name {plan.name}_2"
+        )
+
+
+def _differences(before: Any, now: Any, path: str) -> list[tuple[str, Any, Any]]:
+    if path in FREE or (not path and not isinstance(now, dict)):
+        return []
+    if isinstance(before, dict) and isinstance(now, dict):
+        found = []
+        for key in sorted(before.keys() | now.keys()):
+            found += _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+        return found
+    return [] if before == now else [(path, before, now)]

@@ -1,0 +1,80 @@
+"""Progress lines: one per event of a trial, with a live total; no text of the data ever appears here."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sdl_study.study.records import TrialRecord
+
+_COLLAPSED = 0.9
+
+
+class Progress:
+    """Prints the lines of one study.
+
+    Args:
+        study: its name, which starts every line.
+        objective: the dev metric that is shown.
+        trials: number of trials that the search will have.
+        epochs: epochs of a full trial.
+    """
+
+    def __init__(self, study: str, objective: str, trials: int, epochs: int) -> None:
+        self._study, self._objective, self._trials, self._epochs = study, objective, trials, epochs
+        self._started = time.monotonic()
+        self._ended = 0
+        self._lock = threading.Lock()
+
+    def say(self, text: str) -> None:
+        """One line."""
+        with self._lock:
+            sys.stdout.write(f"{self._study}  {_clock(time.monotonic() - self._started)}  {text}\n")
+            sys.stdout.flush()
+
+    def count(self, ended: int) -> None:
+        """Trials that ended before this command."""
+        self._ended = ended
+
+    def epoch(self, record: TrialRecord, epoch: int) -> None:
+        """A trial finished an epoch."""
+        metrics = record.epochs[epoch]
+        text = f"epoch {epoch}/{self._epochs}  {self._objective} {metrics[self._objective]:.3f}"
+        self.say(f"{trial_name(record):<32}{text}{_warning(metrics)}")
+
+    def ended(self, record: TrialRecord) -> None:
+        """A trial ended."""
+        self._ended += 1
+        value = "" if record.objective is None else f"  best {record.objective:.3f}"
+        reason = f"  {record.reason}" if record.reason else ""
+        total = f"  [{self._ended}/{self._trials} trials]"
+        self.say(f"{trial_name(record):<32}{record.state}{value}{reason}{total}")
+
+
+def _warning(metrics: Mapping[str, float]) -> str:
+    collapse = metrics.get("train/collapse", 0.0)
+    return f"  collapsed: embeddings {collapse:.0%} alike" if collapse > _COLLAPSED else ""
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes:3d}:{seconds:02d}"
+
+
+def trial_name(record: TrialRecord) -> str:
+    """A trial's name everywhere: ``017 sd τ=.083 small``."""
+    return f"{record.number:03d} {setting_name(record.arm, record.parameters)}"
+
+
+def setting_name(arm: str, parameters: Mapping[str, Any]) -> str:
+    """Arm, temperature and encoder in few characters."""
+    words = [arm]
+    temperature = parameters.get("loss.temperature")
+    if temperature is not None:
+        words.append(f"τ={temperature:.3f}".replace("=0.", "=."))
+    if "model.encoder" in parameters:
+        words.append(str(parameters["model.encoder"]))
+    return " ".join(words)

@@ -1,0 +1,126 @@
+"""From trials to a declaration: winners of the arms, the primary contrast, and what is fixed before test data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sdl_study.arms import ARMS
+from sdl_study.errors import UserError
+from sdl_study.space import ParameterValue
+from sdl_study.study.files import StudyFiles, write_json
+from sdl_study.study.jobs import JobMaker, Work
+from sdl_study.study.plan import Plan
+from sdl_study.study.records import TrialRecord
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The trial that stands for an arm, and its dev value (the mean over seeds where it was repeated)."""
+
+    arm: str
+    trial: int
+    parameters: dict[str, ParameterValue]
+    dev: float
+
+
+def candidates(records: Sequence[TrialRecord], arm: str, top: int) -> list[TrialRecord]:
+    """The arm's best trials on dev: complete ones first, then those that ASHA stopped; the earlier on a tie."""
+    scored = [r for r in records if r.arm == arm and r.objective is not None and r.state in ("complete", "pruned")]
+    return sorted(scored, key=lambda r: (r.state != "complete", -float(r.objective or 0), r.number))[:top]
+
+
+def repeats(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list[Work]:
+    """The selection's jobs: the best trials of every arm on further seeds."""
+    budget = plan.settings.budget
+    return [
+        maker.selection(record, number)
+        for arm in plan.settings.arms
+        for record in candidates(records, arm, budget.selection_top)
+        for number in range(budget.selection_seeds)
+    ]
+
+
+def winners(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list[Winner]:
+    """The best trial of every arm by the mean of its dev values over the search's and the selection's seeds.
+
+    Raises:
+        UserError: an arm has no trial with a value.
+    """
+    found = []
+    for arm in plan.settings.arms:
+        best = candidates(records, arm, plan.settings.budget.selection_top)
+        if not best:
+            raise UserError(f"{plan.name}: arm {arm}: every trial failed; see the reasons in the table of trials")
+        scored = [(_mean_value(plan, record, maker), record) for record in best]
+        complete = [pair for pair in scored if pair[1].state == "complete"] or scored
+        value, record = max(complete, key=lambda pair: (pair[0], -pair[1].number))
+        found.append(Winner(arm, record.number, record.parameters, value))
+    return found
+
+
+def _mean_value(plan: Plan, record: TrialRecord, maker: JobMaker) -> float:
+    values = [float(record.objective or 0)]
+    for number in range(plan.settings.budget.selection_seeds):
+        result = maker.selection(record, number).result()
+        if result is not None:
+            values.append(max(metrics[plan.settings.objective] for metrics in result["epochs"].values()))
+    return sum(values) / len(values)
+
+
+def primary_contrast(found: Sequence[Winner]) -> tuple[str, str] | None:
+    """``sd`` against the best arm on dev among those that are no SD variant; None where a study has not both."""
+    others = [winner for winner in found if not ARMS[winner.arm].is_sd]
+    if not others or not any(winner.arm == "sd" for winner in found):
+        return None
+    return "sd", max(others, key=lambda winner: winner.dev).arm
+
+
+def declare(plan: Plan, found: Sequence[Winner], fingerprint: str, code_version: str) -> dict[str, Any]:
+    """Write (or keep) the declaration before any final.
+
+    A declaration whose winners, data and seeds are still the same is kept as it is, so that a study that was
+    extended without another winner keeps its finals.
+    """
+    settings = plan.settings
+    contrast = primary_contrast(found)
+    content = {
+        "study": plan.name,
+        "winners": [asdict(winner) for winner in found],
+        "best_arm_on_dev": max(found, key=lambda winner: winner.dev).arm,
+        "primary_contrast": list(contrast) if contrast else None,
+        "primary_metric": settings.primary_metric,
+        "primary_stage": settings.stage,
+        "study_seed": settings.seed,
+        "final_seeds": settings.budget.final_seeds,
+        "selection_seeds": settings.budget.selection_seeds,
+        "trials_per_arm": settings.budget.trials,
+        "epochs": settings.train.epochs,
+        "data_fingerprint": fingerprint,
+        "code_version": code_version,
+    }
+    before = read_declaration(plan.files)
+    kept = ("winners", "primary_contrast", "primary_metric", "primary_stage", "study_seed", "final_seeds",
+            "data_fingerprint")  # fmt: skip
+    if before is not None and all(before[key] == content[key] for key in kept):
+        return before
+    if before is not None:
+        write_json(plan.files.folder / f"declaration-superseded-{declaration_hash(before)[:12]}.json", before)
+    write_json(plan.files.declaration, content)
+    return content
+
+
+def read_declaration(files: StudyFiles) -> dict[str, Any] | None:
+    """The declaration in force, None before there is one."""
+    return json.loads(files.declaration.read_text(encoding="utf-8")) if files.declaration.exists() else None
+
+
+def declaration_hash(declaration: dict[str, Any]) -> str:
+    """SHA-256 of a declaration, as tagged on the parent run and written into every ledger line."""
+    text = json.dumps(declaration, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+

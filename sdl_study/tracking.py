@@ -1,0 +1,210 @@
+"""MLflow: the study as a parent run, its trials and finals as child runs. The only file that imports mlflow.
+
+Everything is written by the driver through MlflowClient, with explicit URIs and run ids. What is written is derived
+from the journal: ``trial`` brings a run up to its record, whatever of it MLflow has already, so that the same call
+logs an epoch, ends a run and mends what a crash left.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from sdl_study.errors import UserError
+
+_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+_AT_ONCE = 100
+logging.getLogger("mlflow").setLevel(logging.ERROR)
+logging.getLogger("alembic").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """A trial as MLflow shows it."""
+
+    number: int
+    name: str
+    arm: str
+    state: str
+    parameters: Mapping[str, Any]
+    epochs: Mapping[int, Mapping[str, float]]
+    summary: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FinalRun:
+    """A final or control as MLflow shows it."""
+
+    key: str
+    name: str
+    role: str
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    superseded: bool = False
+
+
+class Tracker:
+    """The MLflow runs of one study.
+
+    Args:
+        uri: tracking URI, for example ``sqlite:////path/mlflow.db`` or ``http://host:5000``.
+        artifacts: folder of the artifacts of a new experiment; None leaves it to the server.
+        study: name of the study, which is the experiment's.
+
+    Raises:
+        UserError: the database cannot be opened.
+    """
+
+    def __init__(self, uri: str, artifacts: Path | None, study: str) -> None:
+        self._client = MlflowClient(tracking_uri=uri)
+        try:
+            self._experiment = self._open(study, artifacts)
+        except MlflowException as error:
+            raise UserError(f"{uri}: MLflow cannot open it ({error.error_code})") from None
+        self._runs: dict[str, Run] = {}
+        self._steps: dict[str, set[int]] = {}
+        for run in self._existing():
+            self._runs[_identity(run)] = run
+        self._parent = self._runs.get("study")
+
+    def _open(self, study: str, artifacts: Path | None) -> str:
+        experiment = self._client.get_experiment_by_name(study)
+        if experiment is not None:
+            return experiment.experiment_id
+        location = None if artifacts is None else (artifacts / study).resolve().as_uri()
+        return self._client.create_experiment(study, artifact_location=location)
+
+    def _existing(self) -> list[Run]:
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs([self._experiment], max_results=1000, page_token=token)
+            runs.extend(page)
+            token = page.token
+            if not token:
+                return runs
+
+    @property
+    def parent_id(self) -> str:
+        """Run id of the study's parent run."""
+        if self._parent is None:
+            raise RuntimeError("the parent run was not opened")
+        return self._parent.info.run_id
+
+    def open_parent(self, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """The parent run, new or as it is."""
+        if self._parent is None:
+            self._parent = self._create("study", "study", "study", dict(tags), parent=None)
+            self._log_parameters(self._parent, parameters)
+        else:
+            for key, value in tags.items():
+                if self._parent.data.tags.get(key) != value:
+                    self._client.set_tag(self.parent_id, key, value)
+
+    def reopen_parent(self) -> None:
+        """Say that the study goes on."""
+        self._client.set_terminated(self.parent_id, "RUNNING")
+
+    def _create(self, identity: str, role: str, name: str, tags: Mapping[str, str], parent: str | None) -> Run:
+        all_tags = {**tags, "sdl.role": role, "sdl.key": identity}
+        if parent is not None:
+            all_tags["mlflow.parentRunId"] = parent
+        run = self._client.create_run(self._experiment, run_name=name, tags=all_tags)
+        self._runs[identity] = run
+        self._steps[run.info.run_id] = set()
+        return run
+
+    def _log_parameters(self, run: Run, parameters: Mapping[str, Any]) -> None:
+        known = run.data.params
+        new = [Param(key, _text(value)) for key, value in parameters.items() if key not in known]
+        for start in range(0, len(new), _AT_ONCE):
+            self._client.log_batch(run.info.run_id, params=new[start : start + _AT_ONCE])
+
+    def trial(self, trial: TrialRun) -> None:
+        """Bring a trial's run up to its record: new epochs, then, once it ended, summary and status."""
+        identity = f"trial/{trial.number}"
+        run = self._runs.get(identity)
+        if run is not None and run.info.status == _STATUS.get(trial.state):
+            return
+        if run is None:
+            tags = {"sdl.trial": str(trial.number), "arm": trial.arm, "sdl.state": trial.state, **trial.tags}
+            run = self._create(identity, "trial", trial.name, tags, self.parent_id)
+        if set(run.data.params) != {"arm", *trial.parameters}:
+            self._log_parameters(run, {"arm": trial.arm, **trial.parameters})
+            self._runs[identity] = run = self._client.get_run(run.info.run_id)
+        for epoch in sorted(set(trial.epochs) - self._steps_of(run)):
+            self._log(run, trial.epochs[epoch], epoch)
+            self._steps[run.info.run_id].add(epoch)
+        if trial.state != "running":
+            self._end_trial(identity, run, trial)
+
+    def _end_trial(self, identity: str, run: Run, trial: TrialRun) -> None:
+        known = self._client.get_run(run.info.run_id).data.metrics
+        self._log(run, {key: value for key, value in trial.summary.items() if key not in known}, 0)
+        tags = [RunTag("sdl.state", trial.state), *(RunTag(k, v) for k, v in trial.tags.items())]
+        self._client.log_batch(run.info.run_id, tags=tags)
+        self._client.set_terminated(run.info.run_id, _STATUS[trial.state])
+        self._runs[identity] = self._client.get_run(run.info.run_id)
+
+    def _steps_of(self, run: Run) -> set[int]:
+        """Epochs that the run has already (each is written in one batch, so one key tells)."""
+        run_id = run.info.run_id
+        if run_id not in self._steps:
+            history = self._client.get_metric_history(run_id, "train/loss")
+            self._steps[run_id] = {metric.step for metric in history}
+        return self._steps[run_id]
+
+    def _log(self, run: Run, metrics: Mapping[str, float], step: int) -> None:
+        now = int(time.time() * 1000)
+        batch = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        if batch:
+            self._client.log_batch(run.info.run_id, metrics=batch)
+
+    def final(self, final: FinalRun) -> None:
+        """One finished final or control; a run that is there and ended is left as it is."""
+        run = self._runs.get(final.key)
+        if run is None:
+            run = self._create(final.key, final.role, final.name, final.tags, self.parent_id)
+        if run.info.status != "FINISHED":
+            self._log_parameters(run, final.parameters)
+            known = self._client.get_run(run.info.run_id).data.metrics
+            self._log(run, {key: value for key, value in final.metrics.items() if key not in known}, 0)
+            self._client.set_terminated(run.info.run_id, "FINISHED")
+            self._runs[final.key] = self._client.get_run(run.info.run_id)
+        if final.superseded and run.data.tags.get("sdl.superseded") != "true":
+            self._client.set_tag(run.info.run_id, "sdl.superseded", "true")
+
+    def answer(self, metrics: Mapping[str, float], tags: Mapping[str, str], artifacts: list[Path]) -> None:
+        """End the parent run with the study's answer: metrics, tags and artifacts (files or folders)."""
+        known = self._client.get_run(self.parent_id).data.metrics
+        parent = self._client.get_run(self.parent_id)
+        self._log(parent, {key: value for key, value in metrics.items() if known.get(key) != value}, 0)
+        self._client.log_batch(self.parent_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        for path in artifacts:
+            if path.is_dir():
+                self._client.log_artifacts(self.parent_id, str(path), artifact_path=path.name)
+            else:
+                self._client.log_artifact(self.parent_id, str(path))
+        self._client.set_terminated(self.parent_id, "FINISHED")
+
+    def end_parent(self, status: str) -> None:
+        """End the parent run without an answer ("KILLED", "FAILED")."""
+        self._client.set_terminated(self.parent_id, status)
+
+
+def _identity(run: Run) -> str:
+    return run.data.tags.get("sdl.key", run.info.run_id)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
