@@ -47,8 +47,8 @@ class DataSettings(Section):
 class ProjectionSettings(Section):
     """Projection head between encoder and loss; ``norm="batch"`` uses the global batch's statistics."""
 
-    hidden: int = Field(128, ge=1)
-    features: int = Field(64, ge=1)
+    hidden: int = Field(default=128, ge=1)
+    features: int = Field(default=64, ge=1)
     norm: Literal["batch", "none"] = "batch"
 
 
@@ -72,18 +72,18 @@ class ModelSettings(Section):
 class RelationWeightSettings(Section):
     """Weights of the relations; ``equal`` stays 1, since scaling all of them is a hidden learning rate."""
 
-    equal: float = Field(1.0, ge=0)
-    overlap: float = Field(1.0, ge=0)
-    subset: float = Field(1.0, ge=0)
-    superset: float = Field(1.0, ge=0)
+    equal: float = Field(default=1.0, ge=0)
+    overlap: float = Field(default=1.0, ge=0)
+    subset: float = Field(default=1.0, ge=0)
+    superset: float = Field(default=1.0, ge=0)
 
 
 class LossSettings(Section):
     """Settings of the losses; a strategy takes those it knows."""
 
-    temperature: float = Field(0.07, gt=0)
-    similarity_power: float = Field(1.0, ge=0)
-    dissimilarity_power: float = Field(1.0, ge=0)
+    temperature: float = Field(default=0.07, gt=0)
+    similarity_power: float = Field(default=1.0, ge=0)
+    dissimilarity_power: float = Field(default=1.0, ge=0)
     relation_weights: RelationWeightSettings = RelationWeightSettings()
     normalizer: Literal["positives", "weights"] = "positives"
     per_anchor_mean: bool = False
@@ -93,14 +93,14 @@ class TrainSettings(Section):
     """How a trial trains. ``batch_size`` is the global batch, constant whatever the number of workers."""
 
     epochs: int = Field(ge=1)
-    batch_size: int = Field(64, ge=2)
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    warmup_fraction: float = Field(0.05, ge=0, lt=1)
-    gradient_clip: float = Field(0.0, ge=0)
-    label_aware: float = Field(0.0, ge=0, le=1)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    gradient_clip: float = Field(default=0.0, ge=0)
+    label_aware: float = Field(default=0.0, ge=0, le=1)
     precision: Literal["fp32", "bf16"] = "fp32"
-    workers: int | None = Field(None, ge=1)
+    workers: int | None = Field(default=None, ge=1)
     trials_per_group: Literal["all", 1] = "all"
     record_batches: bool = False
 
@@ -126,19 +126,19 @@ class ProbeSettings(Section):
 class BudgetSettings(Section):
     """How much is spent on each arm, the same for all."""
 
-    trials: int = Field(4, ge=1)
-    reduction_factor: int = Field(2, ge=2)
-    first_rung: int = Field(1, ge=1)
-    final_seeds: int = Field(1, ge=1)
-    selection_seeds: int = Field(0, ge=0)
-    selection_top: int = Field(3, ge=1)
-    max_attempts: int = Field(3, ge=1)
+    trials: int = Field(default=4, ge=1)
+    reduction_factor: int = Field(default=2, ge=2)
+    first_rung: int = Field(default=1, ge=1)
+    final_seeds: int = Field(default=1, ge=1)
+    selection_seeds: int = Field(default=0, ge=0)
+    selection_top: int = Field(default=3, ge=1)
+    max_attempts: int = Field(default=3, ge=1)
 
 
 class Settings(Section):
     """All settings of a study (or of one trial, with its parameters laid over)."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     arms: tuple[str, ...]
     objective: Objective = "dev/map"
     primary_metric: str = "test/map"
@@ -181,7 +181,11 @@ def _mistake(detail: Any, origin: str) -> str:
         return f"{origin}: {path}: no such setting"
     if detail["type"] == "missing":
         return f"{origin}: {path}: is required"
-    given = "" if isinstance(detail.get("input"), (dict, list, BaseModel)) else f" (given {detail.get('input')!r})"
+    given = (
+        ""
+        if isinstance(detail.get("input"), (dict, list, BaseModel))
+        else f" (given {detail.get('input')!r})"
+    )
     return f"{origin}: {path}: {message[:1].lower()}{message[1:]}{given}"
 
 
@@ -207,7 +211,9 @@ def _place(tree: dict[str, Any], path: str, value: Any, origin: str) -> None:
     open_ended = path.startswith(("model.encoders.", "data.store."))
     if leaf not in node and not open_ended:
         near = ", ".join(sorted(node))
-        raise UserError(f"{origin}: {path}: no such setting; {'.'.join(parents) or 'the settings'} has {near}")
+        raise UserError(
+            f"{origin}: {path}: no such setting; {'.'.join(parents) or 'the settings'} has {near}"
+        )
     node[leaf] = value
 
 
