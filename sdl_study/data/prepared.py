@@ -17,6 +17,7 @@ roots.json              where the folders of images lie: outside the fingerprint
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -214,6 +215,15 @@ class PreparedData:
         """Texts of `rows` (all examples when None); modality "text" only."""
         column = self._read("examples.parquet", ["text"])["text"]
         return (column if rows is None else column.gather(rows)).to_list()
+
+    def iter_texts(self, batch: int, split: Split | None = None) -> Iterator[list[str]]:
+        """Texts in batches by row number, of one split or of all; never all in memory at once."""
+        import polars as pl
+
+        scan = pl.scan_parquet(self.path / "examples.parquet")
+        for start in range(0, self.manifest.num_examples, batch):
+            part = scan.slice(start, batch).select("text", "split").collect()
+            yield (part if split is None else part.filter(pl.col("split") == split))["text"].to_list()
 
     def image_files(self, rows: Int64[np.ndarray, " n"] | None = None) -> list[Path]:
         """Image files of `rows` (all examples when None); modality "image" only.

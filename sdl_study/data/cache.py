@@ -1,0 +1,107 @@
+"""Folders built once and then shared: temporary name, rename, and a lock so that one process builds."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sdl_study.errors import UserError
+
+SettingsT = TypeVar("SettingsT")
+
+
+def parse_settings(cls: type[SettingsT], given: Mapping[str, Any]) -> SettingsT:
+    """Settings of a store from `data.store`; a name it does not have is a mistake.
+
+    Raises:
+        UserError: unknown name, or a value that the class refuses.
+    """
+    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    for name in given:
+        if name not in known:
+            raise UserError(f"data.store.{name}: unknown; known are {', '.join(known)}")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    try:
+        return cls(**values)
+    except TypeError:
+        raise UserError(f"data.store: a value has the wrong type: {dict(given)}") from None
+
+
+def check_type(name: str, value: object, kind: type | tuple[type, ...]) -> None:
+    """Refuse a value of another type; True is no number.
+
+    Raises:
+        UserError: naming the field `data.store.NAME`.
+    """
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        names = kind.__name__ if isinstance(kind, type) else " or ".join(k.__name__ for k in kind)
+        raise UserError(f"data.store.{name}: {value!r} is not of type {names}")
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuse a value that is not among `choices`.
+
+    Raises:
+        UserError: naming the field `data.store.NAME`.
+    """
+    if value not in choices:
+        raise UserError(f"data.store.{name}: {value!r} is unknown; choose from {', '.join(choices)}")
+
+
+def check_at_least(name: str, value: object, floor: int) -> None:
+    """Refuse what is not a whole number of at least `floor`.
+
+    Raises:
+        UserError: naming the field `data.store.NAME`.
+    """
+    check_type(name, value, int)
+    if value < floor:  # type: ignore[operator]
+        raise UserError(f"data.store.{name}: {value} is too small; at least {floor}")
+
+
+def store_key(kind: str, fingerprint: str, settings: object, version: int) -> str:
+    """Name of a store's folder: what it is of, and how it was made."""
+    record = json.dumps([version, asdict(settings)], sort_keys=True)  # type: ignore[call-overload]
+    return f"{kind}-{fingerprint[:16]}-{hashlib.sha256(record.encode()).hexdigest()[:12]}"
+
+
+def build_once(cache_dir: Path, key: str, build: Callable[[Path], None]) -> Path:
+    """Folder `key` under `cache_dir`, built by `build(temporary folder)` if it is not there.
+
+    Several processes may ask at once: one builds, the others wait for it.
+
+    Raises:
+        UserError: `cache_dir` cannot be written.
+    """
+    final = cache_dir / key
+    if final.is_dir():
+        return final
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        lock = (cache_dir / f".{key}.lock").open("w")
+    except OSError as error:
+        raise UserError(f"{cache_dir}: store folder cannot be written: {error.strerror}") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if final.is_dir():
+            return final
+        partial = cache_dir / f".{key}.partial-{os.getpid()}"
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(mode=0o700)
+            build(partial)
+            partial.rename(final)
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise UserError(f"{cache_dir}: store cannot be written: {os.strerror(error.errno)}") from None
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return final

@@ -1,0 +1,143 @@
+"""Image store: every image decoded and resized once per size, memory-mapped, shared by all trials."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from sdl_study.data.cache import (
+    build_once,
+    check_at_least,
+    check_choice,
+    check_type,
+    parse_settings,
+    store_key,
+)
+from sdl_study.errors import UserError
+from sdl_study.models.spec import InputSpec
+
+if TYPE_CHECKING:
+    from jaxtyping import Int64
+    from PIL import Image
+
+    from sdl_study.data.prepared import PreparedData
+
+_VERSION = 1
+_BATCH = 256
+_THREADS = 4
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How image files become pixels.
+
+    Args:
+        image_size: side in pixels.
+        resize: "squash" scales both sides to the size (usual for MS-COCO's labels: nothing is cut off),
+            "crop" scales the shorter side and cuts out the centre.
+        mean, std: per channel, of values in [0, 1]; ImageNet's by default.
+    """
+
+    image_size: int = 224
+    resize: Literal["squash", "crop"] = "squash"
+    mean: tuple[float, float, float] = _IMAGENET_MEAN
+    std: tuple[float, float, float] = _IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        check_at_least("image_size", self.image_size, 8)
+        check_choice("resize", self.resize, ("squash", "crop"))
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            check_type(name, values, tuple)
+            if len(values) != 3:
+                raise UserError(f"data.store.{name}: three numbers are needed, one per channel")
+            for value in values:
+                check_type(name, value, (int, float))
+        if min(self.std) <= 0:
+            raise UserError("data.store.std: must be above 0")
+
+
+class ImageStore:
+    """Pixels of every example as bytes, memory-mapped; normalised when fetched."""
+
+    def __init__(self, path: Path) -> None:
+        record = json.loads((path / "store.json").read_text())
+        settings = record["settings"]
+        self.path = path
+        self.spec = InputSpec.image(channels=3, image_size=settings["image_size"])
+        self._pixels = np.load(path / "pixels.npy", mmap_mode="r")
+        mean, std = torch.tensor(settings["mean"]), torch.tensor(settings["std"])
+        self._scale = (1 / (255 * std)).view(3, 1, 1)
+        self._shift = (-mean / std).view(3, 1, 1)
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def fetch(self, rows: Int64[np.ndarray, " n"]) -> dict[str, torch.Tensor]:
+        """pixel_values of the examples `rows`, float32 [n, 3, image_size, image_size], normalised."""
+        pixels = torch.from_numpy(self._pixels[np.asarray(rows, dtype=np.int64)])
+        values = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        return {"pixel_values": values.mul_(self._scale).add_(self._shift)}
+
+
+def open_image_store(
+    prepared: PreparedData, settings: Mapping[str, Any] | ImageSettings, cache_dir: Path
+) -> ImageStore:
+    """The image store of `prepared` for these settings, built under `cache_dir` if it is not there.
+
+    Raises:
+        UserError: unknown or unusable setting, missing or broken images, a folder that cannot be written.
+    """
+    if not isinstance(settings, ImageSettings):
+        settings = parse_settings(ImageSettings, settings)
+    key = store_key("images", prepared.manifest.fingerprint, settings, _VERSION)
+    return ImageStore(build_once(Path(cache_dir), key, lambda folder: _build(folder, prepared, settings)))
+
+
+def _build(folder: Path, prepared: PreparedData, settings: ImageSettings) -> None:
+    files = prepared.image_files()
+    size = settings.image_size
+    pixels = np.lib.format.open_memmap(
+        folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(files), size, size, 3)
+    )
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(files), _BATCH):
+            batch = files[start : start + _BATCH]
+            for i, image in enumerate(pool.map(lambda file: _read(file, settings), batch)):
+                pixels[start + i] = image
+    pixels.flush()
+    record = {"settings": asdict(settings)}
+    (folder / "store.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _read(file: Path, settings: ImageSettings) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return np.asarray(_fit(image.convert("RGB"), settings))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{file}: image cannot be read ({type(error).__name__})") from None
+
+
+def _fit(image: Image.Image, settings: ImageSettings) -> Image.Image:
+    from PIL import Image
+
+    size = settings.image_size
+    box: tuple[float, float, float, float] | None = None
+    if settings.resize == "crop":
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        box = (left, top, left + side, top + side)
+    if image.size == (size, size):
+        return image
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)

@@ -1,0 +1,47 @@
+"""The store that fits a data set's modality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from jaxtyping import Int64
+
+    from sdl_study.data.prepared import PreparedData
+    from sdl_study.models.spec import InputSpec
+
+
+class Store(Protocol):
+    """What training needs of a store."""
+
+    path: Path
+    spec: InputSpec
+
+    def __len__(self) -> int: ...
+
+    def fetch(self, rows: Int64[np.ndarray, " n"]) -> dict[str, torch.Tensor]:
+        """Inputs of the examples `rows`, as the encoder takes them."""
+        ...
+
+
+def open_store(prepared: PreparedData, settings: Mapping[str, Any], cache_dir: Path) -> Store:
+    """Token, image or feature store of `prepared`, built under `cache_dir` if it is not there.
+
+    Raises:
+        UserError: as the store's own function.
+    """
+    if prepared.manifest.modality == "text":
+        from sdl_study.data.tokens import open_token_store
+
+        return open_token_store(prepared, settings, cache_dir)
+    if prepared.manifest.modality == "image":
+        from sdl_study.data.images import open_image_store
+
+        return open_image_store(prepared, settings, cache_dir)
+    from sdl_study.data.features import open_feature_store
+
+    return open_feature_store(prepared, settings, cache_dir)
