@@ -151,10 +151,8 @@ def _build(folder: Path, prepared: PreparedData, settings: TokenSettings) -> Non
     if settings.tokenizer == "pretrained":
         tokenizer, pad = _load_pretrained(settings.name, where)
     else:
-        texts = prepared.texts(train)
-        tokenizer = (
-            _train_words(texts, settings) if settings.tokenizer == "word" else _train_bpe(texts, settings)
-        )
+        train_tokenizer = _train_words if settings.tokenizer == "word" else _train_bpe
+        tokenizer = train_tokenizer(lambda: prepared.iter_texts(_BATCH, "train"), settings)
         pad = tokenizer.token_to_id(PAD)
         _save_in_hub_format(tokenizer, where, settings)
     tokenizer.no_padding()
