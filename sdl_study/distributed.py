@@ -47,7 +47,7 @@ def all_gather_same(values: Tensor, group: ProcessGroup | None = None) -> Tensor
     device = communication_device(group)
     local = values.detach().to(device).contiguous()
     gathered = local.new_empty((world_size(group), *local.shape))
-    dist.all_gather_into_tensor(gathered.view(-1), local.view(-1), group=group)
+    dist.all_gather(list(gathered.unbind()), local, group=group)
     return gathered.to(values.device)
 
 
@@ -80,7 +80,7 @@ def all_gather_rows(
         padding = local.new_zeros((longest - local.shape[0], *local.shape[1:]))
         local = torch.cat([local, padding])
     gathered = local.new_empty((longest * len(counts), *local.shape[1:]))
-    dist.all_gather_into_tensor(gathered.view(-1), local.contiguous().view(-1), group=group)
+    dist.all_gather(list(gathered.split(longest)), local.contiguous(), group=group)
     if min(counts) < longest:
         gathered = torch.cat([gathered[r * longest : r * longest + n] for r, n in enumerate(counts)])
     return gathered.to(rows.device)
@@ -103,7 +103,7 @@ def all_reduce_max(values: Tensor, group: ProcessGroup | None = None) -> Tensor:
 
 
 def global_count(local: int | Tensor, group: ProcessGroup | None = None) -> Tensor:
-    """The sum of one count over all ranks: a 0-dim int64 tensor (a loss divides by it, on every rank alike)."""
+    """The sum of one count over all ranks, a 0-dim int64 tensor: what a loss divides by on every rank."""
     count = local.detach().to(torch.int64) if isinstance(local, Tensor) else torch.tensor(int(local))
     return all_reduce_sum(count.reshape(()), group)
 
@@ -112,7 +112,7 @@ def global_count(local: int | Tensor, group: ProcessGroup | None = None) -> Tens
 def process_group(
     backend: str, rank: int, world_size: int, init_file: str, timeout_seconds: float = 60.0
 ) -> Iterator[None]:
-    """Join a world of `world_size` processes that meet at `init_file` (shared by them) and leave it at the end."""
+    """Join a world of `world_size` processes that meet at the file `init_file`, and leave it at the end."""
     dist.init_process_group(
         backend,
         init_method=f"file://{init_file}",
@@ -133,6 +133,24 @@ def data_parallel(model: torch.nn.Module) -> torch.nn.Module:
     device = next(model.parameters()).device
     ids = [device.index] if device.type == "cuda" else None
     return torch.nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+
+
+def fully_sharded(model: torch.nn.Module) -> torch.nn.Module:
+    """FSDP2 over the default group: every child that has parameters is sharded, then the model itself."""
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = dist.init_device_mesh(communication_device().type, (world_size(),))
+    for child in model.children():
+        if next(child.parameters(), None) is not None:
+            fully_shard(child, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
+
+
+def full_tensor(values: Tensor) -> Tensor:
+    """The whole of a tensor that FSDP2 may hold in shards (a collective then); any other tensor as it is."""
+    gather = getattr(values, "full_tensor", None)  # DTensor's own; importing its class takes a second
+    return values if gather is None else gather()
 
 
 def control_group() -> ProcessGroup | None:
