@@ -5,6 +5,7 @@ Importing this file imports transformers (seconds): only the builders do it, ins
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -100,7 +101,7 @@ class MlpModel(_OwnModel):
         super().__init__(config)
         sizes = [config.input_size] + [config.hidden_size] * config.num_hidden_layers
         self.standardize = GlobalBatchNorm(config.input_size, affine=False)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.dropout = nn.Dropout(config.dropout)
         self.post_init()
 
@@ -123,7 +124,7 @@ class NormResNetModel(ResNetModel):
             self.embedder.embedder.convolution = nn.Conv2d(
                 config.num_channels, config.embedding_size, kernel_size=3, padding=1, bias=False
             )
-            self.embedder.pooler = nn.Identity()
+            self.embedder.pooler = nn.MaxPool2d(kernel_size=1)  # keeps every pixel
         replace_batch_norm(self, config.norm, groups=config.norm_groups)
         self.post_init()
 

@@ -1,7 +1,7 @@
 """One door to every encoder: ``build_encoder`` makes it, ``load_encoder`` reads a saved one.
 
-transformers is imported inside the builders: its first import takes seconds, paid once by a worker and never by the
-driver.
+transformers is imported inside the builders: its first import takes seconds, paid once by a worker and never
+by the driver.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -41,8 +41,9 @@ WEIGHTS_FILE = "model.safetensors"
 class Encoder(nn.Module):
     """A backbone of transformers and the pooling over its output.
 
-    Called with the tensors of a store as keywords: ``input_ids`` and ``attention_mask`` ([n, t] or, for notes in
-    chunks, [n, chunks, t]), ``pixel_values`` [n, channels, side, side] or ``features`` [n, d]; gives [n, width].
+    Called with the tensors of a store as keywords: ``input_ids`` and ``attention_mask`` ([n, t] or, for notes
+    in chunks, [n, chunks, t]), ``pixel_values`` [n, channels, side, side] or ``features`` [n, d]; gives [n,
+    width].
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.kind, self.settings, self.spec, self.width = kind, settings, spec, width
-        self.pooling = cast("TextPooling", getattr(settings, "pooling", "mean"))
+        self.pooling: TextPooling = getattr(settings, "pooling", "mean")
         self.frozen = bool(getattr(settings, "freeze", False))
         if self.frozen:
             self.backbone.requires_grad_(False)
@@ -92,7 +93,11 @@ class Encoder(nn.Module):
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         self.backbone.save_pretrained(path)
-        content = {"kind": self.kind, "settings": self.settings.model_dump(mode="json"), "spec": self.spec.to_dict()}
+        content = {
+            "kind": self.kind,
+            "settings": self.settings.model_dump(mode="json"),
+            "spec": self.spec.to_dict(),
+        }
         temporary = path / (ENCODER_FILE + ".tmp")
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         temporary.replace(path / ENCODER_FILE)
@@ -177,12 +182,15 @@ def build_encoder(kind: str, settings: Mapping[str, object], spec: InputSpec) ->
     """Make an encoder for the inputs that ``spec`` describes; its weights come from torch's global generator.
 
     Raises:
-        UserError: unknown kind or setting, a value out of range, a kind that cannot read such inputs, or (hub)
+        UserError: unknown kind or setting, a value out of range, a kind that cannot read such inputs, or
+        (hub)
             weights that are not there or do not fit.
     """
     checked = parse_encoder_settings(kind, settings)
     if spec.modality not in checked.modalities:
-        raise UserError(f"encoder {kind!r} reads {' or '.join(checked.modalities)}, the data set holds {spec.modality}")
+        raise UserError(
+            f"encoder {kind!r} reads {' or '.join(checked.modalities)}, the data set holds {spec.modality}"
+        )
     backbone, width = _BUILDERS[kind](checked, spec)
     return Encoder(backbone, kind=kind, settings=checked, spec=spec, width=width)
 

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 class ProjectionHead(nn.Module):
     """Linear, normalisation, ReLU, linear, normalisation: the space in which the contrastive loss is taken.
 
-    ``norm`` "batch" uses the global batch's statistics, which keeps contrastive training from collapsing; "none"
-    leaves them out. The second normalisation has no scale and shift of its own. The output is not L2-normalised.
+    ``norm`` "batch" uses the global batch's statistics, which keeps contrastive training from collapsing;
+    "none" leaves them out. The second normalisation has no scale and shift of its own. The output is not
+    L2-normalised.
 
-    Source: Chen et al. 2020, SimCLR, arXiv 2002.05709, section 3 and appendix B.9 (batch-normalised MLP head).
+    Source: Chen et al. 2020, SimCLR, arXiv 2002.05709, section 3 and appendix B.9 (batch-normalised MLP
+    head).
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class ProjectionHead(nn.Module):
 class LinearHead(nn.Module):
     """One logit per label, for the arms that train with a classification loss.
 
-    The bias starts at the log-odds of ``prior`` when it is given (label frequencies in train, [num_labels]), so that
-    the first steps are not spent on learning that labels are rare.
+    The bias starts at the log-odds of ``prior`` when it is given (label frequencies in train, [num_labels]),
+    so that the first steps are not spent on learning that labels are rare.
     """
 
-    def __init__(self, in_features: int, num_labels: int, prior: Float[Tensor, "num_labels"] | None = None) -> None:
+    def __init__(
+        self, in_features: int, num_labels: int, prior: Float[Tensor, " num_labels"] | None = None
+    ) -> None:
         super().__init__()
         self.linear = nn.Linear(in_features, num_labels)
         if prior is not None:

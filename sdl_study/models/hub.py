@@ -18,10 +18,12 @@ def load_pretrained(settings: HubSettings, spec: InputSpec) -> tuple[PreTrainedM
     """Load weights (safetensors only, no code from outside) and give the model with its output width.
 
     Raises:
-        UserError: no such model, no safetensors, or a vocabulary, length or channel count that does not fit the data.
+        UserError: no such model, no safetensors, or a vocabulary, length or channel count that does not fit
+        the data.
     """
-    import sdl_study.models.backbones  # noqa: F401  registers the own model types
     from transformers import AutoConfig, AutoModel
+
+    import sdl_study.models.backbones  # noqa: F401  registers the own model types
 
     where = {"revision": settings.revision} if settings.revision else {}
     try:
@@ -30,17 +32,22 @@ def load_pretrained(settings: HubSettings, spec: InputSpec) -> tuple[PreTrainedM
         model = AutoModel.from_pretrained(settings.name, config=config, use_safetensors=True, **where)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"setting 'name' of encoder 'hub': cannot load {settings.name!r}: {reason}") from error
+        raise UserError(
+            f"setting 'name' of encoder 'hub': cannot load {settings.name!r}: {reason}"
+        ) from error
     replace_batch_norm(model, settings.norm)
     return model, _output_width(config, settings.name)
 
 
 def _output_width(config: PreTrainedConfig, name: str) -> int:
-    """Width of the last hidden state: one number for transformers, the last stage's for convolutional models."""
+    """Width of the last hidden state: one number for transformers, the last stage's for convolutional
+    models."""
     sizes = getattr(config, "hidden_sizes", None)
     width = sizes[-1] if sizes else getattr(config, "hidden_size", None)
     if not isinstance(width, int):
-        raise UserError(f"setting 'name' of encoder 'hub': {name!r} tells no hidden size; choose another model")
+        raise UserError(
+            f"setting 'name' of encoder 'hub': {name!r} tells no hidden size; choose another model"
+        )
     return width
 
 
@@ -60,8 +67,9 @@ def _check_fit(config: PreTrainedConfig, settings: HubSettings, spec: InputSpec)
         raise UserError(f"{place} is no text encoder (it has no vocabulary)")
     if vocabulary < spec.vocab_size:
         raise UserError(
-            f"{place} knows {vocabulary} tokens, the store's tokenizer {spec.vocab_size}; use the model's own tokenizer"
+            f"{place} knows {vocabulary} tokens, the store's tokenizer {spec.vocab_size};"
+            " use the model's own tokenizer"
         )
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and positions < spec.max_length:
-        raise UserError(f"{place} reads {positions} tokens, the store gives {spec.max_length}; shorten the chunks")
+        raise UserError(f"{place} reads {positions} tokens, the store gives {spec.max_length}")

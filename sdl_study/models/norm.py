@@ -1,8 +1,8 @@
 """Normalisation that does not depend on how a batch is sharded.
 
 Plain batch normalisation uses each rank's own rows, so a result would change with the number of workers, and
-``torch.nn.SyncBatchNorm`` runs on CUDA only. ``GlobalBatchNorm`` takes its statistics over the global batch by two
-differentiable all-reduces (first the mean, then the centred squares, as a single process would).
+``torch.nn.SyncBatchNorm`` runs on CUDA only. ``GlobalBatchNorm`` takes its statistics over the global batch
+by two differentiable all-reduces (first the mean, then the centred squares, as a single process would).
 
 Source of the operation: Ioffe & Szegedy 2015, "Batch Normalization", arXiv 1502.03167, algorithm 1.
 """
@@ -26,16 +26,17 @@ class _AllReduceSum(torch.autograd.Function):
     """y = sum over ranks of x. Every rank's loss depends on y, so the gradient is the sum over ranks, too."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004
         return all_reduce_sum(x.contiguous())
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:  # noqa: ARG004
         return all_reduce_sum(grad_outputs[0].contiguous())
 
 
 def differentiable_all_reduce_sum(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
-    """Sum over all ranks, with gradient; every rank has to call it, forward and backward, in the same order."""
+    """Sum over all ranks, with gradient; every rank has to call it, forward and backward, in the same
+    order."""
     if not is_initialized():
         return x
     reduced = _AllReduceSum.apply(x)
@@ -47,8 +48,8 @@ class GlobalBatchNorm(nn.Module):
     """Batch normalisation over the global batch, for [n, features] and [n, features, ...] inputs.
 
     Training uses the batch's statistics over all ranks, whatever their share of the rows (none included) and
-    updates the running ones; evaluation uses the running ones without any collective. A global batch of one row
-    has no variance: its output is the bias. Statistics are computed in float32 at least.
+    updates the running ones; evaluation uses the running ones without any collective. A global batch of one
+    row has no variance: its output is the bias. Statistics are computed in float32 at least.
 
     Raises:
         ValueError: the input has no or another number of features.
@@ -58,7 +59,13 @@ class GlobalBatchNorm(nn.Module):
     running_var: Tensor
 
     def __init__(
-        self, features: int, *, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True, frozen: bool = False
+        self,
+        features: int,
+        *,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        frozen: bool = False,
     ) -> None:
         super().__init__()
         self.features, self.eps, self.momentum, self.frozen = features, eps, momentum, frozen
@@ -95,7 +102,8 @@ class GlobalBatchNorm(nn.Module):
         return normalised.to(x.dtype)
 
     def _global_statistics(self, x: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Centred input and biased variance; the rows of all ranks are counted in the same message as the sum."""
+        """Centred input and biased variance; the rows of all ranks are counted in the same message as the
+        sum."""
         axes = [0, *range(2, x.ndim)]
         per_row = math.prod(x.shape[2:])
         sums = torch.cat([x.sum(dim=axes), x.new_full((1,), float(x.shape[0]))])
@@ -105,7 +113,8 @@ class GlobalBatchNorm(nn.Module):
         centred = x - mean.view(shape)
         variance = differentiable_all_reduce_sum(centred.square().sum(dim=axes)) / count
         with torch.no_grad():
-            # An empty global batch leaves the running statistics alone; the factor avoids a wait for the device.
+            # An empty global batch leaves the running statistics alone; the factor avoids a wait for the
+            # device.
             step = self.momentum * (sums[-1] > 0).to(self.running_mean.dtype)
             unbiased = variance * (count / (count - 1.0).clamp(min=1.0))
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), step)
@@ -140,8 +149,8 @@ def replace_batch_norm(model: nn.Module, norm: str, *, groups: int = 8) -> int:
     """Replace every ``BatchNorm2d`` inside a model and return how many there were.
 
     ``group``: group normalisation, ``groups`` groups or as many as divide the channels (learned anew);
-    ``sync``: statistics of the global batch; ``frozen``: the running statistics and weights, never updated. The last
-    two keep the weights and running statistics that are there.
+    ``sync``: statistics of the global batch; ``frozen``: the running statistics and weights, never updated.
+    The last two keep the weights and running statistics that are there.
 
     Raises:
         ValueError: another word for ``norm``.

@@ -75,8 +75,8 @@ class BertSettings(EncoderSettings):
 class ResNetSettings(EncoderSettings):
     """ResNet from a configuration, untrained; plain batch normalisation is replaced as ``norm`` says.
 
-    ``stem`` "imagenet" is a 7x7 convolution of stride 2 and a max-pool (a quarter of the side is left), "cifar"
-    a 3x3 convolution that keeps the size. ``groups`` counts only with ``norm`` "group".
+    ``stem`` "imagenet" is a 7x7 convolution of stride 2 and a max-pool (a quarter of the side is left),
+    "cifar" a 3x3 convolution that keeps the size. ``groups`` counts only with ``norm`` "group".
     """
 
     modalities: ClassVar[tuple[Modality, ...]] = ("image",)
@@ -98,7 +98,8 @@ class ResNetSettings(EncoderSettings):
 
 
 class MlpSettings(EncoderSettings):
-    """Multi-layer perceptron over numeric features, which it standardises itself (global batch statistics)."""
+    """Multi-layer perceptron over numeric features, which it standardises itself (global batch
+    statistics)."""
 
     modalities: ClassVar[tuple[Modality, ...]] = ("features",)
     width: Size = 128
@@ -148,7 +149,8 @@ def parse_encoder_settings(kind: str, settings: Mapping[str, object]) -> Encoder
     """Check the settings of one encoder kind.
 
     Raises:
-        UserError: unknown kind, unknown setting or a value that is out of range; names the setting and choices.
+        UserError: unknown kind, unknown setting or a value that is out of range; names the setting and
+        choices.
     """
     settings_class = _settings_class(kind)
     try:

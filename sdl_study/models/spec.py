@@ -34,13 +34,18 @@ class InputSpec:
             raise ValueError(f"modality is {self.modality!r}; choose from {', '.join(get_args(Modality))}")
         for name in needed[self.modality]:
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} of a {self.modality} input must be at least 1, not {getattr(self, name)}")
+                raise ValueError(
+                    f"{name} of a {self.modality} input must be at least 1, not {getattr(self, name)}"
+                )
         if self.modality == "text" and not 0 <= self.pad_token_id < self.vocab_size:
-            raise ValueError(f"pad_token_id {self.pad_token_id} lies outside the vocabulary of {self.vocab_size}")
+            raise ValueError(
+                f"pad_token_id {self.pad_token_id} lies outside the vocabulary of {self.vocab_size}"
+            )
 
     @classmethod
     def text(cls, *, vocab_size: int, pad_token_id: int, max_length: int) -> InputSpec:
-        """Tokens: ``input_ids`` and ``attention_mask`` of shape [n, max_length] or [n, chunks, max_length]."""
+        """Tokens: ``input_ids`` and ``attention_mask`` of shape [n, max_length] or [n, chunks,
+        max_length]."""
         return cls("text", vocab_size=vocab_size, pad_token_id=pad_token_id, max_length=max_length)
 
     @classmethod

@@ -4,12 +4,14 @@ One L2-regularised logistic regression per label, all labels of a block solved t
 
     minimise over w, b   mean_i [softplus(x_i·w + b) - y_i (x_i·w + b)] + l2/2 |w|²
 
-on standardised embeddings x, the bias unregularised. One strength ``l2`` serves all labels; it is the one with the
-smallest mean log loss on a part of train that was held out, after which the probe is fitted on all of train.
+on standardised embeddings x, the bias unregularised. One strength ``l2`` serves all labels; it is the one
+with the smallest mean log loss on a part of train that was held out, after which the probe is fitted on all
+of train.
 
-The solver is L-BFGS (Liu & Nocedal 1989; Nocedal & Wright, "Numerical Optimization", algorithm 7.4) with a history and
-a step per label. Embeddings are rotated to their principal axes, where the matrix c·XᵀX/n + l2·I that approximates
-every label's Hessian is diagonal; its inverse is the initial metric, so that few steps suffice.
+The solver is L-BFGS (Liu & Nocedal 1989; Nocedal & Wright, "Numerical Optimization", algorithm 7.4) with a
+history and a step per label. Embeddings are rotated to their principal axes, where the matrix c·XᵀX/n + l2·I
+that approximates every label's Hessian is diagonal; its inverse is the initial metric, so that few steps
+suffice.
 
 Cost: a step is two products of 2·n·D·L operations. Memory: a few times ``block_elements`` floats.
 """
@@ -37,10 +39,10 @@ _MAX_HALVINGS = 12
 class Probe:
     """A fitted probe. ``weight`` [D, L] and ``bias`` [L] act on (embeddings - mean) / scale."""
 
-    mean: Float[Tensor, "D"]
-    scale: Float[Tensor, "D"]
+    mean: Float[Tensor, " D"]
+    scale: Float[Tensor, " D"]
     weight: Float[Tensor, "D L"]
-    bias: Float[Tensor, "L"]
+    bias: Float[Tensor, " L"]
     l2: float
     holdout_loss: dict[float, float]
 
@@ -68,14 +70,14 @@ def fit_probe(
 ) -> Probe:
     """Fit the probe on train's embeddings; nothing outside of them is looked at.
 
-    Deterministic: with the same inputs, seed and number of threads the result is bitwise the same. Labels that every
-    or no training example carries predict their (smoothed) frequency.
+    Deterministic: with the same inputs, seed and number of threads the result is bitwise the same. Labels
+    that every or no training example carries predict their (smoothed) frequency.
 
     Args:
         embeddings: frozen encoder outputs, one row per training example.
         labels: the label set of each row.
-        l2_grid: strengths to choose from, relative to the mean log loss; a single one is taken without a holdout.
-        seed: draws the held-out rows.
+        l2_grid: strengths to choose from, relative to the mean log loss; a single one is taken without a
+        holdout. seed: draws the held-out rows.
         holdout: share of the rows that is held out to choose the strength.
         tolerance: a label stops when the estimated gain left is below this share of its entropy.
         block_elements: bound on n x labels of one block, i.e. on memory.
@@ -135,13 +137,13 @@ def _label_blocks(labels: LabelSets, *, rows: int, block_elements: int) -> list[
     return [(start, min(start + width, labels.num_labels)) for start in range(0, labels.num_labels, width)]
 
 
-def _row_of_each_entry(labels: LabelSets, device: torch.device) -> Int[Tensor, "nnz"]:
+def _row_of_each_entry(labels: LabelSets, device: torch.device) -> Int[Tensor, " nnz"]:
     indptr = torch.as_tensor(labels.indptr, dtype=torch.long, device=device)
     return torch.repeat_interleave(torch.arange(len(indptr) - 1, device=device), indptr.diff())
 
 
 def _dense_block(
-    labels: LabelSets, rows: Int[Tensor, "nnz"], start: int, stop: int, like: Tensor
+    labels: LabelSets, rows: Int[Tensor, " nnz"], start: int, stop: int, like: Tensor
 ) -> Float[Tensor, "n labels"]:
     """Multi-hot targets of the labels start..stop-1."""
     columns = torch.as_tensor(labels.indices, dtype=torch.long, device=like.device)
@@ -154,14 +156,15 @@ def _dense_block(
 def _holdout_losses(
     data: Float[Tensor, "n D"],
     labels: LabelSets,
-    rows: Int[Tensor, "nnz"],
+    rows: Int[Tensor, " nnz"],
     blocks: Sequence[tuple[int, int]],
     grid: Sequence[float],
     seed: int,
     holdout: float,
     tolerance: float,
 ) -> tuple[dict[float, float], dict[float, Float[Tensor, "D+1 L"]]]:
-    """Mean log loss on held-out rows for every strength, and each strength's solution as a start for the refit."""
+    """Mean log loss on held-out rows for every strength, and each strength's solution as a start for the
+    refit."""
     count = data.shape[0]
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).to(data.device)
     held = order[: max(1, round(holdout * count))].sort().values
@@ -187,7 +190,8 @@ def _holdout_losses(
 
 
 class _Problem:
-    """Loss and gradient of one block of labels; the parameters [D + 1, labels] hold the bias in the last row."""
+    """Loss and gradient of one block of labels; the parameters [D + 1, labels] hold the bias in the last
+    row."""
 
     def __init__(self, data: Float[Tensor, "n D"], targets: Float[Tensor, "n L"], l2: float) -> None:
         self.data, self.l2, self.rows = data, l2, data.shape[0]
@@ -202,7 +206,7 @@ class _Problem:
         spectrum = data.square().mean(dim=0).unsqueeze(1)
         self.metric = 1.0 / torch.cat([curvature * spectrum + l2, curvature])
 
-    def evaluate(self, params: Float[Tensor, "D+1 L"]) -> tuple[Float[Tensor, "L"], Float[Tensor, "D+1 L"]]:
+    def evaluate(self, params: Float[Tensor, "D+1 L"]) -> tuple[Float[Tensor, " L"], Float[Tensor, "D+1 L"]]:
         """Objective of every label (float64) and its gradient."""
         weights = params[:-1]
         logits = torch.addmm(params[-1], self.data, weights)
@@ -210,7 +214,9 @@ class _Problem:
         loss -= (params * self.moments).sum(dim=0, dtype=torch.float64)
         loss += 0.5 * self.l2 * weights.square().sum(dim=0, dtype=torch.float64)
         probabilities = logits.sigmoid_()
-        gradient = torch.cat([self.data.T @ probabilities, probabilities.sum(dim=0, keepdim=True)]) / self.rows
+        gradient = (
+            torch.cat([self.data.T @ probabilities, probabilities.sum(dim=0, keepdim=True)]) / self.rows
+        )
         gradient -= self.moments
         gradient[:-1] += self.l2 * weights
         return loss, gradient
@@ -255,7 +261,9 @@ def _pair(step: Tensor, change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _direction(
-    gradient: Float[Tensor, "P L"], history: Sequence[tuple[Tensor, Tensor, Tensor]], metric: Float[Tensor, "P L"]
+    gradient: Float[Tensor, "P L"],
+    history: Sequence[tuple[Tensor, Tensor, Tensor]],
+    metric: Float[Tensor, "P L"],
 ) -> Float[Tensor, "P L"]:
     """Two-loop recursion, a column per label."""
     direction = -gradient
@@ -273,12 +281,13 @@ def _direction(
 
 def _line_search(
     problem: _Problem, params: Tensor, loss: Tensor, gradient: Tensor, direction: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Bool[Tensor, "L"]]:
+) -> tuple[Tensor, Tensor, Tensor, Bool[Tensor, " L"]]:
     """Halve the step of every label that did not gain enough (Armijo); the last value tells who moved."""
     slope = (direction * gradient).sum(dim=0).double()
     size = torch.ones_like(slope, dtype=params.dtype)
     # float32 logits cannot resolve a smaller gain than this.
     noise = 1e-7 * loss.abs() + 1e-12
+    accepted = torch.zeros_like(slope, dtype=torch.bool)
     for _ in range(_MAX_HALVINGS):
         moved = params + size * direction
         new_loss, new_gradient = problem.evaluate(moved)

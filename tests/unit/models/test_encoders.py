@@ -23,7 +23,12 @@ CASES: list[tuple[str, dict[str, Any], InputSpec, int]] = [
     ("conv", {"width": 16, "layers": 2}, TEXT, 16),
     ("bert", {"width": 16, "heads": 2}, TEXT, 16),
     ("resnet", {"widths": "8-16", "depths": "1-1"}, IMAGE, 16),
-    ("resnet", {"widths": "8-16", "depths": "1-2", "norm": "sync", "block": "bottleneck", "stem": "cifar"}, IMAGE, 16),
+    (
+        "resnet",
+        {"widths": "8-16", "depths": "1-2", "norm": "sync", "block": "bottleneck", "stem": "cifar"},
+        IMAGE,
+        16,
+    ),
     ("mlp", {"width": 16}, FEATURES, 16),
 ]
 
@@ -31,7 +36,11 @@ CASES: list[tuple[str, dict[str, Any], InputSpec, int]] = [
 def inputs(spec: InputSpec, rows: int = 4) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(5)
     if spec.modality == "image":
-        return {"pixel_values": torch.randn(rows, spec.channels, spec.image_size, spec.image_size, generator=generator)}
+        return {
+            "pixel_values": torch.randn(
+                rows, spec.channels, spec.image_size, spec.image_size, generator=generator
+            )
+        }
     if spec.modality == "features":
         return {"features": torch.randn(rows, spec.width, generator=generator)}
     ids = torch.randint(1, spec.vocab_size, (rows, spec.max_length), generator=generator)
@@ -90,7 +99,8 @@ def test_padding_does_not_count(kind: str, pooling: str) -> None:
     torch.testing.assert_close(encoder(input_ids=garbage, attention_mask=batch["attention_mask"]), whole)
     for row in range(4):
         alone = encoder(
-            input_ids=batch["input_ids"][row : row + 1, : row + 1], attention_mask=torch.ones(1, row + 1).long()
+            input_ids=batch["input_ids"][row : row + 1, : row + 1],
+            attention_mask=torch.ones(1, row + 1).long(),
         )
         torch.testing.assert_close(alone[0], whole[row], rtol=1e-5, atol=1e-6)
 
@@ -148,7 +158,9 @@ def test_hub_reads_a_folder_and_freezing_freezes(saved_bert: Path, tmp_path: Pat
 def test_hub_replaces_batch_norm_of_a_pretrained_resnet(norm: str, tmp_path: Path) -> None:
     from transformers import ResNetConfig, ResNetModel
 
-    config = ResNetConfig(num_channels=1, embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    config = ResNetConfig(
+        num_channels=1, embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"
+    )
     plain = ResNetModel(config)
     plain(**inputs(IMAGE))  # running statistics that differ from the initial ones
     plain.eval().save_pretrained(tmp_path / "plain")
@@ -157,7 +169,9 @@ def test_hub_replaces_batch_norm_of_a_pretrained_resnet(norm: str, tmp_path: Pat
     expected = plain(**inputs(IMAGE)).pooler_output.flatten(1)
     torch.testing.assert_close(encoder.eval()(**inputs(IMAGE)), expected, rtol=1e-5, atol=1e-6)
     encoder.save_pretrained(tmp_path / "again")
-    torch.testing.assert_close(load_encoder(tmp_path / "again").eval()(**inputs(IMAGE)), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        load_encoder(tmp_path / "again").eval()(**inputs(IMAGE)), expected, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_hub_refuses_what_does_not_fit(saved_bert: Path, tmp_path: Path) -> None:

@@ -63,12 +63,17 @@ def test_any_sharding_gives_the_single_process_values_and_gradients(sizes: list[
             got = torch.stack([shard[name] for shard in shards]).sum(dim=0)
         else:
             got = shards[-1][name]
-        torch.testing.assert_close(got, value, rtol=1e-12, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            got, value, rtol=1e-12, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 @pytest.mark.parametrize("shape", [(12, 5), (6, 5, 4, 3)])
 def test_equals_torchs_batch_norm_in_one_process(shape: tuple[int, ...]) -> None:
-    ours, theirs = GlobalBatchNorm(5).double(), (nn.BatchNorm1d(5) if len(shape) == 2 else nn.BatchNorm2d(5)).double()
+    ours, theirs = (
+        GlobalBatchNorm(5).double(),
+        (nn.BatchNorm1d(5) if len(shape) == 2 else nn.BatchNorm2d(5)).double(),
+    )
     x = torch.randn(shape, dtype=torch.float64) * 2 - 3
     for _ in range(3):
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-12, atol=1e-12)

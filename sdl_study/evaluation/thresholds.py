@@ -1,0 +1,99 @@
+"""Decision thresholds, chosen on dev: a label is predicted where its score is above the threshold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, overload
+
+import numpy as np
+
+from sdl_study.evaluation.targets import Targets, as_pair
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+    from sdl_study.evaluation.targets import Labels, Scores
+
+GRID: Float[np.ndarray, " t"] = np.linspace(0.0, 1.0, 100)
+_CHUNK_CELLS = 1 << 24
+
+
+def above(scores: Float[np.ndarray, "n L"], threshold: float | np.ndarray) -> Bool[np.ndarray, "n L"]:
+    """Predictions, compared in float64: a float32 threshold would move a score that lies exactly on it.
+
+    Raises:
+        ValueError: the threshold is neither one number nor one per label.
+    """
+    limit = np.asarray(threshold, dtype=np.float64)
+    if limit.ndim > 1 or (limit.ndim == 1 and limit.shape[0] != scores.shape[1]):
+        raise ValueError(
+            f"threshold has shape {limit.shape}; expected one number or one for each of the labels"
+        )
+    return scores > (limit if limit.ndim else np.float64(limit))
+
+
+@overload
+def tune_threshold(
+    scores: Scores, labels: Labels, *, per_label: Literal[False] = False, grid: np.ndarray = GRID
+) -> float: ...
+
+
+@overload
+def tune_threshold(
+    scores: Scores, labels: Labels, *, per_label: Literal[True], grid: np.ndarray = GRID
+) -> np.ndarray: ...
+
+
+def tune_threshold(
+    scores: Scores, labels: Labels, *, per_label: bool = False, grid: np.ndarray = GRID
+) -> float | np.ndarray:
+    """The threshold that maximises F1 on these (dev) scores; of equal ones the smallest.
+
+    Global: one value that maximises micro-F1. ``per_label``: one value for each label that maximises its own
+    F1; labels without a positive get the global one, since any choice would be as good.
+
+    Args:
+        scores: probabilities [n, L].
+        labels: label sets or a multi-hot matrix [n, L].
+        grid: rising candidate values.
+
+    Raises:
+        ValueError: scores that are no probabilities, or labels of another shape.
+    """
+    array, targets = as_pair(scores, labels)
+    predicted, hits = _counts_above(array, targets, np.asarray(grid, dtype=np.float64), per_label=per_label)
+    positives = targets.per_label
+    best = int(np.argmax(_f1(hits.sum(axis=0), predicted.sum(axis=0), positives.sum())))
+    if not per_label:
+        return float(grid[best])
+    own = np.argmax(_f1(hits, predicted, positives[:, None]), axis=1)
+    return np.where(positives > 0, grid[own], grid[best])
+
+
+def _f1(hits: np.ndarray, predicted: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    return 2.0 * hits / np.maximum(predicted + positives, 1)
+
+
+def _counts_above(
+    scores: Float[np.ndarray, "n L"], targets: Targets, grid: Float[np.ndarray, " t"], *, per_label: bool
+) -> tuple[Int[np.ndarray, "l t"], Int[np.ndarray, "l t"]]:
+    """Predictions and true positives at every grid value, by label or (one row) of all labels together."""
+    count, width = scores.shape
+    bins = grid.size + 1
+    groups = width if per_label else 1
+    predicted = np.zeros(groups * bins, dtype=np.int64)
+    offsets = np.arange(width) * bins if per_label else np.zeros(width, dtype=np.int64)
+    step = max(1, _CHUNK_CELLS // width)
+    for start in range(0, count, step):
+        # The bin of a score is the number of grid values below it, i.e. of thresholds that it passes.
+        bin_of = np.searchsorted(grid, scores[start : start + step], side="left") + offsets
+        predicted += np.bincount(bin_of.reshape(-1), minlength=groups * bins)
+    values = scores[targets.rows, targets.columns]
+    hit_bin = np.searchsorted(grid, values, side="left") + offsets[targets.columns]
+    hits = np.bincount(hit_bin, minlength=groups * bins)
+    return _passed(predicted, groups, bins), _passed(hits, groups, bins)
+
+
+def _passed(histogram: np.ndarray, groups: int, bins: int) -> Int[np.ndarray, "l t"]:
+    """From "passes exactly b thresholds" to "passes threshold t": sum over b > t."""
+    by_group = histogram.reshape(groups, bins)
+    return by_group[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
