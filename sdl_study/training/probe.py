@@ -65,7 +65,7 @@ def fit_probe(
     l2_grid: Sequence[float] = (1e-4, 1e-3, 1e-2),
     seed: int = 0,
     holdout: float = 0.2,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-5,
     block_elements: int = 1 << 24,
 ) -> Probe:
     """Fit the probe on train's embeddings; nothing outside of them is looked at.

@@ -49,7 +49,7 @@ def test_equals_scikit_learns_logistic_regression(l2: float) -> None:
     embeddings, truth = case()
     probe = fit_probe(embeddings, sets(truth), l2_grid=[l2], tolerance=1e-8)
     found = probe.predict_proba(embeddings).numpy()
-    np.testing.assert_allclose(found, reference(embeddings, truth, l2), atol=2e-3)
+    np.testing.assert_allclose(found, reference(embeddings, truth, l2), atol=5e-4)
 
 
 def test_the_default_tolerance_is_close_enough() -> None:
