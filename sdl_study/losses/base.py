@@ -15,6 +15,7 @@ from sdl_study.losses.exchange import Batch, as_label_sets, gather_batch
 from sdl_study.losses.label_sets import LabelSets
 from sdl_study.losses.positives import RulePositives
 from sdl_study.losses.rules import WeightRule
+from sdl_study.losses.tiles import TilePlan
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Num
@@ -28,7 +29,8 @@ class _Contrast(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, embeddings: Tensor, loss: ContrastiveLoss, batch: Batch) -> Tensor:
         with torch.autocast(embeddings.device.type, enabled=False):
-            core = Core(batch, loss.positives(batch), loss.temperature, TILE_EDGE)
+            plan = TilePlan(batch.start, batch.stop, len(batch.labels), TILE_EDGE)
+            core = Core(batch, plan, loss.positives(batch, plan), 1 / loss.temperature, loss.cache_bytes)
             result = core.run(loss.process_group, ctx.needs_input_grad[0])
         loss.valid_anchor_fraction = result.valid_fraction
         if result.gradient is not None:
@@ -53,6 +55,8 @@ class ContrastiveLoss(nn.Module):
         distributed: "auto" shares the batch whenever torch.distributed is initialised; False never does.
         gradient_reduction: "mean" where gradients are averaged over ranks afterwards (DDP, FSDP), "sum" where
             they are summed or used as they are.
+        cache_mib: memory (MiB) that a forward pass may use to keep exponentials and label counts of its tiles,
+            which it otherwise computes twice; 0 needs least memory. The value does not change.
 
     Attributes:
         valid_anchor_fraction: after a forward pass, anchors with a positive among all rows of the global batch.
@@ -70,6 +74,7 @@ class ContrastiveLoss(nn.Module):
         process_group: distributed.ProcessGroup | None = None,
         distributed: Literal["auto", False] = "auto",
         gradient_reduction: Literal["mean", "sum"] = "mean",
+        cache_mib: float = 256,
     ) -> None:
         super().__init__()
         if not (isinstance(temperature, int | float) and math.isfinite(temperature) and temperature > 0):
@@ -82,9 +87,12 @@ class ContrastiveLoss(nn.Module):
         self.process_group = process_group
         self.distributed = distributed
         self.gradient_reduction = gradient_reduction
+        if not (isinstance(cache_mib, int | float) and cache_mib >= 0):
+            raise ValueError(f"cache_mib is {cache_mib!r}; it must be a number ≥ 0")
+        self.cache_bytes = int(min(cache_mib, 2**40) * 2**20)
         self.valid_anchor_fraction = torch.zeros(())
 
-    def positives(self, batch: Batch) -> Positives:
+    def positives(self, batch: Batch, plan: TilePlan) -> Positives:
         """The positive term over a global batch."""
         raise NotImplementedError(f"{type(self).__name__} does not define positives()")
 
@@ -126,8 +134,8 @@ class WeightedContrastiveLoss(ContrastiveLoss):
             raise TypeError(f"rule must be a WeightRule, not {type(rule).__name__}")
         self.rule = rule
 
-    def positives(self, batch: Batch) -> Positives:
-        return RulePositives(self.rule, batch.labels, batch.embeddings.dtype, batch.embeddings.device)
+    def positives(self, batch: Batch, plan: TilePlan) -> Positives:
+        return RulePositives(self.rule, batch, plan)
 
     def extra_repr(self) -> str:
         return f"{self.rule!r}, temperature={self.temperature}"

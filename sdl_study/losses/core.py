@@ -2,8 +2,8 @@
 
 L = Σ_ij ω_ij (LSE_i − s_ij) with s_ij = z_i·z_j/τ, and dL/dz_k = Σ_j (g_kj + g_jk) z_j/τ with
 g_ij = Ω_i p_ij − ω_ij. A first pass over the rank's tiles gives each of its anchors LSE_i and some sums of
-weights; these few numbers are gathered; a second pass then forms the complete gradient of the rank's own rows,
-because it knows both g_kj (own anchor) and g_jk (any other's): no collective is left for the backward pass.
+weights; these few numbers are gathered; a second pass then forms the complete gradient of the rank's own
+rows, as it knows both g_kj (own anchor) and g_jk (any other's): no collective is left for the backward pass.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from torch import Tensor
 
 from sdl_study import distributed
 from sdl_study.losses.exchange import Batch
-from sdl_study.losses.positives import LabelPositives, Normalized, RulePositives
+from sdl_study.losses.label_positives import LabelPositives
+from sdl_study.losses.positives import Normalized, RulePositives
 from sdl_study.losses.tiles import Tile, TilePlan
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float64
 
-SAFE_RANGE = 80.0
-"""Logits may span this much around one fixed shift before exp() leaves float32's normal range."""
+SAFE_LOGIT = 40.0
+"""Up to this size of logits exp() and its sums stay far inside float32's range without any shift."""
 
 Positives = RulePositives | LabelPositives
 
@@ -45,93 +46,161 @@ class Result:
 
 
 class Core:
-    """Two passes over one rank's tiles of a global batch."""
+    """Two passes over one rank's tiles of a global batch.
 
-    def __init__(self, batch: Batch, positives: Positives, temperature: float, edge: int) -> None:
+    Args:
+        batch: the global batch as this rank sees it.
+        plan: the rank's tiles.
+        positives: the positive term over the same batch and plan.
+        inverse_temperature: 1/τ.
+        cache_bytes: what the first pass may keep for the second; the rest is computed twice.
+    """
+
+    def __init__(
+        self, batch: Batch, plan: TilePlan, positives: Positives, inverse_temperature: float, cache_bytes: int
+    ) -> None:
         self.batch = batch
+        self.plan = plan
         self.positives = positives
-        self.scale = 1 / temperature
-        self.plan = TilePlan(batch.start, batch.stop, len(batch.labels), edge)
-        largest = float((batch.embeddings * batch.embeddings).sum(1).max()) if len(batch.labels) else 0.0
-        bound = largest * self.scale
-        self.shift = bound if 2 * bound < SAFE_RANGE else None
+        self.scale = inverse_temperature
+        self.cache_bytes = cache_bytes
+        rows = batch.embeddings
+        largest = float(torch.linalg.vector_norm(rows, dim=1).max()) if rows.numel() else 0.0
+        self.safe = largest**2 * self.scale < SAFE_LOGIT
+        self._kept: dict[Tile, tuple[Tensor, Tensor | None]] = {}
+        self._scratch: dict[str, Tensor] = {}
 
     def run(self, group: distributed.ProcessGroup | None, with_gradient: bool) -> Result:
         """The loss of the global batch, and the gradient of the rank's own rows if asked for."""
-        local = self._statistics()
-        batch = self.batch
-        every = local
-        if batch.world_size > 1:
-            every = distributed.all_gather_rows(local, group)
+        every = self._statistics(keep=with_gradient)
+        if self.batch.world_size > 1:
+            every = distributed.all_gather_rows(every, group, self.batch.counts)
         lse, sums = every[:, 0], every[:, 1:]
         normalized = self.positives.normalize(sums)
         loss = (normalized.total * lse).sum() - normalized.positive_logits
         gradient = self._gradient(lse, normalized) if with_gradient else None
         return Result(loss, gradient, normalized.valid_fraction)
 
-    def _logits(self, tile: Tile) -> Float[Tensor, "n m"]:
-        z = self.batch.embeddings
-        anchors, candidates = z[slice(*tile.rows)], z[slice(*tile.columns)]
-        empty = z.new_empty(tile.shape)
-        return torch.addmm(empty, anchors, candidates.T, beta=0, alpha=self.scale)
+    def _buffer(self, name: str, tile: Tile) -> Float[Tensor, "n m"]:
+        """Memory for one tile that is used again for the next."""
+        needed = tile.shape[0] * tile.shape[1]
+        if name not in self._scratch or self._scratch[name].numel() < needed:
+            self._scratch[name] = self.batch.embeddings.new_empty(needed)
+        return self._scratch[name][:needed].view(tile.shape)
 
-    def _statistics(self) -> Float64[Tensor, "b k"]:
+    def _logits(self, tile: Tile) -> Float[Tensor, "n m"]:
+        """s_ij of a tile."""
+        z = self.batch.embeddings
+        out = self._buffer("logits", tile)
+        anchors, candidates = z[slice(*tile.rows)], z[slice(*tile.columns)]
+        return torch.addmm(out, anchors, candidates.T, beta=0, alpha=self.scale, out=out)
+
+    def _counts(self, tile: Tile) -> Float[Tensor, "n m"] | None:
+        """Shared labels of a tile; None where the positive term needs no pairs."""
+        if isinstance(self.positives, LabelPositives):
+            return None
+        return self.positives.counter.count(tile, self._buffer("counts", tile))
+
+    def _statistics(self, keep: bool) -> Float64[Tensor, "b k"]:
         """LSE_i and the positive term's sums of the own anchors."""
         own = self.batch.stop - self.batch.start
         z = self.batch.embeddings
         total = z.new_zeros(own, dtype=torch.float64)
-        top = z.new_full((own,), -math.inf if self.shift is None else self.shift, dtype=torch.float64)
+        top = z.new_full((own,), 0.0 if self.safe else -math.inf, dtype=torch.float64)
         sums = z.new_zeros((own, self.positives.num_sums), dtype=torch.float64)
-        for tile in self.plan:
-            logits = self._logits(tile)
-            if isinstance(self.positives, RulePositives):
-                self.positives.collect(tile, self.positives.counts(tile), logits, sums, self.batch.start)
+        for tile in self.plan.tiles:
+            logits, counts = self._logits(tile), self._counts(tile)
+            if counts is not None and isinstance(self.positives, RulePositives):
+                self.positives.collect(tile, counts, logits, sums, self.batch.start)
             if tile.diagonal is not None:
                 logits.diagonal(tile.diagonal).fill_(-math.inf)
-            self._add_exponentials(tile, logits, total, top)
-        lse = torch.where(total > 0, total.log() + top, 0)  # no candidate at all: nothing to compare with
+            if self.safe:
+                logits = self._add_exponentials(tile, logits, total, keep)
+            else:
+                self._add_shifted_exponentials(tile, logits, total, top)
+            if keep:
+                self._keep(tile, logits, counts)
+        lse = torch.where(total > 0, total.log() + top, 0)  # 0 without any candidate
         return torch.cat([lse[:, None], sums], dim=1)
 
-    def _add_exponentials(self, tile: Tile, logits: Tensor, total: Tensor, top: Tensor) -> None:
+    def _own(self, tile: Tile) -> list[tuple[slice, int]]:
+        """Rows of this rank whose sums a tile feeds, and the dimension to sum over."""
         start = self.batch.start
-        sides = [(tile.rows, 1)] + ([(tile.columns, 0)] if tile.mirrored else [])
-        if self.shift is not None:
-            exponentials = logits.sub_(self.shift).exp_()
-            for part, dim in sides:
-                total[part[0] - start : part[1] - start] += exponentials.sum(dim, dtype=torch.float64)
-            return
-        for part, dim in sides:
-            here = slice(part[0] - start, part[1] - start)
-            highest = torch.maximum(top[here], logits.amax(dim).double())
-            known = highest > -math.inf
+        sides = [(slice(tile.rows[0] - start, tile.rows[1] - start), 1)]
+        if tile.mirrored:
+            sides.append((slice(tile.columns[0] - start, tile.columns[1] - start), 0))
+        return sides
+
+    def _add_exponentials(self, tile: Tile, logits: Tensor, total: Tensor, keep: bool) -> Tensor:
+        fits = keep and self.cache_bytes >= logits.numel() * logits.element_size()
+        exponentials = torch.exp(logits) if fits else logits.exp_()
+        for rows, dim in self._own(tile):
+            total[rows] += exponentials.sum(dim)
+        return exponentials
+
+    def _add_shifted_exponentials(self, tile: Tile, logits: Tensor, total: Tensor, top: Tensor) -> None:
+        """Sums relative to each anchor's largest logit so far."""
+        for rows, dim in self._own(tile):
+            highest = torch.maximum(top[rows], logits.amax(dim).double())
+            known = highest > -math.inf  # a tile may hold no candidate but the anchor itself
             shift = torch.where(known, highest, 0)
-            added = (logits - shift.to(logits.dtype).unsqueeze(dim)).exp_().sum(dim, dtype=torch.float64)
-            total[here] = total[here] * (torch.where(known, top[here], 0) - shift).exp() + added
-            top[here] = highest
+            added = (logits - shift.to(logits.dtype).unsqueeze(dim)).exp_().sum(dim)
+            total[rows] = total[rows] * (top[rows] - shift).exp() + added
+            top[rows] = highest
+
+    def _keep(self, tile: Tile, values: Tensor, counts: Tensor | None) -> None:
+        """Keep a tile's exponentials (logits where no shift is safe) and counts while the budget lasts."""
+        small = None
+        needed = values.numel() * values.element_size()
+        if counts is not None and isinstance(self.positives, RulePositives):
+            kind = self.positives.counter.storage
+            needed += counts.numel() * kind.itemsize
+        if needed > self.cache_bytes:
+            return
+        self.cache_bytes -= needed
+        if counts is not None and isinstance(self.positives, RulePositives):
+            small = counts.to(self.positives.counter.storage)
+        held = values.untyped_storage().data_ptr() == self._scratch["logits"].untyped_storage().data_ptr()
+        self._kept[tile] = (values.clone() if held else values, small)
 
     def _gradient(self, lse: Tensor, normalized: Normalized) -> Float[Tensor, "b D"]:
+        """Σ_j (g_kj + g_jk) z_j/τ of the own rows."""
         z = self.batch.embeddings
         start, stop = self.batch.start, self.batch.stop
-        gradient = z.new_zeros((stop - start, z.shape[1]), dtype=torch.float64)
-        total, scale = normalized.total.to(z.dtype), normalized.scale.to(z.dtype)
+        gradient = z.new_zeros((stop - start, z.shape[1]))
+        scale = normalized.scale.to(z.dtype)
+        factor = (normalized.total * torch.exp(-lse) if self.safe else normalized.total).to(z.dtype)
         lse = lse.to(z.dtype)
-        for tile in self.plan:
-            logits = self._logits(tile)
-            push = self._push(tile, logits, total, lse)
-            if tile.diagonal is not None:
-                push.diagonal(tile.diagonal).zero_()
-            if isinstance(self.positives, RulePositives):
-                self.positives.subtract(tile, self.positives.counts(tile), scale, push)
-            gradient[tile.rows[0] - start : tile.rows[1] - start] += push @ z[slice(*tile.columns)]
+        for tile in self.plan.tiles:
+            values, counts = self._recall(tile)
+            push = self._push(tile, values, factor, lse)
+            if counts is not None and isinstance(self.positives, RulePositives):
+                self.positives.subtract(tile, counts, scale, push)
+            sides = [(tile.rows, tile.columns, push)]
             if tile.mirrored:
-                gradient[tile.columns[0] - start : tile.columns[1] - start] += push.T @ z[slice(*tile.rows)]
+                sides.append((tile.columns, tile.rows, push.T))
+            for rows, columns, weights in sides:
+                gradient[rows[0] - start : rows[1] - start].addmm_(weights, z[slice(*columns)])
         if isinstance(self.positives, LabelPositives):
             gradient -= self.positives.pull(start, stop)
-        return gradient.mul_(self.scale).to(z.dtype)
+        return gradient.mul_(self.scale)
 
-    def _push(self, tile: Tile, logits: Tensor, total: Tensor, lse: Tensor) -> Float[Tensor, "n m"]:
+    def _recall(self, tile: Tile) -> tuple[Tensor, Tensor | None]:
+        """What `_keep` kept of a tile, or the same computed again."""
+        if tile in self._kept:
+            values, small = self._kept.pop(tile)
+            return values, None if small is None else self._buffer("counts", tile).copy_(small)
+        logits = self._logits(tile)
+        if tile.diagonal is not None:
+            logits.diagonal(tile.diagonal).fill_(-math.inf)
+        return logits.exp_() if self.safe else logits, self._counts(tile)
+
+    def _push(self, tile: Tile, values: Tensor, factor: Tensor, lse: Tensor) -> Float[Tensor, "n m"]:
         """Ω_i p_ij + Ω_j p_ji of a tile."""
         rows, columns = slice(*tile.rows), slice(*tile.columns)
-        push = (logits - lse[rows, None]).exp_().mul_(total[rows, None])
-        push += (logits - lse[None, columns]).exp_().mul_(total[None, columns])
-        return push
+        out = self._buffer("push", tile)
+        if self.safe:
+            return torch.add(factor[rows, None], factor[None, columns], out=out).mul_(values)
+        torch.sub(values, lse[rows, None], out=out).exp_().mul_(factor[rows, None])
+        other = torch.sub(values, lse[None, columns], out=self._buffer("other", tile)).exp_()
+        return out.addcmul_(other, factor[None, columns])

@@ -30,14 +30,19 @@ class Batch:
         embeddings: [M, D] rows of all ranks in rank order, in the dtype of the computation, detached.
         labels: their M label sets.
         start, stop: this rank's rows.
-        world_size: number of ranks that share the batch.
+        counts: rows of each rank that shares the batch.
     """
 
     embeddings: Float[Tensor, "M D"]
     labels: LabelSets
     start: int
     stop: int
-    world_size: int
+    counts: tuple[int, ...]
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks that share the batch."""
+        return len(self.counts)
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -110,7 +115,7 @@ def gather_batch(
         if error is not None or labels is None:
             raise error if error is not None else ValueError("labels are missing")
         rows = embeddings.detach().to(compute_dtype(embeddings.dtype))
-        return Batch(rows, labels, 0, len(labels), 1)
+        return Batch(rows, labels, 0, len(labels), (len(labels),))
     counts, entries = _agree(embeddings, labels, error, group)
     assert labels is not None
     rows = embeddings.detach().to(compute_dtype(embeddings.dtype))
@@ -120,7 +125,7 @@ def gather_batch(
     indptr = np.concatenate([[0], np.cumsum(sizes.numpy(), dtype=np.int64)])
     every_label = LabelSets._trusted(indptr, indices.numpy(), labels.num_labels)
     start = sum(counts[: distributed.rank(group)])
-    return Batch(every_row, every_label, start, start + len(labels), len(counts))
+    return Batch(every_row, every_label, start, start + len(labels), tuple(counts))
 
 
 def _agree(

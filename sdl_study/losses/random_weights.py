@@ -12,9 +12,10 @@ from torch import Tensor
 
 from sdl_study.losses.base import ContrastiveLoss
 from sdl_study.losses.exchange import Batch
-from sdl_study.losses.positives import COUNT, WEIGHT, WEIGHTED_LOGIT, Normalized, RulePositives
+from sdl_study.losses.positives import WEIGHT, Range, RulePositives
 from sdl_study.losses.relations import RelationWeights
-from sdl_study.losses.rules import Normalizer, SimilarityDissimilarityRule
+from sdl_study.losses.rules import Normalizer, SimilarityDissimilarityRule, WeightRule
+from sdl_study.losses.tiles import Tile, TilePlan
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float64
@@ -41,44 +42,28 @@ class RandomPositives(RulePositives):
 
     num_sums = 4
 
-    def __init__(self, rule: SimilarityDissimilarityRule, batch: Batch, step: int) -> None:
-        super().__init__(rule, batch.labels, batch.embeddings.dtype, batch.embeddings.device)
+    def __init__(self, rule: WeightRule, batch: Batch, plan: TilePlan, step: int) -> None:
+        super().__init__(rule, batch, plan)
         self._numbers = torch.arange(len(batch.labels), device=batch.embeddings.device)
         self._step = step
 
-    def _weights(
-        self, counts: Tensor, anchors: tuple[int, int], candidates: tuple[int, int], dim: int
-    ) -> Tensor:
-        rows, columns = self._numbers[slice(*anchors)], self._numbers[slice(*candidates)]
-        hashes = pair_hash(rows.unsqueeze(dim), columns.unsqueeze(1 - dim), self._step, counts.dtype)
-        return hashes.mul_(self._positive(counts, anchors, candidates, dim))
+    def weights(self, counts: Tensor, anchors: Range, candidates: Range, dim: int) -> Float[Tensor, "n m"]:
+        rows = self._numbers[slice(*anchors)].unsqueeze(dim)
+        columns = self._numbers[slice(*candidates)].unsqueeze(1 - dim)
+        hashes = pair_hash(rows, columns, self._step, counts.dtype)
+        return hashes.mul_(self.positive(counts, anchors, candidates, dim))
 
-    def _add(
-        self,
-        into: Tensor,
-        counts: Tensor,
-        logits: Tensor,
-        anchors: tuple[int, int],
-        candidates: tuple[int, int],
-        dim: int,
-    ) -> None:
-        super()._add(into, counts, logits, anchors, candidates, dim)
-        into[:, TARGET] += super()._weights(counts, anchors, candidates, dim).sum(dim, dtype=torch.float64)
+    def collect(self, tile: Tile, counts: Tensor, logits: Tensor, sums: Tensor, start: int) -> None:
+        super().collect(tile, counts, logits, sums, start)
+        for anchors, candidates, dim in self.sides(tile):
+            target = super().weights(counts, anchors, candidates, dim).sum(dim)
+            sums[anchors[0] - start : anchors[1] - start, TARGET] += target
 
-    def normalize(self, sums: Float64[Tensor, "M 4"]) -> Normalized:
-        valid = sums[:, COUNT] > 0
-        num_valid = valid.sum()
-        divisor = sums[:, COUNT]
-        if self._rule.normalizer == "weights":
-            divisor = torch.where(sums[:, TARGET] > 0, sums[:, TARGET], 1)
-        share = sums[:, TARGET] / torch.where(valid, divisor * sums[:, WEIGHT], 1)
-        scale = torch.where(valid, share / num_valid.clamp_min(1), 0)
-        return Normalized(
-            scale=scale,
-            total=scale * sums[:, WEIGHT],
-            positive_logits=(scale * sums[:, WEIGHTED_LOGIT]).sum(),
-            valid_fraction=num_valid / max(1, sums.shape[0]),
-        )
+    def divisor(self, sums: Float64[Tensor, "M 4"]) -> Float64[Tensor, " M"]:
+        """hash / divisor adds up to the rule's own total per anchor."""
+        target = sums[:, TARGET]
+        share = target / super().divisor(sums) if self.rule.normalizer == "positives" else target.sign()
+        return sums[:, WEIGHT] / share
 
 
 class RandomWeightsLoss(ContrastiveLoss):
@@ -109,8 +94,8 @@ class RandomWeightsLoss(ContrastiveLoss):
         )
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
-    def positives(self, batch: Batch) -> RandomPositives:
-        made = RandomPositives(self.rule, batch, int(self.step))
+    def positives(self, batch: Batch, plan: TilePlan) -> RandomPositives:
+        made = RandomPositives(self.rule, batch, plan, int(self.step))
         if self.training:
             self.step += 1
         return made

@@ -9,7 +9,7 @@ from typing import Any
 from sdl_study.losses.base import ContrastiveLoss, WeightedContrastiveLoss
 from sdl_study.losses.core import Positives
 from sdl_study.losses.exchange import Batch
-from sdl_study.losses.positives import LabelPositives
+from sdl_study.losses.label_positives import LabelPositives, distinct_sets
 from sdl_study.losses.random_weights import RandomWeightsLoss
 from sdl_study.losses.relations import RelationWeights
 from sdl_study.losses.rules import (
@@ -20,6 +20,7 @@ from sdl_study.losses.rules import (
     Normalizer,
     SimilarityDissimilarityRule,
 )
+from sdl_study.losses.tiles import TilePlan
 
 
 class SimilarityDissimilarityLoss(WeightedContrastiveLoss):
@@ -56,6 +57,10 @@ class AllLoss(WeightedContrastiveLoss):
 
     def __init__(self, temperature: float = 0.07, **settings: Any) -> None:
         super().__init__(AllRule(), temperature, **settings)
+
+    def positives(self, batch: Batch, plan: TilePlan) -> Positives:
+        # equal sets are found once by name: no pair of the batch has to be counted
+        return LabelPositives(distinct_sets(batch.labels), batch.embeddings, 1 / self.temperature, "anchors")
 
 
 class AnyLoss(WeightedContrastiveLoss):
@@ -102,8 +107,9 @@ class MulSupConLoss(ContrastiveLoss):
         super().__init__(temperature, **settings)
         self.per_anchor_mean = bool(per_anchor_mean)
 
-    def positives(self, batch: Batch) -> Positives:
-        return LabelPositives(batch.labels, batch.embeddings, self.temperature, self.per_anchor_mean)
+    def positives(self, batch: Batch, plan: TilePlan) -> Positives:
+        mean = "anchors" if self.per_anchor_mean else "rows"
+        return LabelPositives(batch.labels, batch.embeddings, 1 / self.temperature, mean)
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature}, per_anchor_mean={self.per_anchor_mean}"

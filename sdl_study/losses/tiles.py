@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 SMALL_PROBLEM = 512 * 512
 """Up to this many pairs one tile holds them all: the plain vectorised form."""
@@ -46,24 +46,33 @@ class TilePlan:
         """Whether the problem is small enough for one tile."""
         return (self.stop - self.start) * self.total <= SMALL_PROBLEM
 
-    def __iter__(self) -> Iterator[Tile]:
-        if self.stop == self.start or self.total < 2:
-            return
+    @cached_property
+    def column_blocks(self) -> list[tuple[int, int]]:
+        """The column ranges of all tiles, ascending; together they are all rows."""
         if self.is_plain:
-            yield Tile((self.start, self.stop), (0, self.total), mirrored=False)
-            return
+            return [(0, self.total)]
+        parts = ((0, self.start), (self.start, self.stop), (self.stop, self.total))
+        return [block for part in parts for block in _blocks(*part, self.edge)]
+
+    @cached_property
+    def tiles(self) -> list[Tile]:
+        """All tiles, those of one anchor block in succession."""
+        if self.stop == self.start or self.total < 2:
+            return []
+        if self.is_plain:
+            return [Tile((self.start, self.stop), (0, self.total), mirrored=False)]
         own = _blocks(self.start, self.stop, self.edge)
-        others = _blocks(0, self.start, self.edge) + _blocks(self.stop, self.total, self.edge)
+        others = [block for block in self.column_blocks if not self.start <= block[0] < self.stop]
+        made = []
         for i, rows in enumerate(own):
-            yield Tile(rows, rows, mirrored=False)
-            for columns in own[i + 1 :]:
-                yield Tile(rows, columns, mirrored=True)
-            for columns in others:
-                yield Tile(rows, columns, mirrored=False)
+            made.append(Tile(rows, rows, mirrored=False))
+            made += [Tile(rows, columns, mirrored=True) for columns in own[i + 1 :]]
+            made += [Tile(rows, columns, mirrored=False) for columns in others]
+        return made
 
     def visited_pairs(self) -> int:
         """Number of (anchor, candidate) pairs whose similarity one pass computes."""
-        return sum(tile.shape[0] * tile.shape[1] for tile in self)
+        return sum(tile.shape[0] * tile.shape[1] for tile in self.tiles)
 
 
 def _blocks(start: int, stop: int, edge: int) -> list[tuple[int, int]]:
