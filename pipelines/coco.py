@@ -1,4 +1,4 @@
-"""MS-COCO's 2014 and 2017 instances, or anything in that layout, → prepared data set of images and object labels.
+"""MS-COCO's 2014 and 2017 instances, or anything in that layout, → prepared data set of images and labels.
 
     python -m pipelines.coco OUT --train-images DIR --train-annotations FILE
         --test-images DIR --test-annotations FILE [--keep-unlabelled]

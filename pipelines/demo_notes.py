@@ -36,7 +36,32 @@ _FILLERS = (
     "seen by ___ on ___", "stable overnight", "labs reviewed", "follow up with dr ___", "tolerated diet",
     "imaging on ___ unchanged", "transferred from ___", "vital signs stable",
 )  # fmt: skip
-_SERVICES = ("MEDICINE", "SURGERY", "CARDIOTHORACIC", "NEUROLOGY")
+# Medications are handed out at random: words that say nothing about the codes.
+_MEDICATIONS = (
+    "acetaminophen", "albuterol", "allopurinol", "amiodarone", "amlodipine", "apixaban", "aspirin",
+    "atorvastatin", "azithromycin", "baclofen", "bisacodyl", "bumetanide", "bupropion", "calcitriol",
+    "carvedilol", "cefepime", "ceftriaxone", "cetirizine", "citalopram", "clopidogrel", "colchicine",
+    "dexamethasone", "digoxin", "diltiazem", "docusate", "doxycycline", "duloxetine", "enoxaparin",
+    "escitalopram", "famotidine", "fentanyl", "finasteride", "fluconazole", "fluticasone", "folate",
+    "furosemide", "gabapentin", "glipizide", "guaifenesin", "heparin", "hydralazine", "hydrocortisone",
+    "ibuprofen", "insulin", "ipratropium", "isosorbide", "labetalol", "lactulose", "lamotrigine",
+    "levetiracetam", "levofloxacin", "levothyroxine", "lidocaine", "lisinopril", "loratadine", "lorazepam",
+    "losartan", "magnesium", "melatonin", "metformin", "metoprolol", "metronidazole", "midodrine",
+    "mirtazapine", "montelukast", "morphine", "nifedipine", "nitroglycerin", "olanzapine", "omeprazole",
+    "ondansetron", "oxycodone", "pantoprazole", "piperacillin", "polyethylene", "potassium", "pravastatin",
+    "prednisone", "pregabalin", "prochlorperazine", "quetiapine", "ranolazine", "rifaximin", "risperidone",
+    "rosuvastatin", "senna", "sertraline", "sevelamer", "simethicone", "simvastatin", "spironolactone",
+    "sucralfate", "tacrolimus", "tamsulosin", "thiamine", "ticagrelor", "tiotropium", "torsemide",
+    "tramadol", "trazodone", "ursodiol", "valproate", "vancomycin", "venlafaxine", "verapamil", "warfarin",
+    "zolpidem",
+)  # fmt: skip
+
+
+_CODE_HEADER = ("subject_id", "hadm_id", "seq_num", "icd_code", "icd_version")
+_PROCEDURE_HEADER = ("subject_id", "hadm_id", "seq_num", "chartdate", "icd_code", "icd_version")
+_NOTE_HEADER = (
+    "note_id", "subject_id", "hadm_id", "note_type", "note_seq", "charttime", "storetime", "text",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,10 +110,8 @@ def write_mimic(folder: Path, seed: int, admissions: int = ADMISSIONS) -> None:
             notes.append((key, stay.subject_id, stay.hadm_id, kind, number, time, time, text))
     titles = [(code.code.replace(".", ""), 10, code.title) for code in read_extract()]
     hosp, note = folder / "hosp", folder / "note"
-    codes_header = ("subject_id", "hadm_id", "seq_num", "icd_code", "icd_version")
-    _write(hosp / "diagnoses_icd.csv.gz", codes_header, diagnoses)
-    procedures_header = ("subject_id", "hadm_id", "seq_num", "chartdate", "icd_code", "icd_version")
-    _write(hosp / "procedures_icd.csv.gz", procedures_header, [])
+    _write(hosp / "diagnoses_icd.csv.gz", _CODE_HEADER, diagnoses)
+    _write(hosp / "procedures_icd.csv.gz", _PROCEDURE_HEADER, [])
     _write(hosp / "d_icd_diagnoses.csv.gz", ("icd_code", "icd_version", "long_title"), titles)
     note_header = (
         "note_id",
@@ -136,22 +159,21 @@ def _draw_codes(
 def _draw_notes(
     rng: np.random.Generator, codes: tuple[Code, ...], nearby: list[Code], in_train: bool
 ) -> tuple[str, ...]:
-    clauses = []
-    for code in codes:
-        if rng.random() >= 0.06:  # a few codes are billed and never named
-            clauses.append(_pick(rng, _PRESENT).format(_term(rng, code, in_train)))
+    # A few codes are billed and never named.
+    clauses = [_pick(rng, _PRESENT).format(_term(rng, c, in_train)) for c in codes if rng.random() >= 0.06]
     others = [code for code in nearby if code not in codes]
-    for _ in range(1 + int(rng.random() < 0.5)):
-        if others:
-            clauses.append(_pick(rng, _ABSENT).format(_term(rng, _pick(rng, others), in_train)))
-    if rng.random() < 0.7:
+    if others and rng.random() < 0.7:
+        clauses.append(_pick(rng, _ABSENT).format(_term(rng, _pick(rng, others), in_train)))
+    if rng.random() < 0.4:
         clauses.append(_pick(rng, _FILLERS))
+    medications = [_pick(rng, _MEDICATIONS) for _ in range(int(rng.integers(3, 7)))]
+    clauses.append("discharged on " + " ".join(medications))
     order = [int(k) for k in rng.permutation(len(clauses))]
     addendum = rng.random() < 0.03 and len(clauses) > 1
     body = [clauses[k] for k in order]
     late = [body.pop()] if addendum else []
     sex = "F" if rng.random() < 0.5 else "M"
-    head = f" \nName: ___  Sex: {sex}\nService: {_pick(rng, _SERVICES)}\n\n"
+    head = f" \nName: ___ Sex: {sex}\n\n"
     text = head + " . ".join(body) + " ."
     return (text, "Addendum: " + late[0] + " .") if late else (text,)
 
@@ -168,8 +190,12 @@ def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as packed:
-        with io.TextIOWrapper(packed, encoding="utf-8", newline="") as text:
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
+    # No time and no name in the gzip header: the same bytes whenever and wherever it is written.
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as packed,
+        io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
+    ):
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

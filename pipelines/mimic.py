@@ -21,7 +21,7 @@ from pipelines.mimic_notes import Notes, TextRule, notes_file
 from pipelines.published import compare_with_published
 from pipelines.runner import Progress, already_prepared, invocation, main, summary
 from pipelines.splits import PublishedSplit, hash_splits, read_id_lists, read_split_table
-from sdl_study.data.prepared import SPLITS, Manifest, Terms
+from sdl_study.data.prepared import Manifest, Terms
 from sdl_study.data.writer import Preparation, temporary_folder, write_prepared
 from sdl_study.errors import UserError
 

@@ -66,7 +66,7 @@ def scan_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
             _refuse_header(path, column, header)
     wanted = [*required, *(name for name in optional if name in names)]
     return pl.scan_csv(
-        path, schema={name: pl.String for name in names}, glob=False, empty_string_is_null=True
+        path, schema=dict.fromkeys(names, pl.String), glob=False, empty_string_is_null=True
     ).select(wanted)
 
 
