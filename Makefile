@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CONSTRAINTS ?= constraints.txt
 PYTEST_ARGS ?=
-PIP_INSTALL := $(BIN)/python -m pip install -c constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet -c $(CONSTRAINTS)
 
 # Nothing this project starts reports its usage to anyone.
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -12,13 +13,14 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help study test test-long test-gpu lint clean
+.PHONY: help study test test-long test-gpu test-lowest lint clean
 
 help:
 	@echo "make study      install into $(VENV) and run the two demo studies"
 	@echo "make test       the fast tests"
 	@echo "make test-long  the tests that start Ray or take long"
 	@echo "make test-gpu   the tests that need a CUDA device"
+	@echo "make test-lowest  the fast tests with the lowest versions that pyproject.toml allows, in a folder of their own"
 	@echo "make lint       ruff, pyright, import-linter"
 	@echo "make clean      remove $(VENV) and caches; studies/ stays"
 
@@ -33,6 +35,9 @@ test-long: $(VENV)/installed-test
 
 test-gpu: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
+
+test-lowest:
+	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -49,14 +54,17 @@ $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
 # A stamp a set of dependencies: a second make installs nothing unless pyproject.toml or constraints.txt changed.
-$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
-	$(PIP_INSTALL) --quiet -e .
+$(VENV)/installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
+	@echo "installing into $(VENV); minutes the first time, nothing to do after that"
+	@$(PIP_INSTALL) -e .
 	@touch $@
 
-$(VENV)/installed-test: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
-	$(PIP_INSTALL) --quiet -e ".[test]"
+$(VENV)/installed-test: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
+	@echo "installing into $(VENV), with what the tests need"
+	@$(PIP_INSTALL) -e ".[test]"
 	@touch $@ $(VENV)/installed
 
-$(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
-	$(PIP_INSTALL) --quiet -e ".[dev]"
+$(VENV)/installed-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
+	@echo "installing into $(VENV), with the linters"
+	@$(PIP_INSTALL) -e ".[dev]"
 	@touch $@ $(VENV)/installed-test $(VENV)/installed

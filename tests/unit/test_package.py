@@ -10,8 +10,10 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -149,3 +151,20 @@ def test_importing_the_package_turns_usage_reporting_off() -> None:
 def test_a_users_own_switch_wins() -> None:
     code = "import os, sdl_study; print(os.environ['RAY_USAGE_STATS_ENABLED'])"
     assert run_python(code, RAY_USAGE_STATS_ENABLED="1").strip() == "1"
+
+
+def test_lowest_constraints_are_the_bounds_of_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    pattern = re.compile(r"([\w-]+)(?:\[.*\])?>=([\d.]+)$")
+    bounds = {found[1]: found[2] for text in required if (found := pattern.match(text))}
+    assert len(bounds) == len(required)
+    lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert {name: _two_numbers(version) for name, version in pins.items()} == {
+        name: _two_numbers(version) for name, version in bounds.items()
+    }
+
+
+def _two_numbers(version: str) -> str:
+    return ".".join(version.split(".")[:2])
