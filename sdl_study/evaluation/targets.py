@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from sdl_study.losses import LabelSets
 
-    Labels = LabelSets | np.ndarray | Tensor
-    Scores = np.ndarray | Tensor
+    Labels: TypeAlias = "LabelSets | np.ndarray | Tensor | Targets"
+    Scores: TypeAlias = "np.ndarray | Tensor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,10 @@ def as_targets(labels: Labels, shape: tuple[int, int]) -> Targets:
     Raises:
         ValueError: another shape than the scores, or a cell that is neither 0 nor 1.
     """
+    if isinstance(labels, Targets):
+        if labels.shape != shape:
+            raise ValueError(f"labels are {labels.shape}, the scores {shape}")
+        return labels
     indptr = getattr(labels, "indptr", None)
     if indptr is not None:
         sets: Any = labels

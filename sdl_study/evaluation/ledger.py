@@ -1,0 +1,104 @@
+"""The ledger of test data: one line for every opening of the test labels, written before they are opened."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sdl_study.errors import UserError
+from sdl_study.evaluation.predictions import FinalIdentity
+
+LEDGER_FILE = "test_ledger.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """One opening: when, for which final, of which data, under which declaration, by which program."""
+
+    time: str
+    identity: FinalIdentity
+    fingerprint: str
+    declaration: str
+    code_version: str
+
+    def to_json(self) -> str:
+        """One line of the ledger, without its end."""
+        record = asdict(self) | asdict(self.identity)
+        del record["identity"]
+        return json.dumps(record, sort_keys=True, ensure_ascii=False)
+
+
+def append_line(folder: Path, identity: FinalIdentity, **facts: str) -> LedgerLine:
+    """Append one line and flush it to the disk; only then may the labels be opened.
+
+    Args:
+        folder: the prepared data set.
+        identity: the final that will be scored.
+        facts: fingerprint, declaration and code_version.
+
+    Raises:
+        UserError: the ledger cannot be written.
+    """
+    path = folder / LEDGER_FILE
+    line = LedgerLine(datetime.now(UTC).isoformat(timespec="seconds"), identity, **facts)
+    try:
+        with path.open("ab+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(_after_a_torn_line(file) + line.to_json().encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        _flush_folder(folder)
+    except OSError as error:
+        raise UserError(
+            f"{path}: the ledger cannot be written ({error.strerror}), so the test labels stay closed;"
+            " make the folder writable"
+        ) from None
+    return line
+
+
+def _after_a_torn_line(file: Any) -> bytes:
+    """A crash may have left a line without its end: the next one must not be glued to it."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return b""
+    file.seek(-1, os.SEEK_END)
+    return b"" if file.read(1) == b"\n" else b"\n"
+
+
+def _flush_folder(folder: Path) -> None:
+    """A new file survives a power cut only once its folder's entry is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_ledger(folder: str | Path) -> list[LedgerLine]:
+    """All openings so far, in order; none when there is no ledger yet. A torn line counts as no line.
+
+    Raises:
+        UserError: the ledger is there and cannot be read.
+    """
+    path = Path(folder) / LEDGER_FILE
+    if not path.exists():
+        return []
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"{path}: the ledger cannot be read ({error.strerror})") from None
+    return [line for line in map(_parse, text.splitlines()) if line is not None]
+
+
+def _parse(text: str) -> LedgerLine | None:
+    try:
+        record = json.loads(text)
+        identity = FinalIdentity(**{name: record[name] for name in ("study", "arm", "stage", "seed", "role")})
+        facts = {name: str(record[name]) for name in ("time", "fingerprint", "declaration", "code_version")}
+    except (ValueError, KeyError, TypeError):
+        return None
+    return LedgerLine(identity=identity, **facts)
