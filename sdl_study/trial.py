@@ -30,7 +30,7 @@ class Lease:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         while True:
-            event = ray.get(self._broker.next_event.remote(self._job["key"]))
+            event: Any = ray.get(self._broker.next_event.remote(self._job["key"]))
             yield event
             if event["event"] in ENDS:
                 return

@@ -56,7 +56,14 @@ class JobMaker:
         self._plan, self._data = plan, data
 
     def _job(
-        self, key: str, kind: Kind, folder: Path, arm: str, seed: int, parameters: Mapping[str, Any], **more: Any
+        self,
+        key: str,
+        kind: Kind,
+        folder: Path,
+        arm: str,
+        seed: int,
+        parameters: Mapping[str, Any],
+        **more: Any,
     ) -> Job:
         settings = self._plan.with_parameters(parameters).model_dump(mode="json")
         return Job(
@@ -89,7 +96,13 @@ class JobMaker:
         return Work(job, record.parameters, seed_number)
 
     def final(
-        self, declaration: str, name: str, kind: Kind, arm: str, parameters: dict[str, ParameterValue], number: int
+        self,
+        declaration: str,
+        name: str,
+        kind: Kind,
+        arm: str,
+        parameters: dict[str, ParameterValue],
+        number: int,
     ) -> Work:
         """A final (or a control that needs an encoder) on a final seed, under a declaration."""
         folder = self._plan.files.folder / "finals" / declaration[:12] / f"{name}-{number}"
@@ -115,6 +128,7 @@ def run_all(work: Sequence[Work], groups: int, told: Callable[[Work, dict[str, A
 
 def _run(item: Work, told: Callable[[Work, dict[str, Any]], None]) -> None:
     epochs: dict[str, dict[str, float]] = {}
+    event: dict[str, Any] = {}
     with Lease(item.job.to_dict()) as lease:
         for event in lease:
             if event["event"] == "epoch":

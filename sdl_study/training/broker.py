@@ -109,7 +109,7 @@ class Broker:
 
     # The group's side.
 
-    async def next_job(self, slot: int, wait_seconds: float) -> dict[str, Any] | None | str:
+    async def next_job(self, slot: int, wait_seconds: float) -> dict[str, Any] | str | None:
         """The next job of a group: its own unfinished one first. "idle" after waiting, None when it shall end."""
         unfinished = self._unfinished_of(slot)
         if unfinished is not None:

@@ -58,7 +58,7 @@ def _run(job: Job, broker: Any, slot: int, control: Any) -> None:
         ended = {"event": "stopped"}
     except NonFiniteLoss as error:
         ended = {"event": "failed", "reason": describe(error)}
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (whatever a job raises is told to its side, then raised on)
         if distributed.is_peer_failure(error):
             raise JobRaised("another rank of the group went away") from None
         ray.get(broker.finish.remote(job.key, slot, {"event": "failed", "reason": describe(error)}))

@@ -81,7 +81,7 @@ def _reset(device: torch.device) -> None:
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
     random.seed(0)
-    np.random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 (a library may draw from the global generator)
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
@@ -89,7 +89,9 @@ def _reset(device: torch.device) -> None:
 class Trainer:
     """State of one job on one rank."""
 
-    def __init__(self, job: Job, settings: Settings, inputs: Inputs, device: torch.device, control: Any) -> None:
+    def __init__(
+        self, job: Job, settings: Settings, inputs: Inputs, device: torch.device, control: Any
+    ) -> None:
         self.job, self.settings, self.inputs = job, settings, inputs
         self.device, self.control = device, control
         self.folder = Path(job.folder)
@@ -235,6 +237,8 @@ class Trainer:
             "examples_seen": self.progress.examples_seen,
             "best_epoch": self.progress.best_epoch,
             "seconds": self.progress.seconds,
+            "workers": distributed.world_size(),
+            "device": self.device.type,
         }
 
 
@@ -254,7 +258,9 @@ class _Spread:
     def collapse(self) -> float:
         if self._sum is None:
             return 0.0
-        totals = torch.tensor([self._squares, float(self._count)], dtype=torch.float64, device=self._sum.device)
+        totals = torch.tensor(
+            [self._squares, float(self._count)], dtype=torch.float64, device=self._sum.device
+        )
         squares, count = distributed.all_reduce_sum(totals).tolist()
         mean = distributed.all_reduce_sum(self._sum) / max(count, 1.0)
         return float(mean.square().sum()) / max(squares / max(count, 1.0), 1e-30)
