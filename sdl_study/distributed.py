@@ -137,9 +137,10 @@ def data_parallel(model: torch.nn.Module) -> torch.nn.Module:
 
 def fully_sharded(model: torch.nn.Module) -> torch.nn.Module:
     """FSDP2 over the default group: every child that has parameters is sharded, then the model itself."""
+    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = dist.init_device_mesh(communication_device().type, (world_size(),))
+    mesh = init_device_mesh(communication_device().type, (world_size(),))
     for child in model.children():
         if next(child.parameters(), None) is not None:
             fully_shard(child, mesh=mesh)

@@ -41,9 +41,9 @@ class _Contrast(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_output.to(gradient.dtype), None, None
+        return gradient * grad_outputs[0].to(gradient.dtype), None, None
 
 
 class ContrastiveLoss(nn.Module):

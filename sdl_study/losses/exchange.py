@@ -77,11 +77,17 @@ def as_label_sets(embeddings: Tensor, labels: Tensor | LabelSets) -> LabelSets:
             f"labels hold {len(labels)} rows, embeddings {shape} hold {embeddings.shape[0]}: "
             f"row {row} has no partner"
         )
-    finite = torch.isfinite(embeddings.detach())
-    if not bool(finite.all()):
-        row = int((~finite).any(dim=1).to(torch.uint8).argmax())
-        raise ValueError(f"embeddings {shape}: row {row} holds NaN or infinity")
+    _check_finite(embeddings.detach())
     return labels
+
+
+def _check_finite(embeddings: Tensor) -> None:
+    if bool(torch.isfinite(embeddings.sum(dtype=compute_dtype(embeddings.dtype)))):
+        return  # one cheap pass; a sum may overflow without a fault, so only the next test decides
+    wrong = ~torch.isfinite(embeddings)
+    if bool(wrong.any()):
+        row = int(wrong.any(dim=1).to(torch.uint8).argmax())
+        raise ValueError(f"embeddings {tuple(embeddings.shape)}: row {row} holds NaN or infinity")
 
 
 def _from_multi_hot(embeddings: Tensor, labels: Tensor) -> LabelSets:

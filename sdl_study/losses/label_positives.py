@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -108,7 +109,7 @@ def distinct_sets(labels: LabelSets) -> LabelSets:
     names: dict[bytes, int] = {}
     bounds = labels.indptr.tolist()
     numbers: list[int] = []
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for begin, end in pairwise(bounds):
         if begin < end:
             numbers.append(names.setdefault(labels.indices[begin:end].tobytes(), len(names)))
     indptr = np.concatenate([[0], np.cumsum(labels.sizes > 0, dtype=np.int64)])

@@ -32,7 +32,7 @@ class LabelSets:
     __slots__ = ("indices", "indptr", "num_labels")
 
     def __init__(self, indptr: Any, indices: Any, num_labels: int) -> None:
-        self.indptr: Int64[np.ndarray, "N+1"] = np.ascontiguousarray(indptr, dtype=np.int64)
+        self.indptr: Int64[np.ndarray, " N+1"] = np.ascontiguousarray(indptr, dtype=np.int64)
         self.indices: Int64[np.ndarray, " nnz"] = np.ascontiguousarray(indices, dtype=np.int64)
         self.num_labels = int(num_labels)
         self._check()

@@ -54,10 +54,17 @@ class RulePositives:
         self.counter = IntersectionCounter(batch.labels, plan.column_blocks, dtype, device)
         # an empty set has no shared label, so its size never matters: 1 keeps divisions finite
         self._sizes = torch.from_numpy(batch.labels.sizes).to(device, dtype).clamp_min_(1)
+        self._scratch: dict[str, Tensor] = {}
 
     def sides(self, tile: Tile) -> list[tuple[Range, Range, int]]:
         """(anchors, candidates, dimension along which the candidates run) of a tile, and of its mirror."""
         return [(tile.rows, tile.columns, 1)] + ([(tile.columns, tile.rows, 0)] if tile.mirrored else [])
+
+    def _buffer(self, name: str, like: Tensor) -> Tensor:
+        """Memory for one tile that is used again for the next."""
+        if name not in self._scratch or self._scratch[name].numel() < like.numel():
+            self._scratch[name] = torch.empty_like(like).flatten()
+        return self._scratch[name][: like.numel()].view(like.shape)
 
     def sizes(self, anchors: Range, candidates: Range, dim: int) -> tuple[Tensor, Tensor]:
         """Set sizes of anchors and candidates, to be broadcast over a tile."""
@@ -66,7 +73,7 @@ class RulePositives:
     def weights(self, counts: Tensor, anchors: Range, candidates: Range, dim: int) -> Float[Tensor, "n m"]:
         """The weights of a tile, 0 where a pair is no positive."""
         sizes = self.sizes(anchors, candidates, dim)
-        weights = self.rule.weight(counts, *sizes)
+        weights = self.rule.weight_out(counts, *sizes, self._buffer("weights", counts))
         if not self.rule.zero_when_disjoint:
             weights = torch.where(counts > 0, weights, 0)
         if self.rule.restricts_positives:
@@ -75,7 +82,7 @@ class RulePositives:
 
     def positive(self, counts: Tensor, anchors: Range, candidates: Range, dim: int) -> Float[Tensor, "n m"]:
         """1 where a pair of a tile is a positive, else 0."""
-        shared = torch.sign(counts)
+        shared = torch.sign(counts, out=self._buffer("positive", counts))
         if self.rule.restricts_positives:
             shared *= self.rule.positive(counts, *self.sizes(anchors, candidates, dim))
         return shared

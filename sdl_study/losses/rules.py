@@ -61,6 +61,12 @@ class WeightRule:
         """The weight of every pair of a tile, in the dtype of `intersection`, as a tensor of its own."""
         raise NotImplementedError(f"{type(self).__name__} does not define weight()")
 
+    def weight_out(
+        self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor, out: Tensor
+    ) -> Float[Tensor, "n m"]:
+        """`weight`, which may write into the memory of `out` (the core's tile) and return it."""
+        return self.weight(intersection, anchor_size, candidate_size)
+
     def positive(
         self,
         intersection: Float[Tensor, "n m"],
@@ -75,14 +81,23 @@ class WeightRule:
         return f"{type(self).__name__}({settings})"
 
 
-class AnyRule(WeightRule):
+class BufferedRule(WeightRule):
+    """A rule written for speed: it defines `weight_out`, and `weight` follows."""
+
+    def weight(self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor) -> Tensor:
+        return self.weight_out(intersection, anchor_size, candidate_size, torch.empty_like(intersection))
+
+
+class AnyRule(BufferedRule):
     """Every candidate with a shared label counts 1 (strategy "any")."""
 
     symmetric = True
     zero_when_disjoint = True
 
-    def weight(self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor) -> Tensor:
-        return torch.sign(intersection)
+    def weight_out(
+        self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor, out: Tensor
+    ) -> Tensor:
+        return torch.sign(intersection, out=out)
 
 
 class AllRule(WeightRule):
@@ -99,7 +114,7 @@ class AllRule(WeightRule):
         return (intersection == anchor_size) & (intersection == candidate_size)
 
 
-class SimilarityDissimilarityRule(WeightRule):
+class SimilarityDissimilarityRule(BufferedRule):
     """ρ_R · K_s^α · K_d^β with K_s = |S∩T|/|S| and K_d = 1/(1 + |T| − |S∩T|) (strategy "sd").
 
     Source: arXiv 2410.13439 for both factors and their product; powers, relation weights and the normalizer
@@ -133,8 +148,10 @@ class SimilarityDissimilarityRule(WeightRule):
         self.restricts_positives = self.relation_weights.only_equal
         self.zero_when_disjoint = self.similarity_power > 0
 
-    def weight(self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor) -> Tensor:
-        weight = (candidate_size + 1) - intersection
+    def weight_out(
+        self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor, out: Tensor
+    ) -> Tensor:
+        weight = torch.sub(candidate_size + 1, intersection, out=out)
         if self.similarity_power == self.dissimilarity_power == 1:
             weight = torch.div(intersection, weight.mul_(anchor_size), out=weight)
         else:
@@ -151,14 +168,16 @@ class SimilarityDissimilarityRule(WeightRule):
         return intersection > 0
 
 
-class JaccardRule(WeightRule):
+class JaccardRule(BufferedRule):
     """|S∩T| / |S∪T| (strategy "jaccard")."""
 
     symmetric = True
     zero_when_disjoint = True
 
-    def weight(self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor) -> Tensor:
-        union = (anchor_size + candidate_size) - intersection
+    def weight_out(
+        self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor, out: Tensor
+    ) -> Tensor:
+        union = torch.add(anchor_size, candidate_size, out=out).sub_(intersection)
         return torch.div(intersection, union, out=union)
 
 
@@ -177,10 +196,12 @@ class MultiSupConRule(JaccardRule):
             raise ValueError(f"threshold is {threshold!r}; it must lie in [0, 1]")
         self.threshold = float(threshold)
 
-    def weight(self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor) -> Tensor:
-        weight = super().weight(intersection, anchor_size, candidate_size)
+    def weight_out(
+        self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor, out: Tensor
+    ) -> Tensor:
+        weight = super().weight_out(intersection, anchor_size, candidate_size, out)
         return weight.mul_(weight >= self.threshold)
 
     def positive(self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor) -> Tensor:
-        jaccard = super().weight(intersection, anchor_size, candidate_size)
+        jaccard = intersection / ((anchor_size + candidate_size) - intersection)
         return (jaccard >= self.threshold) & (intersection > 0)
