@@ -27,7 +27,9 @@ def notes(count: int, seed: int) -> tuple[list[str], np.ndarray]:
 def test_the_prior_is_the_label_frequency_for_everyone() -> None:
     train, dev = LabelSets.from_lists([[0], [0, 1], [], [0]], 3), LabelSets.from_lists([[0], [0]], 3)
     control = label_prior(train, dev, test_count=5)
-    np.testing.assert_array_equal(control.test, np.tile(np.float32([0.75, 0.25, 0.0]), (5, 1)))
+    np.testing.assert_array_equal(
+        control.test, np.tile(np.array([0.75, 0.25, 0.0], dtype=np.float32), (5, 1))
+    )
     np.testing.assert_array_equal(control.dev, control.test[:2])
     assert 0.25 <= control.threshold < 0.75
     with pytest.raises(ValueError, match="labels are"):
