@@ -1,6 +1,8 @@
-"""Multi-label supervised contrastive losses, exact over any number of workers; needs torch and numpy alone."""
+"""Multi-label supervised contrastive losses, exact over any number of workers; torch and numpy suffice."""
 
 from sdl_study.losses.base import ContrastiveLoss, WeightedContrastiveLoss
+from sdl_study.losses.cached import cached_backward
+from sdl_study.losses.diagnostics import Diagnostics
 from sdl_study.losses.label_sets import LabelSets
 from sdl_study.losses.random_weights import RandomWeightsLoss
 from sdl_study.losses.relations import RELATIONS, RelationWeights
@@ -22,6 +24,7 @@ __all__ = [
     "AllLoss",
     "AnyLoss",
     "ContrastiveLoss",
+    "Diagnostics",
     "JaccardLoss",
     "LabelSets",
     "MulSupConLoss",
@@ -32,4 +35,5 @@ __all__ = [
     "WeightRule",
     "WeightedContrastiveLoss",
     "build_loss",
+    "cached_backward",
 ]

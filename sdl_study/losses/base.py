@@ -10,40 +10,52 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sdl_study import distributed
-from sdl_study.losses.core import Core, Positives
+from sdl_study.losses.core import Core, Positives, Result
+from sdl_study.losses.diagnostics import Diagnostics, relation_sums, summarize
 from sdl_study.losses.exchange import Batch, as_label_sets, gather_batch
 from sdl_study.losses.label_sets import LabelSets
 from sdl_study.losses.positives import RulePositives
-from sdl_study.losses.rules import WeightRule
-from sdl_study.losses.tiles import TilePlan
+from sdl_study.losses.rules import AnyRule, WeightRule
+from sdl_study.losses.tiles import TilePlan, tile_edge
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Num
 
-TILE_EDGE = 512
-
 
 class _Contrast(torch.autograd.Function):
-    """The global loss of the rank's embeddings; the gradient is ready when the forward pass ends."""
+    """The global loss of the rank's embeddings; the gradient is ready when the forward pass ends.
+
+    dL/d log τ = −Σ_ij s_ij ∂L/∂s_ij = −½ Σ_k z_k · dL/dz_k, as s_ij is bilinear in z.
+    """
 
     @staticmethod
-    def forward(ctx: Any, embeddings: Tensor, loss: ContrastiveLoss, batch: Batch) -> Tensor:
-        with torch.autocast(embeddings.device.type, enabled=False):
-            plan = TilePlan(batch.start, batch.stop, len(batch.labels), TILE_EDGE)
-            core = Core(batch, plan, loss.positives(batch, plan), 1 / loss.temperature, loss.cache_bytes)
-            result = core.run(loss.process_group, ctx.needs_input_grad[0])
+    def forward(
+        ctx: Any, embeddings: Tensor, log_temperature: Tensor | None, loss: ContrastiveLoss, batch: Batch
+    ) -> Tensor:
+        result = loss.evaluate(batch, with_gradient=any(ctx.needs_input_grad[:2]))
         loss.valid_anchor_fraction = result.valid_fraction
         if result.gradient is not None:
+            gradient = result.gradient
             if loss.gradient_reduction == "mean":
-                result.gradient.mul_(batch.world_size)
-            ctx.save_for_backward(result.gradient.to(embeddings.dtype))
+                gradient = gradient.mul_(batch.world_size)
+            own = batch.embeddings[batch.start : batch.stop]
+            ctx.for_temperature = None
+            if log_temperature is not None:
+                ctx.for_temperature = ((own * gradient).sum(dtype=torch.float64) / -2).to(log_temperature)
+            ctx.save_for_backward(gradient.view(embeddings.shape).to(embeddings.dtype))
         return result.loss.to(batch.embeddings.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # the decorator hides the names
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor, Tensor | None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_outputs[0].to(gradient.dtype), None, None
+        factor = grad_outputs[0]
+        for_temperature = ctx.for_temperature
+        if for_temperature is not None:
+            for_temperature = for_temperature * factor.to(for_temperature)
+        return gradient * factor.to(gradient.dtype), for_temperature, None, None
 
 
 class ContrastiveLoss(nn.Module):
@@ -55,17 +67,20 @@ class ContrastiveLoss(nn.Module):
         distributed: "auto" shares the batch whenever torch.distributed is initialised; False never does.
         gradient_reduction: "mean" where gradients are averaged over ranks afterwards (DDP, FSDP), "sum" where
             they are summed or used as they are.
-        cache_mib: memory (MiB) that a forward pass may use to keep exponentials and label counts of its tiles,
-            which it otherwise computes twice; 0 needs least memory. The value does not change.
+        cache_mib: memory (MiB) a forward pass may use to keep exponentials and label counts of its tiles, which
+            it otherwise computes twice; 0 needs least memory. The value does not change.
+        learnable_temperature: make log τ a parameter that starts at log(temperature). Under DDP or FSDP the
+            loss must then be part of the wrapped module.
 
     Attributes:
-        valid_anchor_fraction: after a forward pass, anchors with a positive among all rows of the global batch.
+        valid_anchor_fraction: after a forward pass, anchors with a positive among all rows of the batch.
 
     Raises:
         ValueError: a temperature that is not a finite number above 0, or an unknown choice.
     """
 
     valid_anchor_fraction: Tensor
+    log_temperature: nn.Parameter | None
 
     def __init__(
         self,
@@ -75,6 +90,7 @@ class ContrastiveLoss(nn.Module):
         distributed: Literal["auto", False] = "auto",
         gradient_reduction: Literal["mean", "sum"] = "mean",
         cache_mib: float = 256,
+        learnable_temperature: bool = False,
     ) -> None:
         super().__init__()
         if not (isinstance(temperature, int | float) and math.isfinite(temperature) and temperature > 0):
@@ -83,32 +99,30 @@ class ContrastiveLoss(nn.Module):
             raise ValueError(f'distributed is {distributed!r}; choose "auto" or False')
         if gradient_reduction not in ("mean", "sum"):
             raise ValueError(f'gradient_reduction is {gradient_reduction!r}; choose "mean" or "sum"')
-        self.temperature = float(temperature)
+        if not (isinstance(cache_mib, int | float) and cache_mib >= 0):
+            raise ValueError(f"cache_mib is {cache_mib!r}; it must be a number ≥ 0")
+        self._temperature = float(temperature)
+        start = torch.tensor(math.log(temperature))
+        self.register_parameter("log_temperature", nn.Parameter(start) if learnable_temperature else None)
         self.process_group = process_group
         self.distributed = distributed
         self.gradient_reduction = gradient_reduction
-        if not (isinstance(cache_mib, int | float) and cache_mib >= 0):
-            raise ValueError(f"cache_mib is {cache_mib!r}; it must be a number ≥ 0")
-        self.cache_bytes = int(min(cache_mib, 2**40) * 2**20)
-        self.valid_anchor_fraction = torch.zeros(())
+        self.cache_mib = cache_mib
+        self.valid_anchor_fraction = torch.zeros((), dtype=torch.float64)
+
+    @property
+    def temperature(self) -> float:
+        """τ as it is now."""
+        if self.log_temperature is None:
+            return self._temperature
+        return math.exp(float(self.log_temperature.detach()))
 
     def positives(self, batch: Batch, plan: TilePlan) -> Positives:
         """The positive term over a global batch."""
         raise NotImplementedError(f"{type(self).__name__} does not define positives()")
 
-    def forward(
-        self, embeddings: Float[Tensor, "N D"], labels: Num[Tensor, "N L"] | LabelSets
-    ) -> Float[Tensor, ""]:
-        """The loss of the global batch: the same value on every rank.
-
-        Args:
-            embeddings: this rank's embeddings as they are to be compared (normalise them before); N may be 0 and
-                may differ between ranks. Every rank of the group has to call the loss in every step.
-            labels: their label sets, multi-hot or CSR.
-
-        Raises:
-            ValueError: input that does not fit, on any rank; the message names argument, shape and row.
-        """
+    def gather(self, embeddings: Tensor, labels: Tensor | LabelSets) -> Batch:
+        """Check this rank's rows and assemble the global batch (a collective where the batch is shared)."""
         error: Exception | None = None
         sets: LabelSets | None = None
         try:
@@ -116,8 +130,65 @@ class ContrastiveLoss(nn.Module):
         except (ValueError, TypeError) as problem:
             error = problem
         sharded = self.distributed == "auto" and distributed.is_initialized()
-        batch = gather_batch(embeddings, sets, error, self.process_group, sharded)
-        return _Contrast.apply(embeddings, self, batch)
+        return gather_batch(embeddings, sets, error, self.process_group, sharded)
+
+    def evaluate(self, batch: Batch, with_gradient: bool) -> Result:
+        """Loss, and gradient of the rank's own rows, of a gathered batch."""
+        device = batch.embeddings.device
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            plan = self._plan(batch)
+            core = self._core(batch, plan, self.positives(batch, plan))
+            return core.run(self.process_group, with_gradient)
+
+    def _plan(self, batch: Batch) -> TilePlan:
+        return TilePlan(batch.start, batch.stop, len(batch.labels), tile_edge(batch.embeddings.device))
+
+    def _core(self, batch: Batch, plan: TilePlan, positives: Positives) -> Core:
+        cache_bytes = int(min(self.cache_mib, 2**40) * 2**20)
+        return Core(batch, plan, positives, 1 / self.temperature, cache_bytes)
+
+    def forward(
+        self,
+        embeddings: Float[Tensor, "N D"] | Float[Tensor, "N V D"],
+        labels: Num[Tensor, "N L"] | LabelSets,
+    ) -> Float[Tensor, ""]:
+        """The loss of the global batch: the same value on every rank.
+
+        Args:
+            embeddings: this rank's embeddings as they are to be compared (normalise them before); N may be 0
+                and may differ between ranks. [N, V, D] holds V views of each sample: every view is an anchor,
+                and the sample's other views are candidates with an equal label set. Every rank of the group
+                has to call the loss in every step.
+            labels: the N label sets, multi-hot or CSR.
+
+        Raises:
+            ValueError: input that does not fit, on any rank; the message names argument, shape and row.
+        """
+        batch = self.gather(embeddings, labels)
+        return _Contrast.apply(embeddings, self.log_temperature, self, batch)
+
+    @torch.no_grad()
+    def diagnostics(
+        self,
+        embeddings: Float[Tensor, "N D"] | Float[Tensor, "N V D"],
+        labels: Num[Tensor, "N L"] | LabelSets,
+    ) -> Diagnostics:
+        """Relations, weights and scale of a batch, the same on every rank (a collective like `forward`).
+
+        Costs several times a forward pass: for a look now and then, not for every step.
+        """
+        batch = self.gather(embeddings, labels)
+        plan = self._plan(batch)
+        reference = RulePositives(AnyRule(), batch, plan)
+        any_result = self._core(batch, plan, reference).run(self.process_group, with_gradient=True)
+        training = self.training
+        self.eval()  # a look at a batch is not a step
+        try:
+            result = self.evaluate(batch, with_gradient=True)
+            sums = relation_sums(plan, reference, self.positives(batch, plan))
+        finally:
+            self.train(training)
+        return summarize(result, any_result, sums, self.process_group, batch.world_size > 1)
 
 
 class WeightedContrastiveLoss(ContrastiveLoss):

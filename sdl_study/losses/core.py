@@ -38,11 +38,13 @@ class Result:
         loss: the global loss, the same on every rank.
         gradient: [b, D] dL/dz of the rank's own rows, complete; None if not asked for.
         valid_fraction: anchors with a positive, among all rows of the global batch.
+        total_weight: Σ_ij ω_ij.
     """
 
     loss: Float64[Tensor, ""]
     gradient: Float[Tensor, "b D"] | None
     valid_fraction: Float64[Tensor, ""]
+    total_weight: Float64[Tensor, ""]
 
 
 class Core:
@@ -79,7 +81,7 @@ class Core:
         normalized = self.positives.normalize(sums)
         loss = (normalized.total * lse).sum() - normalized.positive_logits
         gradient = self._gradient(lse, normalized) if with_gradient else None
-        return Result(loss, gradient, normalized.valid_fraction)
+        return Result(loss, gradient, normalized.valid_fraction, normalized.total.sum())
 
     def _buffer(self, name: str, tile: Tile) -> Float[Tensor, "n m"]:
         """Memory for one tile that is used again for the next."""

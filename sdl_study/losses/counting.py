@@ -18,7 +18,7 @@ from sdl_study.losses.label_sets import LabelSets
 from sdl_study.losses.tiles import Tile
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Float64
 
 MAX_HEAVY = 128
 HEAVY_SHARE = 1 / 20
@@ -30,19 +30,25 @@ SMALL_DENSE = 1 << 20
 
 
 class IntersectionCounter:
-    """|S∩T| of all pairs of a tile.
+    """|S∩T| of all pairs of a tile, or Σ_{l∈S∩T} of a value per label.
 
     Args:
         labels: the label sets of the global batch.
         blocks: the column ranges of the tiles, ascending; together they are all rows.
         dtype, device: of the counts.
+        values: [L] what a shared label counts; None is 1.
 
     Attributes:
         storage: the smallest integer dtype that holds every count.
     """
 
     def __init__(
-        self, labels: LabelSets, blocks: Sequence[tuple[int, int]], dtype: torch.dtype, device: torch.device
+        self,
+        labels: LabelSets,
+        blocks: Sequence[tuple[int, int]],
+        dtype: torch.dtype,
+        device: torch.device,
+        values: Float64[np.ndarray, " L"] | None = None,
     ) -> None:
         frequencies = labels.counts()
         order = np.argsort(-frequencies, kind="stable")[:MAX_HEAVY]
@@ -57,11 +63,17 @@ class IntersectionCounter:
         self._heavy = torch.zeros((len(labels), heavy.size), dtype=dtype)
         self._heavy[torch.from_numpy(rows[column >= 0]), torch.from_numpy(column[column >= 0])] = 1
         self._heavy = self._heavy.to(device)
+        self._weighted = self._heavy
+        if values is not None:
+            self._weighted = self._heavy * torch.from_numpy(values[heavy]).to(device, dtype)
         self._starts = {block: number for number, block in enumerate(blocks)}
         light = column == -2
         self._has_light = bool(light.any())
         if self._has_light:
             self._index_light(rows[light], labels.indices[light], blocks, len(labels), device)
+            self._value_of_entry = None
+            if values is not None:
+                self._value_of_entry = torch.from_numpy(values[labels.indices[light]]).to(device, dtype)
         largest = int(labels.sizes.max()) if len(labels) else 0
         kinds = (torch.int8, torch.int16, torch.int32)
         self.storage = next(kind for kind in kinds if largest <= torch.iinfo(kind).max)
@@ -90,7 +102,7 @@ class IntersectionCounter:
 
     def count(self, tile: Tile, out: Float[Tensor, "n m"] | None = None) -> Float[Tensor, "n m"]:
         """The intersections of a tile's pairs; an anchor with itself counts 0."""
-        anchors, candidates = self._heavy[slice(*tile.rows)], self._heavy[slice(*tile.columns)]
+        anchors, candidates = self._weighted[slice(*tile.rows)], self._heavy[slice(*tile.columns)]
         counts = torch.mm(anchors, candidates.T) if out is None else torch.mm(anchors, candidates.T, out=out)
         if self._has_light:
             self._add_light(tile, counts)
@@ -113,5 +125,8 @@ class IntersectionCounter:
         both = torch.stack([self._first[block][labels] - behind, offset], dim=1)
         both = both.repeat_interleave(lengths, dim=0, output_size=total)
         members = self._members[both[:, 0] + torch.arange(total, device=both.device)]
-        ones = counts.new_ones(()).expand(total)
-        counts.view(-1).scatter_add_(0, members + both[:, 1], ones)
+        if self._value_of_entry is None:
+            added = counts.new_ones(()).expand(total)
+        else:
+            added = self._value_of_entry[begin:end].repeat_interleave(lengths, output_size=total)
+        counts.view(-1).scatter_add_(0, members + both[:, 1], added)

@@ -51,10 +51,10 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def as_label_sets(embeddings: Tensor, labels: Tensor | LabelSets) -> LabelSets:
-    """Check one rank's embeddings [N, D] and labels and return the labels as `LabelSets`.
+    """Check one rank's embeddings [N, D] or [N, V, D] and labels; return one label set per sample.
 
     Raises:
-        ValueError: embeddings that are not [N, D] floating point or not finite, labels of another length, on
+        ValueError: embeddings that are not floating point [N, D] or [N, V, D] or not finite, labels of another length, on
             another device, or not multi-hot; the message names argument, shape and row.
         TypeError: arguments of another kind.
     """
@@ -65,9 +65,9 @@ def as_label_sets(embeddings: Tensor, labels: Tensor | LabelSets) -> LabelSets:
         raise ValueError(
             f"embeddings {shape} have dtype {embeddings.dtype}; a floating-point dtype is needed"
         )
-    if embeddings.ndim != 2:
+    if embeddings.ndim not in (2, 3) or embeddings.shape[-1] == 0:
         raise ValueError(
-            f"embeddings have shape {shape}; [N, D] is needed ([N, V, D] for V views of a sample)"
+            f"embeddings have shape {shape}; [N, D] is needed, or [N, V, D] for V views of each sample"
         )
     if not isinstance(labels, LabelSets):
         labels = _from_multi_hot(embeddings, labels)
@@ -86,7 +86,7 @@ def _check_finite(embeddings: Tensor) -> None:
         return  # one cheap pass; a sum may overflow without a fault, so only the next test decides
     wrong = ~torch.isfinite(embeddings)
     if bool(wrong.any()):
-        row = int(wrong.any(dim=1).to(torch.uint8).argmax())
+        row = int(wrong.flatten(1).any(dim=1).to(torch.uint8).argmax())
         raise ValueError(f"embeddings {tuple(embeddings.shape)}: row {row} holds NaN or infinity")
 
 
@@ -119,12 +119,15 @@ def gather_batch(
     """
     if not sharded or distributed.world_size(group) == 1:
         if error is not None or labels is None:
-            raise error if error is not None else ValueError("labels are missing")
-        rows = embeddings.detach().to(compute_dtype(embeddings.dtype))
+            raise error or ValueError("labels are missing")
+        labels = _per_row(embeddings, labels)
+        rows = _rows(embeddings)
         return Batch(rows, labels, 0, len(labels), (len(labels),))
+    if labels is not None and error is None:
+        labels = _per_row(embeddings, labels)
     counts, entries = _agree(embeddings, labels, error, group)
-    assert labels is not None
-    rows = embeddings.detach().to(compute_dtype(embeddings.dtype))
+    assert labels is not None  # else _agree raised
+    rows = _rows(embeddings)
     every_row = distributed.all_gather_rows(rows, group, counts)
     sizes = distributed.all_gather_rows(torch.from_numpy(labels.sizes), group, counts)
     indices = distributed.all_gather_rows(torch.from_numpy(labels.indices), group, entries)
@@ -132,6 +135,17 @@ def gather_batch(
     every_label = LabelSets._trusted(indptr, indices.numpy(), labels.num_labels)
     start = sum(counts[: distributed.rank(group)])
     return Batch(every_row, every_label, start, start + len(labels), tuple(counts))
+
+
+def _rows(embeddings: Tensor) -> Float[Tensor, "M D"]:
+    """All views of all samples as rows, in the dtype of the computation."""
+    rows = embeddings.detach().flatten(0, -2)
+    return rows.to(compute_dtype(embeddings.dtype)).contiguous()
+
+
+def _per_row(embeddings: Tensor, labels: LabelSets) -> LabelSets:
+    """One label set per row: a sample's views share its set."""
+    return labels if embeddings.ndim == 2 else labels.repeat_interleave(embeddings.shape[1])
 
 
 def _agree(
@@ -143,7 +157,7 @@ def _agree(
     """Exchange sizes and errors; return every rank's number of rows and of label entries."""
     if error is None and labels is not None:
         dtype = _DTYPES.index(embeddings.dtype)
-        facts = [0, len(labels), labels.indices.size, embeddings.shape[1], labels.num_labels, dtype]
+        facts = [0, len(labels), labels.indices.size, embeddings.shape[-1], labels.num_labels, dtype]
     else:
         facts = [1, 0, 0, 0, 0, 0]
     table = distributed.all_gather_same(torch.tensor(facts), group)

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdl_study.losses.counting import IntersectionCounter
 from sdl_study.losses.label_sets import LabelSets
-from sdl_study.losses.positives import Normalized
+from sdl_study.losses.positives import Normalized, Range
+from sdl_study.losses.tiles import Tile
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float64, Int64
@@ -53,6 +55,8 @@ class LabelPositives:
         self._embeddings = embeddings
         self._inverse_temperature = inverse_temperature
         self._mean = mean
+        self._values = np.where(frequencies >= 2, 1 / np.maximum(frequencies - 1.0, 1.0), 0.0)
+        self._sets = labels
         self._pull: Float64[Tensor, "M D"] = embeddings.new_zeros((0, 0), dtype=torch.float64)
 
     def normalize(self, sums: Float64[Tensor, "M 0"]) -> Normalized:
@@ -71,6 +75,17 @@ class LabelPositives:
     def pull(self, start: int, stop: int) -> Float64[Tensor, "b D"]:
         """Σ_j (ω_kj + ω_jk) z_j of the rows start:stop; after `normalize`."""
         return self._pull[start:stop]
+
+    def tile_weights(
+        self, tile: Tile, counts: Tensor, anchors: Range, candidates: Range, dim: int
+    ) -> Float[Tensor, "n m"]:
+        """Σ_{l∈S∩T} 1/(n_l − 1) of the pairs of a tile (for diagnostics; the loss itself needs no pair)."""
+        blocks = sorted({tile.rows, tile.columns})
+        rows = [row for block in blocks for row in range(*block)]
+        place = {block: (rows.index(block[0]), rows.index(block[1] - 1) + 1) for block in blocks}
+        dtype, device = counts.dtype, counts.device
+        counter = IntersectionCounter(self._sets[rows], list(place.values()), dtype, device, self._values)
+        return counter.count(Tile(place[tile.rows], place[tile.columns], mirrored=False))
 
     def _attract(self, scale: Float64[Tensor, " M"]) -> Float64[Tensor, "M D"]:
         """(ω + ωᵀ) Z. With one mean over rows the scale is one number and ω is symmetric."""

@@ -80,6 +80,12 @@ class RulePositives:
             weights = torch.where(self.rule.positive(counts, *sizes), weights, 0)
         return weights
 
+    def tile_weights(
+        self, tile: Tile, counts: Tensor, anchors: Range, candidates: Range, dim: int
+    ) -> Float[Tensor, "n m"]:
+        """The weights of one side of a tile before any normaliser (for diagnostics)."""
+        return self.weights(counts, anchors, candidates, dim)
+
     def positive(self, counts: Tensor, anchors: Range, candidates: Range, dim: int) -> Float[Tensor, "n m"]:
         """1 where a pair of a tile is a positive, else 0."""
         shared = torch.sign(counts, out=self._buffer("positive", counts))

@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
+
 SMALL_PROBLEM = 512 * 512
 """Up to this many pairs one tile holds them all: the plain vectorised form."""
+
+CPU_EDGE, ACCELERATOR_EDGE = 512, 4096
+"""Tile sizes: a few tiles of the first kind stay in a CPU core's cache, the second kind fills a GPU."""
+
+
+def tile_edge(device: torch.device) -> int:
+    """Rows and columns of a full tile on a device."""
+    return CPU_EDGE if device.type == "cpu" else ACCELERATOR_EDGE
 
 
 @dataclass(frozen=True)
