@@ -197,6 +197,11 @@ class Tracker:
                 self._client.log_artifact(self.parent_id, str(path))
         self._client.set_terminated(self.parent_id, "FINISHED")
 
+    def answered(self, declaration: str) -> bool:
+        """Whether the parent run is ended with the answer under a declaration."""
+        parent = self._client.get_run(self.parent_id)
+        return parent.info.status == "FINISHED" and parent.data.tags.get("sdl.declaration") == declaration
+
     def end_parent(self, status: str) -> None:
         """End the parent run without an answer ("KILLED", "FAILED")."""
         self._client.set_terminated(self.parent_id, status)

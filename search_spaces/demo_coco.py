@@ -38,7 +38,7 @@ STUDY = Study(
     settings=Settings(
         arms=("bce", "any", "all", "mulsupcon", "sd", "sd_weighted"),
         objective="dev/map",
-        data=DataSettings(name="demo_coco", pipeline="pipelines.demo"),
+        data=DataSettings(name="demo_coco", pipeline="pipelines.demo", store={"image_size": 32}),
         model=ModelSettings(
             encoder="resnet_small",
             encoders={

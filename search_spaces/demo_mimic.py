@@ -38,7 +38,7 @@ STUDY = Study(
     settings=Settings(
         arms=("bce", "any", "all", "mulsupcon", "sd", "sd_weighted"),
         objective="dev/map",
-        data=DataSettings(name="demo_mimic", pipeline="pipelines.demo"),
+        data=DataSettings(name="demo_mimic", pipeline="pipelines.demo", store={"max_length": 64}),
         model=ModelSettings(
             encoder="conv",
             encoders={

@@ -19,6 +19,7 @@ from sdl_study.training.broker import ACTOR_NAME, NAMESPACE, Broker
 from sdl_study.training.group import quiet_environment, serve
 
 _RESTARTS_WITHOUT_PROGRESS = 3
+_CLOSING_SECONDS = 20.0
 
 
 class Engine:
@@ -36,7 +37,12 @@ class Engine:
     """
 
     def __init__(
-        self, workers: int | None, trials_per_group: str | int, max_attempts: int, folder: Path, address: str | None
+        self,
+        workers: int | None,
+        trials_per_group: str | int,
+        max_attempts: int,
+        folder: Path,
+        address: str | None,
     ) -> None:
         self.folder = folder
         self._asked_workers, self._trials_per_group = workers, trials_per_group
@@ -44,6 +50,7 @@ class Engine:
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self.error: str | None = None
+        self.logs = ""
 
     def __enter__(self) -> Engine:
         os.environ.update(quiet_environment())
@@ -58,6 +65,7 @@ class Engine:
         )
         for name in ("ray", "ray.train", "ray.tune", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        self.logs = str(ray.get_runtime_context().get_session_name())
         try:
             self._start_groups()
         except BaseException:
@@ -69,7 +77,7 @@ class Engine:
         have = ray.cluster_resources()
         gpus, cpus = int(have.get("GPU", 0)), int(have.get("CPU", 0))
         self.device = "GPU" if gpus else "CPU"
-        self.workers = self._asked_workers or (gpus if gpus else min(2, cpus))
+        self.workers = self._asked_workers or (gpus or min(2, cpus))
         self.groups = (gpus or cpus) // self.workers
         if self.groups < 1:
             raise UserError(
@@ -77,9 +85,13 @@ class Engine:
                 f"{gpus or cpus}; ask for fewer with --workers"
             )
         actor: Any = ray.remote(Broker)
-        self.broker = actor.options(name=ACTOR_NAME, num_cpus=0, max_concurrency=1000).remote(self._max_attempts)
+        self.broker = actor.options(name=ACTOR_NAME, num_cpus=0, max_concurrency=1000).remote(
+            self._max_attempts
+        )
         for slot in range(self.groups):
-            thread = threading.Thread(target=self._serve_slot, args=(slot,), name=f"group-{slot}", daemon=True)
+            thread = threading.Thread(
+                target=self._serve_slot, args=(slot,), name=f"group-{slot}", daemon=True
+            )
             thread.start()
             self._threads.append(thread)
 
@@ -91,7 +103,7 @@ class Engine:
             try:
                 self._trainer(slot, generation).fit()
                 continue
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (a group may end by anything; its job goes on)
                 if self._closing.is_set():
                     return
                 reason = type(error).__name__
@@ -124,5 +136,5 @@ class Engine:
         if ray.is_initialized():
             ray.get(self.broker.close.remote())
             for thread in self._threads:
-                thread.join(timeout=10 if kind is None else 1)
+                thread.join(timeout=_CLOSING_SECONDS)
             ray.shutdown()

@@ -8,9 +8,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from sdl_study.arms import ARMS
 from sdl_study.study.records import TrialRecord
 
 _COLLAPSED = 0.9
+_NAME_WIDTH = 36
 
 
 class Progress:
@@ -43,7 +45,7 @@ class Progress:
         """A trial finished an epoch."""
         metrics = record.epochs[epoch]
         text = f"epoch {epoch}/{self._epochs}  {self._objective} {metrics[self._objective]:.3f}"
-        self.say(f"{trial_name(record):<32}{text}{_warning(metrics)}")
+        self.say(f"{trial_name(record):<{_NAME_WIDTH}}{text}{_warning(record.arm, metrics)}")
 
     def ended(self, record: TrialRecord) -> None:
         """A trial ended."""
@@ -51,10 +53,23 @@ class Progress:
         value = "" if record.objective is None else f"  best {record.objective:.3f}"
         reason = f"  {record.reason}" if record.reason else ""
         total = f"  [{self._ended}/{self._trials} trials]"
-        self.say(f"{trial_name(record):<32}{record.state}{value}{reason}{total}")
+        self.say(f"{trial_name(record):<{_NAME_WIDTH}}{record.state}{value}{reason}{total}")
 
 
-def _warning(metrics: Mapping[str, float]) -> str:
+    def job(self, name: str, arm: str, event: Mapping[str, Any]) -> None:
+        """An event of a job outside the search."""
+        if event["event"] == "epoch":
+            metrics = event["metrics"]
+            value = f"{self._objective} {metrics[self._objective]:.3f}"
+            self.say(f"{name:<{_NAME_WIDTH}}epoch {event['epoch']}/{self._epochs}  {value}{_warning(arm, metrics)}")
+        elif event["event"] == "failed":
+            self.say(f"{name:<{_NAME_WIDTH}}failed  {event['reason']}")
+
+
+def _warning(arm: str, metrics: Mapping[str, float]) -> str:
+    """Only where a contrastive loss shapes the space: an encoder's own outputs lie close together anyway."""
+    if ARMS[arm].stage != "contrastive":
+        return ""
     collapse = metrics.get("train/collapse", 0.0)
     return f"  collapsed: embeddings {collapse:.0%} alike" if collapse > _COLLAPSED else ""
 

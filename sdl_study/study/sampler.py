@@ -36,8 +36,4 @@ def sampler_for(study: optuna.Study, study_seed: int, arm: str, number: int, tri
         return RandomSampler(seed=seed), STARTUP
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = TPESampler(
-            seed=seed, n_startup_trials=1, multivariate=True, group=True, constant_liar=True,
-            warn_independent_sampling=False,
-        )  # fmt: skip
-    return sampler, TPE
+        return TPESampler(seed=seed, n_startup_trials=1, multivariate=True, group=True, constant_liar=True), TPE

@@ -6,15 +6,22 @@ snapshot; here the journal is the only truth and Ray's own state is thrown away.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
+from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sdl_study.study.records import MACHINE, Records, TrialRecord
 from sdl_study.study.scheduler import goes_on
+from sdl_study.trial import run_trial
+
+_NO_CPU = {"memory": 1.0}  # one byte: Tune refuses a request of nothing, and the CPUs belong to the workers
 
 
 class Observer(Protocol):
@@ -124,6 +131,23 @@ class Search:
             self.interrupted.append(number)
 
 
+def run_search(search: Search, folder: Path, name: str) -> None:
+    """Run Ray Tune until the search is finished; Tune's own state lies in ``folder`` and is not read again."""
+    tuner = tune.Tuner(
+        tune.with_resources(run_trial, tune.PlacementGroupFactory([_NO_CPU])),
+        tune_config=tune.TuneConfig(
+            search_alg=ArmSearcher(search), scheduler=AshaScheduler(search), num_samples=-1, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(
+            name=f"{name}-{os.getpid()}-{time.time_ns()}",
+            storage_path=str(folder),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+        ),
+    )
+    tuner.fit()
+
+
 def _nested(result: dict[str, Any], name: str) -> dict[str, float]:
     """Tune flattens nested results to "metrics/dev/map"."""
     if name in result:
@@ -132,14 +156,26 @@ def _nested(result: dict[str, Any], name: str) -> dict[str, float]:
     return {key.removeprefix(prefix): float(value) for key, value in result.items() if key.startswith(prefix)}
 
 
-class ArmSearcher(Searcher):
+class _LivesInDriver:
+    """Tune pickles searcher and scheduler into its snapshots; these live in the driver and are rebuilt there."""
+
+    _search: Search
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _LivesInDriver:
+        return self
+
+
+class ArmSearcher(_LivesInDriver, Searcher):
     """Ray's side of the search: which trial next, and what became of it."""
 
     def __init__(self, search: Search) -> None:
-        super().__init__(metric="epoch", mode="max")
+        super().__init__(metric="number", mode="max")  # in every result: Tune insists on one
         self._search = search
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None | str:  # type: ignore[override]
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """The next trial's configuration, None to wait, or FINISHED."""
         if self._search.finished:
             return Searcher.FINISHED
@@ -156,7 +192,7 @@ class ArmSearcher(Searcher):
         """Nothing to restore: the journal has it."""
 
 
-class AshaScheduler(FIFOScheduler):
+class AshaScheduler(_LivesInDriver, FIFOScheduler):
     """Ray's side of ASHA: every report goes to the search, which answers from the journal."""
 
     def __init__(self, search: Search) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from sdl_study import distributed
 from sdl_study.config import Settings
-from sdl_study.data import open_store
+from sdl_study.data.stores import open_store
 from sdl_study.data.prepared import PreparedData
 from sdl_study.losses import LabelSets
 from sdl_study.models.spec import InputSpec

@@ -1,0 +1,204 @@
+"""Command line: ``python -m sdl_study.run`` runs the demo studies; ``--help`` shows the rest."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import importlib.util
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdl_study.errors import UserError
+
+if TYPE_CHECKING:
+    from sdl_study.space import Study
+    from sdl_study.study.engine import Engine
+    from sdl_study.study.plan import Plan
+
+DEMOS = ("demo_mimic", "demo_coco")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, or 2 for a user's mistake."""
+    given = _parser().parse_args(_with_default(list(sys.argv[1:] if arguments is None else arguments)))
+    try:
+        given.command(given)
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}" if not line.startswith("  ") else line, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _with_default(arguments: list[str]) -> list[str]:
+    """Without a command, ``study`` is meant."""
+    return ["study", *arguments] if not arguments or arguments[0] not in ("study", "check", "-h", "--help") else arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sdl_study.run",
+        description="Hyperparameter studies of the Similarity-Dissimilarity loss. Without a command: both demo studies.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    study = commands.add_parser("study", help="run or resume studies (the default)")
+    study.add_argument("names", nargs="*", metavar="NAME", help=f"modules of search_spaces; default {' '.join(DEMOS)}")
+    study.add_argument("--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)")
+    study.add_argument("--name", help="another name for the study, to start it anew with other settings")
+    study.add_argument("--trials", type=int, help="trials per arm; a larger number extends a study")
+    study.add_argument("--workers", type=int, help="workers of a group (default: one per GPU, or min(2, CPUs))")
+    study.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
+        help="fix a setting, e.g. train.epochs=2 or loss.temperature=0.1 (which is then not searched)",
+    )  # fmt: skip
+    study.add_argument("--address", help="Ray cluster to join, e.g. auto (default: start one on this machine)")
+    study.add_argument("--tracking-uri", help="MLflow server (default: a SQLite database in --out)")
+    study.set_defaults(command=run_studies)
+    check = commands.add_parser("check", help="look at a prepared data set")
+    check.add_argument("what", choices=["data"])
+    check.add_argument("path", type=Path)
+    check.add_argument("--batch-size", type=int, default=64, help="global batch size of the relation mix")
+    check.set_defaults(command=check_something)
+    return parser
+
+
+def check_something(given: argparse.Namespace) -> None:
+    """``check data PATH``."""
+    from sdl_study.data.check import describe
+    from sdl_study.data.prepared import PreparedData
+
+    print(describe(PreparedData.load(given.path), given.batch_size))
+
+
+def run_studies(given: argparse.Namespace) -> None:
+    """``study [NAME ...]``: check all, then run one after another on one engine."""
+    names = given.names or list(DEMOS)
+    if given.name and len(names) > 1:
+        raise UserError("--name: give it with one study")
+    from sdl_study.study.plan import make_plan
+
+    overrides = parse_overrides(given.overrides)
+    if given.trials is not None:
+        overrides["budget.trials"] = given.trials
+    if given.workers is not None:
+        overrides["train.workers"] = given.workers
+    plans = [make_plan(load_study(name), given.out, given.name, overrides) for name in names]
+    with ExitStack() as stack:
+        engines = _Engines(stack, given.address, given.out.resolve())
+        answers = [_run_study(plan, engines, given.tracking_uri, stack) for plan in plans]
+    for text in answers:
+        print(f"\n{text}")
+    uri = given.tracking_uri or plans[0].files.mlflow_uri
+    python = Path(sys.executable)
+    mlflow = python.parent / "mlflow"
+    print(f"\nTrials, parameters and metrics: {mlflow if mlflow.exists() else 'mlflow'} ui --backend-store-uri {uri}")
+
+
+class _Engines:
+    """The engine, started when a study first needs it and kept for the ones after it with the same groups."""
+
+    def __init__(self, stack: ExitStack, address: str | None, out: Path) -> None:
+        self._stack, self._address, self._out = stack, address, out
+        self._running: dict[tuple[Any, ...], Engine] = {}
+
+    def for_plan(self, plan: Plan) -> Engine:
+        from sdl_study.study.engine import Engine
+
+        train, attempts = plan.settings.train, plan.settings.budget.max_attempts
+        key = (train.workers, train.trials_per_group, attempts)
+        if key not in self._running:
+            self._stack.close()
+            self._running.clear()
+            folder = self._out / ".engine"
+            folder.mkdir(parents=True, exist_ok=True)
+            self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            engine = Engine(train.workers, train.trials_per_group, attempts, folder, self._address)
+            self._running[key] = self._stack.enter_context(engine)
+        return self._running[key]
+
+
+def _run_study(plan: Plan, engines: _Engines, tracking_uri: str | None, stack: ExitStack) -> str:
+    from sdl_study.data.prepared import PreparedData
+    from sdl_study.study.driver import Driver
+    from sdl_study.study.files import locked
+
+    data = PreparedData.load(prepare_data(plan))
+    with locked(plan.files):
+        return Driver(plan, data, tracking_uri).run(lambda: engines.for_plan(plan)).text()
+
+
+def prepare_data(plan: Plan) -> Path:
+    """The folder of the study's prepared data set, made by its pipeline where one is named."""
+    settings = plan.settings.data
+    if settings.pipeline is None:
+        if settings.path is None:
+            raise UserError(f"{plan.name}: data.path is required: the folder that a pipeline prepared")
+        return Path(settings.path)
+    pipeline = _own_module(settings.pipeline, "data.pipeline")
+    return pipeline.prepare(settings.name or plan.name, plan.files.data)
+
+
+def load_study(name: str) -> Study:
+    """The STUDY of a module of search_spaces.
+
+    Raises:
+        UserError: there is no such module, or it exports no STUDY.
+    """
+    from sdl_study.space import Study
+
+    folder = ROOT / "search_spaces"
+    known = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "common"))
+    if name not in known:
+        raise UserError(f"unknown study {name!r}; search_spaces has {', '.join(known)}")
+    study = getattr(_own_module(f"search_spaces.{name}", "study"), "STUDY", None)
+    if not isinstance(study, Study):
+        raise UserError(f"search_spaces/{name}.py: exports no STUDY")
+    return study
+
+
+def _own_module(name: str, field: str) -> Any:
+    """Import one of the project's own modules by name; one that lies elsewhere is refused."""
+    package = name.partition(".")[0]
+    if package not in ("search_spaces", "pipelines"):
+        raise UserError(f"{field}: {name!r} is not a module of search_spaces or pipelines")
+    found = importlib.util.find_spec(package)
+    place = Path(next(iter(found.submodule_search_locations or []), "")) if found else None
+    if place is None or place.resolve() != ROOT / package:
+        raise UserError(f"{package} is read from {place}, not from {ROOT / package}; start in the project's folder")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise UserError(f"{field}: there is no module {name!r}") from None
+
+
+def parse_overrides(given: Sequence[str]) -> dict[str, Any]:
+    """``PATH=VALUE`` pairs; a value is read as a Python literal where it is one, else as a word.
+
+    Raises:
+        UserError: a pair without "=".
+    """
+    found: dict[str, Any] = {}
+    for pair in given:
+        path, sign, text = pair.partition("=")
+        if not sign or not path:
+            raise UserError(f"--set {pair}: write it as PATH=VALUE, for example train.epochs=2")
+        try:
+            found[path] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[path] = {"true": True, "false": False}.get(text, text)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

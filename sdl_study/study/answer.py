@@ -1,0 +1,176 @@
+"""The answer of a study: test results by arm, the primary contrast, the leaderboard, and what goes to MLflow."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from sdl_study.data.prepared import PreparedData
+from sdl_study.evaluation.final import PREDICTIONS_FILE
+from sdl_study.report.tables import csv_table, text_table
+from sdl_study.study.files import write_json
+from sdl_study.study.finals import Final
+from sdl_study.study.mlflow_view import final_run
+from sdl_study.study.plan import Plan
+from sdl_study.study.records import TrialRecord
+from sdl_study.study.selection import declaration_hash
+from sdl_study.tracking import Tracker
+from sdl_study.training.stages import ENCODER_FOLDER
+
+TEST_KEYS = ("micro_f1", "macro_f1", "micro_auc", "macro_auc", "map", "map_document", "precision_at_5")
+ONE_SEED = "1 seed: no claim"
+_COLUMNS = ("arm", "encoder", "τ", "dev", "test", "seconds")
+
+
+class Answer:
+    """What a study came to.
+
+    Args:
+        plan: the study.
+        data: its prepared data set.
+        declaration: under which the finals ran.
+        records: the trials.
+        finals: the finals and controls.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        data: PreparedData,
+        declaration: dict[str, Any],
+        records: Sequence[TrialRecord],
+        finals: Sequence[Final],
+    ) -> None:
+        self.plan, self.data, self.declaration = plan, data, declaration
+        self.records, self.finals = records, finals
+        self.metric = plan.settings.primary_metric.removeprefix("test/")
+
+    def of(self, name: str) -> list[Final]:
+        """The finals of an arm or control, by seed."""
+        return [final for final in self.finals if final.name == name]
+
+    def mean(self, name: str, key: str) -> float:
+        """Mean test metric over an arm's seeds."""
+        return fmean(final.test[key] for final in self.of(name))
+
+    def contrast(self) -> dict[str, Any]:
+        """The primary contrast: difference of means, and the verdict in words."""
+        declared = self.declaration["primary_contrast"]
+        if declared is None:
+            return {}
+        arm, other = declared
+        delta = self.mean(arm, self.metric) - self.mean(other, self.metric)
+        seeds = len(self.of(arm))
+        verdict = ONE_SEED if seeds == 1 else f"{seeds} seeds"
+        return {"arm": arm, "against": other, "metric": self.metric, "delta": delta, "verdict": verdict}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table at the end: one row per arm and control."""
+        dev = {winner["arm"]: winner["dev"] for winner in self.declaration["winners"]}
+        found = []
+        for name in dict.fromkeys(final.name for final in self.finals):
+            finals = self.of(name)
+            parameters = finals[0].work.parameters
+            is_arm = finals[0].role == "final"
+            seconds = sum(r.seconds for r in self.records if r.arm == name) if is_arm else 0.0
+            found.append(
+                {
+                    "arm": name if is_arm else f"{name} (control)",
+                    "encoder": parameters.get("model.encoder", self.plan.settings.model.encoder),
+                    "τ": parameters.get("loss.temperature") if is_arm else None,
+                    "dev": dev.get(name, fmean(f.result["metrics"][self.plan.settings.objective] for f in finals)),
+                    "test": self.mean(name, self.metric),
+                    "seconds": round(seconds + sum(final.result["seconds"] for final in finals), 1),
+                }
+            )
+        return found
+
+    def text(self) -> str:
+        """The table and the verdict, as printed."""
+        contrast = self.contrast()
+        lines = [
+            f"{self.plan.name}: dev {self.plan.settings.objective.removeprefix('dev/')} of the chosen trial, "
+            f"test {self.metric} ({self.plan.settings.stage}), seconds of the arm's trials and finals",
+            text_table(self.rows(), _COLUMNS),
+        ]
+        if contrast:
+            lines.append(
+                f"{contrast['arm']} against {contrast['against']} (best other arm on dev): "
+                f"{contrast['delta']:+.4f} test {self.metric}. {contrast['verdict']}"
+            )
+        return "\n".join(lines)
+
+    def leaderboard(self) -> list[dict[str, Any]]:
+        """Every trial, best first within its arm, as in leaderboard.csv."""
+        names = sorted({name for record in self.records for name in record.parameters})
+        ordered = sorted(self.records, key=lambda r: (r.arm, -(r.objective if r.objective is not None else -1.0)))
+        return [
+            {
+                "trial": record.number,
+                "arm": record.arm,
+                "state": record.state,
+                "objective": record.objective,
+                "best_epoch": record.best_epoch(self.plan.settings.objective),
+                "epochs": len(record.epochs),
+                "seconds": round(record.seconds, 3),
+                "sampled_by": record.sampled_by,
+                "reason": record.reason,
+                **{name: record.parameters.get(name) for name in names},
+            }
+            for record in ordered
+        ]
+
+    def write(self, tracker: Tracker) -> None:
+        """Finals into MLflow, files into the study's folder, the answer onto the parent run; once."""
+        for final in self.finals:
+            tracker.final(self._final_run(final))
+        files = self.plan.files
+        board = self.leaderboard()
+        _write_text(files.leaderboard, csv_table(board, list(board[0])))
+        content = self._content()
+        before = json.loads(files.answer.read_text(encoding="utf-8")) if files.answer.exists() else None
+        if before == content and tracker.answered(content["declaration"]):
+            return
+        write_json(files.answer, content)
+        best = self.declaration["best_arm_on_dev"]
+        metrics = {f"test/{key}": self.mean(best, key) for key in TEST_KEYS}
+        contrast = content["contrast"]
+        tags = {"sdl.declaration": content["declaration"], "sdl.best_arm": best}
+        if contrast:
+            metrics["answer/delta"] = contrast["delta"]
+            tags |= {"answer/verdict": contrast["verdict"], "answer/contrast": f"sd - {contrast['against']}"}
+        tracker.answer(metrics, tags, self._artifacts(best))
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "declaration": declaration_hash(self.declaration),
+            "trials": len(self.records),
+            "contrast": self.contrast(),
+            "table": self.rows(),
+        }
+
+    def _final_run(self, final: Final) -> Any:
+        trials = sum(record.arm == final.name for record in self.records)
+        test = {key: final.test[key] for key in TEST_KEYS}
+        device = "gpu_seconds" if final.result["device"] == "cuda" else "cpu_seconds"
+        more = {"trials_of_arm": float(trials), device: final.result["seconds"] * final.result["workers"]}
+        return final_run(final.work, final.name, final.role, final.result, test, more, self.plan.settings.stage)
+
+    def _artifacts(self, best: str) -> list[Path]:
+        """Files of the parent run; record-level files and weights only where the data are open."""
+        files = self.plan.files
+        found = [files.study_json, files.declaration, files.leaderboard]
+        if self.data.manifest.terms == "open":
+            folder = self.of(best)[0].folder
+            found += [folder / PREDICTIONS_FILE, folder / ENCODER_FOLDER]
+        return found
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,131 @@
+"""Finals and controls under a declaration: run on the worker groups, scored once in the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdl_study.data.prepared import PreparedData
+from sdl_study.errors import UserError
+from sdl_study.evaluation.final import PREDICTIONS_FILE, require_test_labels, score_final
+from sdl_study.evaluation.predictions import FinalIdentity, metrics_from_predictions
+from sdl_study.study.engine import Engine
+from sdl_study.study.jobs import JobMaker, Work, run_all
+from sdl_study.study.plan import Plan
+from sdl_study.study.progress import Progress
+from sdl_study.study.selection import declaration_hash
+from sdl_study.training.stages import SCORES_FILE
+
+UNTRAINED = "untrained"
+
+
+@dataclass(frozen=True)
+class Final:
+    """One final or control: its work, its result and its test metrics.
+
+    ``name`` is the arm's, or the control's.
+    """
+
+    name: str
+    role: str
+    work: Work
+    result: dict[str, Any]
+    test: dict[str, float]
+
+    @property
+    def folder(self) -> Path:
+        """Where its predictions and encoder lie."""
+        return Path(self.work.job.folder)
+
+
+class Finals:
+    """All finals of one declaration.
+
+    Args:
+        plan: the study.
+        data: its prepared data set.
+        maker: makes the jobs.
+        declaration: what was declared.
+        progress: prints.
+    """
+
+    def __init__(
+        self, plan: Plan, data: PreparedData, maker: JobMaker, declaration: dict[str, Any], progress: Progress
+    ) -> None:
+        self.plan, self.data, self.progress = plan, data, progress
+        self.declaration = declaration
+        self.sha = declaration_hash(declaration)
+        self._work = self._all(maker)
+        self._reasons: dict[str, str] = {}
+
+    def _all(self, maker: JobMaker) -> list[tuple[str, str, Work]]:
+        """Every final and the control that needs an encoder: the same one, untrained, with the same last stage."""
+        winners = {winner["arm"]: winner["parameters"] for winner in self.declaration["winners"]}
+        reference = "sd" if "sd" in winners else self.declaration["best_arm_on_dev"]
+        found = []
+        for number in range(self.plan.settings.budget.final_seeds):
+            for arm, parameters in winners.items():
+                found.append((arm, "final", maker.final(self.sha, arm, "final", arm, parameters, number)))
+            control = maker.final(self.sha, UNTRAINED, "control", reference, winners[reference], number)
+            found.append((UNTRAINED, "control", control))
+        return found
+
+    def todo(self) -> bool:
+        """Whether a final has yet to be run or scored."""
+        return any(not _predictions(work).exists() or work.result() is None for _, _, work in self._work)
+
+    def check_test_labels(self) -> None:
+        """Finals are pointless without the test labels.
+
+        Raises:
+            UserError: one line naming the file.
+        """
+        require_test_labels(self.data.path)
+
+    def run(self, engine: Engine) -> None:
+        """Run what has no result yet and score what has no predictions yet.
+
+        Raises:
+            UserError: a final failed.
+        """
+        self.progress.say(f"finals: {len(self._work)} runs, declaration {self.sha[:12]}")
+        run_all([work for _, _, work in self._work], engine.groups, self._told)
+        for name, role, work in self._work:
+            result = work.result()
+            if result is None:
+                reason = self._reasons.get(work.job.key, "stopped")
+                raise UserError(f"{self.plan.name}: final of {name}, seed {work.seed_number}, failed: {reason}")
+            test = self._score(name, role, work, result)
+            metric = self.plan.settings.primary_metric.removeprefix("test/")
+            self.progress.say(f"{f"{role} {name}":<36}seed {work.seed_number}  test/{metric} {test[metric]:.3f}")
+
+    def _told(self, work: Work, event: Mapping[str, Any]) -> None:
+        if event["event"] == "failed":
+            self._reasons[work.job.key] = str(event["reason"])
+        self.progress.job(work.job.key.split("/", 1)[1].replace(self.sha[:12] + "/", ""), work.job.arm, event)
+
+    def _score(self, name: str, role: str, work: Work, result: Mapping[str, Any]) -> dict[str, float]:
+        identity = FinalIdentity(self.plan.name, name, self.plan.settings.stage, work.seed_number, role)
+        return score_final(
+            self.data.path,
+            Path(work.job.folder) / SCORES_FILE,
+            identity,
+            declaration_sha=self.sha,
+            code_version=self.declaration["code_version"],
+            threshold=result["metrics"]["dev/threshold"],
+            out_dir=work.job.folder,
+        )
+
+    def results(self) -> list[Final]:
+        """All finals and controls with their test metrics, from their own predictions."""
+        return [
+            Final(name, role, work, result, metrics_from_predictions(_predictions(work)))
+            for name, role, work in self._work
+            if (result := work.result()) is not None
+        ]
+
+
+def _predictions(work: Work) -> Path:
+    return Path(work.job.folder) / PREDICTIONS_FILE
