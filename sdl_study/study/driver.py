@@ -149,6 +149,7 @@ class Driver:
         self._prepare_store()
         running = engine()
         search.concurrent = running.groups
+        search.aborted = lambda: running.error is not None
         run_search(search, running.folder, self.plan.name)
         self._check(running)
 
@@ -177,7 +178,9 @@ class Driver:
         self.progress.say(f"selection: {len(work)} repeats on further seeds")
         self._prepare_store()
         running = engine()
-        run_all(work, running.groups, lambda item, event: self.progress.job(item.job.key, item.job.arm, event))
+        run_all(
+            work, running.groups, lambda item, event: self.progress.job(item.job.key, item.job.arm, event)
+        )
         self._check(running)
 
 
@@ -195,4 +198,6 @@ def code_version() -> str:
         [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return f"{sdl_study.__version__}+{found.stdout.strip()}" if found.returncode == 0 else sdl_study.__version__
+    return (
+        f"{sdl_study.__version__}+{found.stdout.strip()}" if found.returncode == 0 else sdl_study.__version__
+    )

@@ -47,6 +47,7 @@ class Search:
         epochs: last epoch of a trial.
         max_attempts: after which a trial that the machine keeps ending is given up.
         observer: who is told.
+        aborted: whether no worker group can run any more; what has not ended then stays RUNNING for the next command.
     """
 
     records: Records
@@ -59,6 +60,7 @@ class Search:
     epochs: int
     max_attempts: int
     observer: Observer
+    aborted: Callable[[], bool] = lambda: False
     live: dict[str, int] = field(default_factory=dict)
     interrupted: list[int] = field(default_factory=list)
 
@@ -67,7 +69,7 @@ class Search:
 
     def next_trial(self, trial_id: str) -> dict[str, Any] | None:
         """The job of the next trial, interrupted ones first; None when there is none to start now."""
-        if len(self.live) >= self.concurrent:
+        if self.aborted() or len(self.live) >= self.concurrent:
             return None
         if self.interrupted:
             record = self.records.get(self.interrupted.pop(0))
@@ -92,7 +94,9 @@ class Search:
     @property
     def finished(self) -> bool:
         """Whether nothing runs and nothing is left to ask."""
-        return not self.live and not self.interrupted and self._arm_in_turn() is None
+        if self.live:
+            return False
+        return self.aborted() or (not self.interrupted and self._arm_in_turn() is None)
 
     def heard(self, result: dict[str, Any]) -> bool:
         """Take what a trial reported; returns whether it goes on."""
@@ -101,6 +105,8 @@ class Search:
         if event == "epoch":
             return self._heard_epoch(number, int(result["epoch"]), _nested(result, "metrics"))
         if event == "failed":
+            if self.aborted() and result["reason"] == MACHINE:
+                return False
             self.records.fail(number, str(result["reason"]))
             self.observer.ended(self.records.get(number))
             return False
@@ -124,6 +130,8 @@ class Search:
         if not error and self.epochs in record.epochs:
             self.records.complete(number)
             self.observer.ended(self.records.get(number))
+        elif self.aborted():
+            return
         elif record.attempts >= self.max_attempts:
             self.records.fail(number, MACHINE)
             self.observer.ended(self.records.get(number))

@@ -169,6 +169,24 @@ def test_what_the_machine_ended_does_not_count(tmp_path: Path) -> None:
     assert sum(record.state != "failed" for record in search.records.all()) == 2
 
 
+def test_a_search_without_any_group_ends_and_leaves_its_trials_to_the_next_command(tmp_path: Path) -> None:
+    """Trials that the machine ends are not counted: without this, a broken machine would be asked for ever."""
+    search = open_search(small_plan(tmp_path, arms=("sd",)))
+    record, _ = start(search, "tune-0") or pytest.fail("no trial")
+    report(search, record, 1, 0.5)
+    search.aborted = lambda: True
+    assert not search.finished
+    assert not search.heard({"number": record.number, "event": "failed", "reason": "machine", "attempts": 1})
+    search.ended("tune-0", error=False)
+    assert search.finished
+    assert start(search, "tune-1") is None
+    assert search.records.get(record.number).state == "running"
+    again = open_search(small_plan(tmp_path, arms=("sd",)))
+    play(again, rising)
+    assert [found.state for found in again.records.all()].count("failed") == 0
+    assert again.records.get(record.number).state in ("complete", "pruned")
+
+
 def test_everybody_is_told_once(tmp_path: Path) -> None:
     search = open_search(small_plan(tmp_path))
     play(search, rising)
