@@ -1,0 +1,199 @@
+"""A plan is checked whole before anything is written, and a study is resumed only as what it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdl_study.config import build_settings, value_at, with_values
+from sdl_study.errors import UserError
+from sdl_study.space import Parameter, SearchSpace, choice, integer, log_uniform, uniform
+from sdl_study.study.plan import check_resume, make_plan
+from tests.unit.study.fakes import small_plan, small_study
+
+FINGERPRINT = "f" * 64
+
+
+def refused(out: Path, overrides: Mapping[str, Any], **study: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        small_plan(out, overrides, **study)
+    assert not any(out.iterdir())
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("train.epoch", 2, "train has batch_size"),
+        ("trian.epochs", 2, "no such setting"),
+        ("train.epochs", 0, "greater than or equal to 1"),
+        ("train.epochs", "many", "valid integer"),
+        ("loss.temperature", -1, "greater than 0"),
+        ("model.encoder", "lstm", "unknown encoder 'lstm'"),
+        ("model.encoders.conv.kernel", 4, "kernel must be odd"),
+        ("model.encoders.conv.color", 4, "color"),
+        ("arms", ("sd", "sdd"), "unknown arm 'sdd'"),
+        ("arms", ("sd", "sd"), "named once"),
+        ("objective", "train/loss", "objective"),
+        ("train.workers", 10_000, "10000 workers"),
+        ("train.batch_size", 1, "greater than or equal to 2"),
+        ("probe.l2_grid", (0.0,), "above 0"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(
+    tmp_path: Path, path: str, value: Any, words: str
+) -> None:
+    message = refused(tmp_path, {path: value})
+    assert words in message
+    assert "\n" not in message
+    assert path.rsplit(".", maxsplit=1)[-1] in message or path == "train.workers"
+
+
+def test_more_workers_than_rows_of_a_batch(tmp_path: Path) -> None:
+    cpus = len(os.sched_getaffinity(0))
+    if cpus >= 2:
+        plan = small_plan(tmp_path, {"train.workers": 2, "train.batch_size": 2})
+        assert plan.settings.train.workers == 2
+    assert f"the {cpus} CPUs here" in refused(tmp_path, {"train.workers": cpus + 1})
+
+
+@pytest.mark.parametrize("name", ["", "../elsewhere", "a b", ".hidden"])
+def test_a_name_that_is_no_folder_name(tmp_path: Path, name: str) -> None:
+    if not name:
+        assert make_plan(small_study(), tmp_path, name, {}).name == "small"
+        return
+    with pytest.raises(UserError, match="--name"):
+        make_plan(small_study(), tmp_path, name, {})
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file, not a folder"):
+        small_plan(tmp_path / "file" / "studies")
+
+
+def test_a_fixed_parameter_is_no_longer_searched(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, {"loss.temperature": 0.2, "model.encoder": "bert"})
+    assert [p.name for p in plan.space.parameters] == ["train.learning_rate", "model.encoders.bert.dropout"]
+    assert plan.fixed() == {"model.encoder": "bert"}
+    assert plan.space.published_point("sd", plan.fixed()) == {"train.learning_rate": 1e-3}
+    assert plan.with_parameters({"train.learning_rate": 0.5}).loss.temperature == 0.2
+
+
+def started(out: Path, overrides: Mapping[str, Any] | None = None) -> None:
+    plan = small_plan(out, overrides)
+    plan.files.folder.mkdir(parents=True)
+    content = plan.identity() | {"data_fingerprint": FINGERPRINT}
+    plan.files.study_json.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "free",
+    [{}, {"budget.trials": 9}, {"train.workers": 1}, {"train.trials_per_group": 1}, {"data.path": "x"}],
+)
+def test_what_may_change_on_resume(tmp_path: Path, free: Mapping[str, Any]) -> None:
+    started(tmp_path)
+    check_resume(small_plan(tmp_path, free), FINGERPRINT)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"train.epochs": 5}, "train.epochs: 4 → 5"),
+        ({"seed": 1}, "seed: 0 → 1"),
+        ({"arms": ("sd",)}, "arms"),
+        ({"budget.first_rung": 2}, "budget.first_rung: 1 → 2"),
+        ({"loss.temperature": 0.1}, "search space"),
+        ({"model.encoders.conv.width": 32}, "model.encoders.conv.width"),
+        ({"objective": "dev/micro_f1"}, "objective"),
+    ],
+)
+def test_another_study_of_the_same_name_is_refused(
+    tmp_path: Path, change: Mapping[str, Any], field: str
+) -> None:
+    started(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="--name small_2") as caught:
+        check_resume(small_plan(tmp_path, change), FINGERPRINT)
+    assert field in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_other_data_and_damage_are_refused(tmp_path: Path) -> None:
+    started(tmp_path)
+    plan = small_plan(tmp_path)
+    with pytest.raises(UserError, match="another content"):
+        check_resume(plan, "0" * 64)
+    content = json.loads(plan.files.study_json.read_text())
+    plan.files.study_json.write_text(json.dumps(content | {"format_version": 99}))
+    with pytest.raises(UserError, match="format_version 99"):
+        check_resume(plan, FINGERPRINT)
+    plan.files.study_json.write_text("{")
+    with pytest.raises(UserError, match="not JSON"):
+        check_resume(plan, FINGERPRINT)
+
+
+def test_every_mistake_of_a_study_has_its_line() -> None:
+    values = small_study().settings.model_dump()
+    values["train"]["epochs"] = 0
+    values["loss"]["temperature"] = 0
+    with pytest.raises(UserError) as caught:
+        build_settings(values, "small")
+    lines = str(caught.value).splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["loss.temperature", "train.epochs"]
+
+
+def test_settings_are_read_and_replaced_by_path() -> None:
+    settings = small_study().settings
+    changed = with_values(
+        settings, {"model.encoders.conv.width": 16, "loss.relation_weights.subset": 2.0}, "x"
+    )
+    assert value_at(changed, "model.encoders.conv.width") == 16
+    assert value_at(changed, "loss.relation_weights.subset") == 2.0
+    assert value_at(settings, "loss.relation_weights.subset") == 1.0
+
+
+def space(*parameters: Parameter, **published: Any) -> SearchSpace:
+    return SearchSpace(parameters, {name.replace("__", "."): value for name, value in published.items()})
+
+
+def test_a_space_refuses_what_makes_no_sense() -> None:
+    rate = log_uniform("train.learning_rate", 1e-4, 1e-1)
+    with pytest.raises(UserError, match="stands twice"):
+        space(rate, rate)
+    with pytest.raises(UserError, match="unknown arm 'sdd'"):
+        space(uniform("loss.temperature", 0.1, 0.2, arms=("sdd",)))
+    with pytest.raises(UserError, match="lies outside"):
+        space(rate, train__learning_rate=1.0)
+    with pytest.raises(UserError, match="lies outside"):
+        space(choice("model.encoder", "conv"), model__encoder="bert")
+    with pytest.raises(UserError, match="no parameter"):
+        space(rate, loss__temperature=0.07)
+    with pytest.raises(TypeError, match="only_if"):
+        uniform("loss.temperature", 0.1, 0.2, only_if={})
+
+
+def test_every_value_of_a_space_must_be_a_valid_setting(tmp_path: Path) -> None:
+    study = small_study()
+    wide = SearchSpace((integer("model.encoders.conv.kernel", 3, 6),))
+    with pytest.raises(UserError, match="kernel must be odd"):
+        make_plan(type(study)("small", wide, study.settings), tmp_path, None, {})
+
+
+def test_a_fingerprint_tells_spaces_apart() -> None:
+    one = space(log_uniform("train.learning_rate", 1e-4, 1e-1))
+    same = space(log_uniform("train.learning_rate", 1e-4, 1e-1))
+    others = [
+        space(log_uniform("train.learning_rate", 1e-4, 2e-1)),
+        space(uniform("train.learning_rate", 1e-4, 1e-1)),
+        space(log_uniform("train.learning_rate", 1e-4, 1e-1, arms=("sd",))),
+        space(log_uniform("train.learning_rate", 1e-4, 1e-1, when={"model.encoder": "conv"})),
+        space(log_uniform("train.learning_rate", 1e-4, 1e-1), train__learning_rate=1e-3),
+    ]
+    assert one.fingerprint() == same.fingerprint()
+    assert len({one.fingerprint(), *(other.fingerprint() for other in others)}) == 6
