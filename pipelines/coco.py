@@ -126,7 +126,9 @@ def _same_categories(train_file: Path, train: Annotations, test_file: Path, test
 
 def command(arguments: list[str]) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.coco", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.coco", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("out", type=Path, help="folder of the prepared data set, must be new")
     parser.add_argument("--train-images", type=Path, required=True, help="folder like train2017/")
     parser.add_argument("--train-annotations", type=Path, required=True, help="instances_train2017.json")

@@ -91,7 +91,9 @@ def _prepare_scenes(raw: Path, target: Path, progress: Progress) -> None:
 
 def command(arguments: list[str]) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.demo", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.demo", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("out", type=Path, help="folder for raw/ and prepared/")
     given = parser.parse_args(arguments)
     for name in NAMES:

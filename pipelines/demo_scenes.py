@@ -49,8 +49,8 @@ def write_coco(folder: Path, seed: int, train_and_dev: int = TRAIN_AND_DEV, test
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
-    data = load_digits()
-    return data.images / 16.0, data.target
+    pixels, digits = load_digits(return_X_y=True)
+    return np.asarray(pixels).reshape(-1, 8, 8) / 16.0, np.asarray(digits)
 
 
 def _owners(digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -167,7 +167,9 @@ def _index(
 
 def command(arguments: list[str]) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.mimic", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.mimic", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("source", type=Path, help="folder as PhysioNet gives it")
     parser.add_argument("out", type=Path, help="folder of the prepared data set, must be new")
     parser.add_argument("--release", required=True, choices=["mimic-iii", "mimic-iv"])

@@ -77,7 +77,9 @@ class Notes:
             scan = scan.filter(pl.col("category").str.strip_chars() == "Discharge summary")
         scan = scan.filter(pl.col("hadm_id").is_not_null() & pl.col("text").is_not_null())
         with reading(path):
-            scan.sink_parquet(spool, compression="lz4", row_group_size=_CHUNK, engine="streaming")
+            scan.sink_parquet(
+                spool, compression="uncompressed", statistics=False, row_group_size=_CHUNK, engine="streaming"
+            )
         keys = pl.read_parquet(spool, columns=["row", *(c for c in table.required if c != "text")])
         if not keys.height:
             what = "no row of category 'Discharge summary'" if release == "mimic-iii" else "no note"
@@ -102,9 +104,10 @@ class Notes:
                 yield part.select(_clean(pl.coalesce("joined", "text"), rule).alias("text"))
 
     def _chunks(self) -> Iterator[tuple[int, pl.DataFrame]]:
-        height = pl.scan_parquet(self.spool).select(pl.len()).collect().item()
+        spool = pl.scan_parquet(self.spool)
+        height = spool.select(pl.len()).collect().item()
         for start in range(0, height, _CHUNK):
-            yield start, pl.scan_parquet(self.spool).select("text").slice(start, _CHUNK).collect()
+            yield start, spool.select("text").slice(start, _CHUNK).collect()
 
     def _joined(self, several: pl.DataFrame) -> pl.DataFrame:
         """Text of the admissions with several notes: hadm_id, joined."""

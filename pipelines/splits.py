@@ -75,7 +75,7 @@ def read_split_table(path: Path) -> PublishedSplit:
     if not path.is_file():
         raise UserError(f"{path}: split table is missing")
     try:
-        table = pl.read_ipc(path, memory_map=False)
+        table = pl.read_ipc(path)
     except (pl.exceptions.PolarsError, OSError):
         raise UserError(f"{path}: split table is not a readable Feather (Arrow IPC) file") from None
     for column in ("_id", "split"):

@@ -41,7 +41,7 @@ def read_header(path: Path) -> list[str]:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as stream:
-            line = io.BufferedReader(stream).readline()  # type: ignore[arg-type]
+            line = io.BufferedReader(stream).readline()
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise UserError(f"{path}: gzip file is truncated or damaged; copy it again") from None
     try:
@@ -65,9 +65,14 @@ def scan_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
         if column not in names:
             _refuse_header(path, column, header)
     wanted = [*required, *(name for name in optional if name in names)]
-    return pl.scan_csv(
-        path, schema=dict.fromkeys(names, pl.String), glob=False, empty_string_is_null=True
-    ).select(wanted)
+    scan = pl.scan_csv(
+        path,
+        schema=dict.fromkeys(header, pl.String),
+        glob=False,
+        empty_string_is_null=True,
+        truncate_ragged_lines=False,
+    )
+    return scan.select(pl.col(header[names.index(name)]).alias(name) for name in wanted)
 
 
 def _refuse_header(path: Path, column: str, header: list[str]) -> None:
@@ -102,7 +107,7 @@ def diagnose(path: Path) -> str:
     row = 0
     try:
         with opener(path, "rb") as stream:
-            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")  # type: ignore[arg-type]
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
             csv.field_size_limit(2**31 - 1)
             for row, record in enumerate(csv.reader(text)):
                 width = width or len(record)

@@ -284,4 +284,4 @@ def _load_pretrained(name: str, folder: Path) -> tuple[Tokenizer, int]:
             raise UserError(f"data.store.name: tokenizer {name!r} has neither a padding nor an end token")
         loaded.pad_token = loaded.eos_token
     loaded.save_pretrained(folder)
-    return backend, int(loaded.pad_token_id)
+    return backend, backend.token_to_id(str(loaded.pad_token))

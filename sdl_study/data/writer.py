@@ -177,7 +177,12 @@ def _write_examples(
             raise ValueError(f"{done} inputs for an index of {index.height} rows")
 
     register_io_source(chunks, schema=schema).sink_parquet(
-        path, row_group_size=_ROW_GROUP, maintain_order=True, engine="streaming"
+        path,
+        compression="lz4",
+        statistics=False,
+        row_group_size=_ROW_GROUP,
+        maintain_order=True,
+        engine="streaming",
     )
 
 
@@ -196,17 +201,21 @@ class _Hashing:
         """Take in the next rows."""
         names = ["id", "group", "split", "labels", *self._columns]
         for record in chunk.select(names).iter_rows():
-            _update(self._sha, record)
-            if self._columns:
-                self._see(record[-1].encode(), record[2])
+            if not self._columns:
+                _update(self._sha, record)
+                continue
+            # The long value goes in by its own digest, so that a text is hashed once for both purposes.
+            content = hashlib.sha256(record[-1].encode()).digest()
+            _update(self._sha, (*record[:-1], content.hex()))
+            self._see(content, record[2])
 
     def add_feature_rows(self, index: pl.DataFrame, features: np.ndarray) -> None:
         """Count duplicate feature rows."""
         for split, row in zip(index["split"].to_list(), features, strict=True):
-            self._see(row.tobytes(), split)
+            self._see(hashlib.sha256(row.tobytes()).digest(), split)
 
-    def _see(self, content: bytes, split: str) -> None:
-        key = hashlib.sha256(content).digest()[:16]
+    def _see(self, digest: bytes, split: str) -> None:
+        key = digest[:16]
         self._seen[key] = self._seen.get(key, 0) | 1 << SPLITS.index(split)
 
     def hexdigest(self) -> str:
