@@ -1,0 +1,101 @@
+"""The command line: overrides, and mistakes told in one line with exit code 2 and nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sdl_study.errors import UserError
+from sdl_study.run import load_study, main, parse_overrides
+
+
+def test_overrides_are_python_literals_or_words() -> None:
+    given = [
+        "train.epochs=2",
+        "loss.temperature=1e-2",
+        "arms=('sd', 'any')",
+        "model.encoder=conv",
+        "x.y=true",
+        "z=a=b",
+    ]
+    assert parse_overrides(given) == {
+        "train.epochs": 2,
+        "loss.temperature": 0.01,
+        "arms": ("sd", "any"),
+        "model.encoder": "conv",
+        "x.y": True,
+        "z": "a=b",
+    }
+
+
+@pytest.mark.parametrize("pair", ["train.epochs", "=2", ""])
+def test_an_override_without_its_path_or_value(pair: str) -> None:
+    with pytest.raises(UserError, match="PATH=VALUE"):
+        parse_overrides([pair])
+
+
+@pytest.mark.parametrize("name", ["demo_mimic", "demo_coco"])
+def test_the_demo_studies_keep_the_protocol(name: str) -> None:
+    study = load_study(name)
+    settings = study.settings
+    assert study.name == name
+    assert settings.arms == ("bce", "any", "all", "mulsupcon", "sd", "sd_weighted")
+    assert settings.budget.trials >= 4
+    assert settings.train.epochs >= 4
+    assert (settings.budget.final_seeds, settings.budget.selection_seeds) == (1, 0)
+    for arm in settings.arms:
+        searched = {parameter.name for parameter in study.space.of_arm(arm)}
+        assert {"model.encoder", "train.learning_rate"} <= searched
+        assert ("loss.temperature" in searched) == (arm != "bce")
+        assert ("loss.relation_weights.subset" in searched) == (arm == "sd_weighted")
+        assert "loss.relation_weights.equal" not in searched
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["study", "no_such"], "unknown study 'no_such'; search_spaces has"),
+        (["study", "common"], "unknown study 'common'"),
+        (["demo_coco", "--set", "train.epoch=2"], "train.epoch: no such setting"),
+        (["demo_coco", "--set", "model.encoder=lstm"], "unknown encoder 'lstm'"),
+        (["demo_coco", "--set", "loss.temperature=-1"], "loss.temperature"),
+        (["demo_coco", "--workers", "10000"], "10000 workers"),
+        (["demo_coco", "--trials", "0"], "budget.trials"),
+        (["demo_coco", "--name", "../x"], "--name"),
+        (["demo_coco", "demo_mimic", "--name", "x"], "--name"),
+        (["demo_coco", "--set", "data.pipeline=os"], "'os' is not a module of search_spaces or pipelines"),
+        (["demo_coco", "--set", "data.pipeline=pipelines.nothing"], "no module 'pipelines.nothing'"),
+        (["check", "data", "/no/such/folder"], "/no/such/folder"),
+    ],
+)
+def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "studies"
+    where = [] if arguments[0] == "check" else ["--out", str(out)]
+    assert main([*arguments, *where]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: ")
+    assert words in told.err
+    assert told.err.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "manifest"])
+def test_a_missing_or_damaged_data_set(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    if damage != "missing":
+        data.mkdir()
+    if damage == "manifest":
+        (data / "manifest.json").write_text("{")
+    out = tmp_path / "studies"
+    given = ["demo_coco", "--set", "data.pipeline=None", "--set", f"data.path={data}", "--out", str(out)]
+    assert main(given) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    assert str(data) in told.err
+    assert not out.exists()

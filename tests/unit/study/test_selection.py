@@ -1,0 +1,132 @@
+"""From trials to a declaration: winners, the contrast, and a declaration that is kept or superseded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdl_study.errors import UserError
+from sdl_study.study.files import write_json
+from sdl_study.study.jobs import JobMaker
+from sdl_study.study.plan import Plan
+from sdl_study.study.records import State, TrialRecord
+from sdl_study.study.selection import (
+    Winner,
+    candidates,
+    declaration_hash,
+    declare,
+    primary_contrast,
+    read_declaration,
+    repeats,
+    winners,
+)
+from tests.unit.study.fakes import small_plan
+
+
+def trial(number: int, arm: str, value: float | None, state: State = "complete") -> TrialRecord:
+    epochs = {} if value is None else {1: {"dev/map": value}}
+    values = {} if value is None else {1: value}
+    return TrialRecord(number, arm, number, state, {"loss.temperature": 0.1}, "tpe", epochs, values, None, 1)
+
+
+def found(**dev: float) -> list[Winner]:
+    return [Winner(arm, number, {}, value) for number, (arm, value) in enumerate(dev.items())]
+
+
+def maker(plan: Plan) -> JobMaker:
+    return JobMaker(plan, plan.files.data)
+
+
+def test_candidates_complete_ones_first_then_value_then_number() -> None:
+    records = [
+        trial(0, "sd", 0.3),
+        trial(1, "sd", 0.9, "pruned"),
+        trial(2, "sd", 0.5),
+        trial(3, "sd", 0.5),
+        trial(4, "sd", None, "failed"),
+        trial(5, "any", 0.8),
+    ]
+    assert [record.number for record in candidates(records, "sd", 9)] == [2, 3, 0, 1]
+    assert [record.number for record in candidates(records, "sd", 2)] == [2, 3]
+
+
+def test_an_arm_whose_trials_all_failed(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path)
+    with pytest.raises(UserError, match="arm sd: every trial failed"):
+        winners(plan, [trial(0, "any", 0.5), trial(1, "sd", None, "failed")], maker(plan))
+
+
+def test_the_winner_is_the_best_mean_over_search_and_selection_seeds(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, {"budget.selection_seeds": 2, "budget.selection_top": 2}, arms=("sd",))
+    records = [trial(0, "sd", 0.60), trial(1, "sd", 0.58), trial(2, "sd", 0.50)]
+    work = repeats(plan, records, maker(plan))
+    assert [(item.job.key, item.seed_number) for item in work] == [
+        ("small/selection/0/0", 0),
+        ("small/selection/0/1", 1),
+        ("small/selection/1/0", 0),
+        ("small/selection/1/1", 1),
+    ]
+    for item, value in zip(work, (0.40, 0.44, 0.58, 0.57), strict=True):
+        write_json(item.result_path, {"epochs": {"1": {"dev/map": 0.1}, "2": {"dev/map": value}}})
+    (winner,) = winners(plan, records, maker(plan))
+    assert winner.trial == 1
+    assert winner.dev == pytest.approx((0.58 + 0.58 + 0.57) / 3)
+
+
+def test_seeds_of_search_selection_and_finals_are_disjoint_and_the_same_in_every_arm(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, {"budget.selection_seeds": 3})
+    make = maker(plan)
+    search = {make.trial(trial(number, arm, 0.5), False)["seed"] for number, arm in enumerate(("any", "sd"))}
+    selection = {
+        arm: [make.selection(trial(number, arm, 0.5), k).job.seed for k in range(3)]
+        for number, arm in enumerate(("any", "sd"))
+    }
+    final = {
+        arm: [make.final("d" * 64, arm, "final", arm, {}, k).job.seed for k in range(3)]
+        for arm in ("any", "sd")
+    }
+    assert len(search) == 1
+    assert selection["any"] == selection["sd"]
+    assert final["any"] == final["sd"]
+    assert len({*search, *selection["sd"], *final["sd"]}) == 7
+
+
+def test_the_contrast_is_sd_against_the_best_arm_on_dev_that_is_no_sd_variant() -> None:
+    assert primary_contrast(found(bce=0.3, any=0.5, sd=0.4, sd_weighted=0.9)) == ("sd", "any")
+    assert primary_contrast(found(sd=0.4, sd_weighted=0.9)) is None
+    assert primary_contrast(found(bce=0.3, any=0.5)) is None
+
+
+def declared(plan: Plan, *, fingerprint: str = "f", version: str = "1", **dev: float) -> dict[str, Any]:
+    return declare(plan, found(**(dev or {"any": 0.5, "sd": 0.4})), fingerprint, version)
+
+
+def test_a_declaration_is_kept_while_its_winners_data_and_seeds_are_the_same(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path)
+    first = declared(plan)
+    assert read_declaration(plan.files) == first
+    assert first["primary_contrast"] == ["sd", "any"]
+    extended = small_plan(tmp_path, {"budget.trials": 9})
+    assert declared(extended, version="2") == first
+    assert declaration_hash(declared(extended)) == declaration_hash(first)
+
+
+@pytest.mark.parametrize("change", [{"any": 0.5, "sd": 0.45}, {"fingerprint": "g"}])
+def test_another_declaration_supersedes_and_the_old_one_is_kept(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    plan = small_plan(tmp_path)
+    first = declared(plan)
+    second = declared(plan, **change)
+    assert declaration_hash(second) != declaration_hash(first)
+    assert read_declaration(plan.files) == second
+    (old,) = plan.files.folder.glob("declaration-superseded-*.json")
+    assert declaration_hash(first)[:12] in old.name
+
+
+def test_finals_of_another_declaration_have_another_folder(tmp_path: Path) -> None:
+    make = maker(small_plan(tmp_path))
+    folders = {make.final(sha * 64, "sd", "final", "sd", {}, 0).job.folder for sha in ("a", "b")}
+    assert len(folders) == 2
