@@ -17,6 +17,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from sdl_study.errors import UserError
 
@@ -66,11 +67,15 @@ class Tracker:
     """
 
     def __init__(self, uri: str, artifacts: Path | None, study: str) -> None:
-        self._client = MlflowClient(tracking_uri=uri)
         try:
+            self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._open(study, artifacts)
         except MlflowException as error:
             raise UserError(f"{uri}: MLflow cannot open it ({error.error_code})") from None
+        except SQLAlchemyError as error:
+            raise UserError(
+                f"{uri}: MLflow cannot open it ({type(error).__name__}); is the file damaged?"
+            ) from None
         self._runs: dict[str, Run] = {}
         self._steps: dict[str, set[int]] = {}
         for run in self._existing():
@@ -115,7 +120,9 @@ class Tracker:
         """Say that the study goes on."""
         self._client.set_terminated(self.parent_id, "RUNNING")
 
-    def _create(self, identity: str, role: str, name: str, tags: Mapping[str, str], parent: str | None) -> Run:
+    def _create(
+        self, identity: str, role: str, name: str, tags: Mapping[str, str], parent: str | None
+    ) -> Run:
         all_tags = {**tags, "sdl.role": role, "sdl.key": identity}
         if parent is not None:
             all_tags["mlflow.parentRunId"] = parent
