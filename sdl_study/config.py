@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sdl_study.arms import ARMS
 from sdl_study.errors import UserError
 
+Control = Literal["untrained", "label_prior", "tfidf"]
 Objective = Literal["dev/map", "dev/map_document", "dev/micro_f1", "dev/macro_f1"]
 
 
@@ -143,6 +144,7 @@ class Settings(Section):
     objective: Objective = "dev/map"
     primary_metric: str = "test/map"
     stage: Literal["probe"] = "probe"
+    controls: tuple[Control, ...] = ("untrained", "label_prior", "tfidf")
     data: DataSettings
     model: ModelSettings
     loss: LossSettings = LossSettings()

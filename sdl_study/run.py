@@ -41,26 +41,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _with_default(arguments: list[str]) -> list[str]:
     """Without a command, ``study`` is meant."""
-    return ["study", *arguments] if not arguments or arguments[0] not in ("study", "check", "-h", "--help") else arguments
+    named = bool(arguments) and arguments[0] in ("study", "check", "-h", "--help")
+    return arguments if named else ["study", *arguments]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sdl_study.run",
-        description="Hyperparameter studies of the Similarity-Dissimilarity loss. Without a command: both demo studies.",
+        description="Studies of the Similarity-Dissimilarity loss. Without a command: both demo studies.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     study = commands.add_parser("study", help="run or resume studies (the default)")
-    study.add_argument("names", nargs="*", metavar="NAME", help=f"modules of search_spaces; default {' '.join(DEMOS)}")
-    study.add_argument("--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)")
+    study.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"modules of search_spaces; default {' '.join(DEMOS)}"
+    )
+    study.add_argument(
+        "--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)"
+    )
     study.add_argument("--name", help="another name for the study, to start it anew with other settings")
     study.add_argument("--trials", type=int, help="trials per arm; a larger number extends a study")
-    study.add_argument("--workers", type=int, help="workers of a group (default: one per GPU, or min(2, CPUs))")
+    study.add_argument(
+        "--workers", type=int, help="workers of a group (default: one per GPU, or min(2, CPUs))"
+    )
     study.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
         help="fix a setting, e.g. train.epochs=2 or loss.temperature=0.1 (which is then not searched)",
     )  # fmt: skip
-    study.add_argument("--address", help="Ray cluster to join, e.g. auto (default: start one on this machine)")
+    study.add_argument(
+        "--address", help="Ray cluster to join, e.g. auto (default: start one on this machine)"
+    )
     study.add_argument("--tracking-uri", help="MLflow server (default: a SQLite database in --out)")
     study.set_defaults(command=run_studies)
     check = commands.add_parser("check", help="look at a prepared data set")
@@ -94,13 +103,15 @@ def run_studies(given: argparse.Namespace) -> None:
     plans = [make_plan(load_study(name), given.out, given.name, overrides) for name in names]
     with ExitStack() as stack:
         engines = _Engines(stack, given.address, given.out.resolve())
-        answers = [_run_study(plan, engines, given.tracking_uri, stack) for plan in plans]
+        answers = [_run_study(plan, engines, given.tracking_uri) for plan in plans]
     for text in answers:
         print(f"\n{text}")
     uri = given.tracking_uri or plans[0].files.mlflow_uri
     python = Path(sys.executable)
     mlflow = python.parent / "mlflow"
-    print(f"\nTrials, parameters and metrics: {mlflow if mlflow.exists() else 'mlflow'} ui --backend-store-uri {uri}")
+    print(
+        f"\nTrials, parameters and metrics: {mlflow if mlflow.exists() else 'mlflow'} ui --backend-store-uri {uri}"
+    )
 
 
 class _Engines:
@@ -126,7 +137,7 @@ class _Engines:
         return self._running[key]
 
 
-def _run_study(plan: Plan, engines: _Engines, tracking_uri: str | None, stack: ExitStack) -> str:
+def _run_study(plan: Plan, engines: _Engines, tracking_uri: str | None) -> str:
     from sdl_study.data.prepared import PreparedData
     from sdl_study.study.driver import Driver
     from sdl_study.study.files import locked
@@ -173,7 +184,9 @@ def _own_module(name: str, field: str) -> Any:
     found = importlib.util.find_spec(package)
     place = Path(next(iter(found.submodule_search_locations or []), "")) if found else None
     if place is None or place.resolve() != ROOT / package:
-        raise UserError(f"{package} is read from {place}, not from {ROOT / package}; start in the project's folder")
+        raise UserError(
+            f"{package} is read from {place}, not from {ROOT / package}; start in the project's folder"
+        )
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -23,7 +23,9 @@ def text_table(rows: Sequence[Row], columns: Sequence[str]) -> str:
         ]
         return "  ".join(aligned).rstrip()
 
-    return "\n".join([line(list(columns)), line(["-" * width for width in widths]), *(line(row) for row in cells)])
+    return "\n".join(
+        [line(list(columns)), line(["-" * width for width in widths]), *(line(row) for row in cells)]
+    )
 
 
 def csv_table(rows: Sequence[Row], columns: Sequence[str]) -> str:

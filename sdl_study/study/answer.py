@@ -12,6 +12,7 @@ from typing import Any
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation.final import PREDICTIONS_FILE
 from sdl_study.report.tables import csv_table, text_table
+from sdl_study.study.controls import LABEL_PRIOR, TFIDF
 from sdl_study.study.files import write_json
 from sdl_study.study.finals import Final
 from sdl_study.study.mlflow_view import final_run
@@ -80,9 +81,13 @@ class Answer:
             found.append(
                 {
                     "arm": name if is_arm else f"{name} (control)",
-                    "encoder": parameters.get("model.encoder", self.plan.settings.model.encoder),
+                    "encoder": None
+                    if name in (LABEL_PRIOR, TFIDF)
+                    else parameters.get("model.encoder", self.plan.settings.model.encoder),
                     "τ": parameters.get("loss.temperature") if is_arm else None,
-                    "dev": dev.get(name, fmean(f.result["metrics"][self.plan.settings.objective] for f in finals)),
+                    "dev": dev.get(
+                        name, fmean(f.result["metrics"][self.plan.settings.objective] for f in finals)
+                    ),
                     "test": self.mean(name, self.metric),
                     "seconds": round(seconds + sum(final.result["seconds"] for final in finals), 1),
                 }
@@ -92,11 +97,11 @@ class Answer:
     def text(self) -> str:
         """The table and the verdict, as printed."""
         contrast = self.contrast()
-        lines = [
+        head = (
             f"{self.plan.name}: dev {self.plan.settings.objective.removeprefix('dev/')} of the chosen trial, "
-            f"test {self.metric} ({self.plan.settings.stage}), seconds of the arm's trials and finals",
-            text_table(self.rows(), _COLUMNS),
-        ]
+            f"test {self.metric} ({self.plan.settings.stage}), seconds of the arm's trials and finals"
+        )
+        lines = [head, text_table(self.rows(), _COLUMNS)]
         if contrast:
             lines.append(
                 f"{contrast['arm']} against {contrast['against']} (best other arm on dev): "
@@ -107,7 +112,9 @@ class Answer:
     def leaderboard(self) -> list[dict[str, Any]]:
         """Every trial, best first within its arm, as in leaderboard.csv."""
         names = sorted({name for record in self.records for name in record.parameters})
-        ordered = sorted(self.records, key=lambda r: (r.arm, -(r.objective if r.objective is not None else -1.0)))
+        ordered = sorted(
+            self.records, key=lambda r: (r.arm, -(r.objective if r.objective is not None else -1.0))
+        )
         return [
             {
                 "trial": record.number,
@@ -158,7 +165,9 @@ class Answer:
         test = {key: final.test[key] for key in TEST_KEYS}
         device = "gpu_seconds" if final.result["device"] == "cuda" else "cpu_seconds"
         more = {"trials_of_arm": float(trials), device: final.result["seconds"] * final.result["workers"]}
-        return final_run(final.work, final.name, final.role, final.result, test, more, self.plan.settings.stage)
+        return final_run(
+            final.work, final.name, final.role, final.result, test, more, self.plan.settings.stage
+        )
 
     def _artifacts(self, best: str) -> list[Path]:
         """Files of the parent run; record-level files and weights only where the data are open."""

@@ -88,7 +88,9 @@ def locked(files: StudyFiles) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{files.folder}: another process runs this study; wait for it or use --name") from None
+            raise UserError(
+                f"{files.folder}: another process runs this study; wait for it or use --name"
+            ) from None
         yield
 
 

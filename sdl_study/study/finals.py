@@ -11,14 +11,13 @@ from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.final import PREDICTIONS_FILE, require_test_labels, score_final
 from sdl_study.evaluation.predictions import FinalIdentity, metrics_from_predictions
+from sdl_study.study.controls import UNTRAINED, controls_of, run_control
 from sdl_study.study.engine import Engine
 from sdl_study.study.jobs import JobMaker, Work, run_all
 from sdl_study.study.plan import Plan
 from sdl_study.study.progress import Progress
 from sdl_study.study.selection import declaration_hash
 from sdl_study.training.stages import SCORES_FILE
-
-UNTRAINED = "untrained"
 
 
 @dataclass(frozen=True)
@@ -61,20 +60,26 @@ class Finals:
         self._reasons: dict[str, str] = {}
 
     def _all(self, maker: JobMaker) -> list[tuple[str, str, Work]]:
-        """Every final and the control that needs an encoder: the same one, untrained, with the same last stage."""
+        """Every final and control; ``untrained`` is sd's encoder before training, with the same last stage."""
         winners = {winner["arm"]: winner["parameters"] for winner in self.declaration["winners"]}
         reference = "sd" if "sd" in winners else self.declaration["best_arm_on_dev"]
         found = []
         for number in range(self.plan.settings.budget.final_seeds):
             for arm, parameters in winners.items():
                 found.append((arm, "final", maker.final(self.sha, arm, "final", arm, parameters, number)))
-            control = maker.final(self.sha, UNTRAINED, "control", reference, winners[reference], number)
-            found.append((UNTRAINED, "control", control))
+        for name in controls_of(self.data, self.plan.settings.controls):
+            # The others learn nothing from a seed.
+            for number in range(self.plan.settings.budget.final_seeds if name == UNTRAINED else 1):
+                control = maker.final(self.sha, name, "control", reference, winners[reference], number)
+                found.append((name, "control", control))
         return found
 
     def todo(self) -> bool:
         """Whether a final has yet to be run or scored."""
         return any(not _predictions(work).exists() or work.result() is None for _, _, work in self._work)
+
+    def _in_driver(self) -> list[tuple[str, Work]]:
+        return [(name, work) for name, role, work in self._work if role == "control" and name != UNTRAINED]
 
     def check_test_labels(self) -> None:
         """Finals are pointless without the test labels.
@@ -91,15 +96,23 @@ class Finals:
             UserError: a final failed.
         """
         self.progress.say(f"finals: {len(self._work)} runs, declaration {self.sha[:12]}")
-        run_all([work for _, _, work in self._work], engine.groups, self._told)
+        for name, work in self._in_driver():
+            if not work.result_path.exists():
+                run_control(name, self.data, Path(work.job.folder), work.result_path)
+        in_driver = {work.job.key for _, work in self._in_driver()}
+        run_all(
+            [work for _, _, work in self._work if work.job.key not in in_driver], engine.groups, self._told
+        )
         for name, role, work in self._work:
             result = work.result()
             if result is None:
                 reason = self._reasons.get(work.job.key, "stopped")
-                raise UserError(f"{self.plan.name}: final of {name}, seed {work.seed_number}, failed: {reason}")
+                raise UserError(
+                    f"{self.plan.name}: final of {name}, seed {work.seed_number}, failed: {reason}"
+                )
             test = self._score(name, role, work, result)
             metric = self.plan.settings.primary_metric.removeprefix("test/")
-            self.progress.say(f"{f"{role} {name}":<36}seed {work.seed_number}  test/{metric} {test[metric]:.3f}")
+            self.progress.final(f"{role} {name}", work.seed_number, f"test/{metric} {test[metric]:.3f}")
 
     def _told(self, work: Work, event: Mapping[str, Any]) -> None:
         if event["event"] == "failed":

@@ -126,9 +126,13 @@ def _check_workers(settings: Settings) -> None:
     """More workers than this machine has CPUs; a cluster is asked when it is joined."""
     workers, cpus = settings.train.workers, len(os.sched_getaffinity(0))
     if workers is not None and workers > cpus and "RAY_ADDRESS" not in os.environ:
-        raise UserError(f"train.workers: {workers} workers are more than the {cpus} CPUs here; ask for {cpus} or fewer")
+        raise UserError(
+            f"train.workers: {workers} workers are more than the {cpus} CPUs here; ask for {cpus} or fewer"
+        )
     if workers is not None and workers > settings.train.batch_size:
-        raise UserError(f"train.workers: {workers} workers cannot share batches of {settings.train.batch_size}")
+        raise UserError(
+            f"train.workers: {workers} workers cannot share batches of {settings.train.batch_size}"
+        )
 
 
 def check_resume(plan: Plan, data_fingerprint: str) -> None:
@@ -145,10 +149,13 @@ def check_resume(plan: Plan, data_fingerprint: str) -> None:
     except ValueError:
         raise UserError(f"{path}: damaged: not JSON; move the folder away to start again") from None
     if before.get("format_version") != FORMAT_VERSION:
-        raise UserError(f"{path}: format_version {before.get('format_version')!r}, this version reads {FORMAT_VERSION}")
+        raise UserError(
+            f"{path}: format_version {before.get('format_version')!r}, this version reads {FORMAT_VERSION}"
+        )
     now = plan.identity()
     changed = [
-        f"{field}: {old!r} → {new!r}" for field, old, new in _differences(before["settings"], now["settings"], "")
+        f"{field}: {old!r} → {new!r}"
+        for field, old, new in _differences(before["settings"], now["settings"], "")
     ]
     if before["space"] != now["space"]:
         changed.append("search space: another set of parameters, ranges or published points")

@@ -55,13 +55,18 @@ class Progress:
         total = f"  [{self._ended}/{self._trials} trials]"
         self.say(f"{trial_name(record):<{_NAME_WIDTH}}{record.state}{value}{reason}{total}")
 
+    def final(self, name: str, seed: int, value: str) -> None:
+        """A final or control was scored."""
+        self.say(f"{name:<{_NAME_WIDTH}}seed {seed}  {value}")
 
     def job(self, name: str, arm: str, event: Mapping[str, Any]) -> None:
         """An event of a job outside the search."""
         if event["event"] == "epoch":
             metrics = event["metrics"]
             value = f"{self._objective} {metrics[self._objective]:.3f}"
-            self.say(f"{name:<{_NAME_WIDTH}}epoch {event['epoch']}/{self._epochs}  {value}{_warning(arm, metrics)}")
+            self.say(
+                f"{name:<{_NAME_WIDTH}}epoch {event['epoch']}/{self._epochs}  {value}{_warning(arm, metrics)}"
+            )
         elif event["event"] == "failed":
             self.say(f"{name:<{_NAME_WIDTH}}failed  {event['reason']}")
 

@@ -22,7 +22,9 @@ def startup_trials(trials: int) -> int:
     return max(1, min(10, trials - math.ceil(trials / 3)))
 
 
-def sampler_for(study: optuna.Study, study_seed: int, arm: str, number: int, trials: int) -> tuple[BaseSampler, str]:
+def sampler_for(
+    study: optuna.Study, study_seed: int, arm: str, number: int, trials: int
+) -> tuple[BaseSampler, str]:
     """The sampler of one trial of an arm and the name that says which it is.
 
     The seed depends on study seed, arm and number alone, so that a resumed study asks what the unbroken one
@@ -36,4 +38,6 @@ def sampler_for(study: optuna.Study, study_seed: int, arm: str, number: int, tri
         return RandomSampler(seed=seed), STARTUP
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return TPESampler(seed=seed, n_startup_trials=1, multivariate=True, group=True, constant_liar=True), TPE
+        return TPESampler(
+            seed=seed, n_startup_trials=1, multivariate=True, group=True, constant_liar=True
+        ), TPE

@@ -32,7 +32,9 @@ def is_promoted(value: float, others: Sequence[float], reduction_factor: int) ->
     return value >= float(np.quantile(np.asarray(others), 1.0 - 1.0 / reduction_factor))
 
 
-def goes_on(record: TrialRecord, epoch: int, arm: Sequence[TrialRecord], at: Sequence[int], factor: int) -> bool:
+def goes_on(
+    record: TrialRecord, epoch: int, arm: Sequence[TrialRecord], at: Sequence[int], factor: int
+) -> bool:
     """Whether a trial goes on after an epoch, judged against the other trials of its arm."""
     if epoch not in at:
         return True

@@ -29,7 +29,9 @@ class Winner:
 
 def candidates(records: Sequence[TrialRecord], arm: str, top: int) -> list[TrialRecord]:
     """The arm's best trials on dev: complete ones first, then those that ASHA stopped; the earlier on a tie."""
-    scored = [r for r in records if r.arm == arm and r.objective is not None and r.state in ("complete", "pruned")]
+    scored = [
+        r for r in records if r.arm == arm and r.objective is not None and r.state in ("complete", "pruned")
+    ]
     return sorted(scored, key=lambda r: (r.state != "complete", -float(r.objective or 0), r.number))[:top]
 
 
@@ -54,7 +56,9 @@ def winners(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list
     for arm in plan.settings.arms:
         best = candidates(records, arm, plan.settings.budget.selection_top)
         if not best:
-            raise UserError(f"{plan.name}: arm {arm}: every trial failed; see the reasons in the table of trials")
+            raise UserError(
+                f"{plan.name}: arm {arm}: every trial failed; see the reasons in the table of trials"
+            )
         scored = [(_mean_value(plan, record, maker), record) for record in best]
         complete = [pair for pair in scored if pair[1].state == "complete"] or scored
         value, record = max(complete, key=lambda pair: (pair[0], -pair[1].number))
@@ -122,5 +126,3 @@ def declaration_hash(declaration: dict[str, Any]) -> str:
     """SHA-256 of a declaration, as tagged on the parent run and written into every ledger line."""
     text = json.dumps(declaration, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-

@@ -14,8 +14,8 @@ import torch
 
 from sdl_study import distributed
 from sdl_study.config import Settings
-from sdl_study.data.stores import open_store
 from sdl_study.data.prepared import PreparedData
+from sdl_study.data.stores import open_store
 from sdl_study.losses import LabelSets
 from sdl_study.models.spec import InputSpec
 from sdl_study.seeds import derive_seed
@@ -48,7 +48,9 @@ def open_inputs(data: Path, stores: Path, settings: Settings) -> Inputs:
     inputs = _open(str(data), str(stores), store)
     if not settings.data.shuffle_train_labels:
         return inputs
-    order = np.random.default_rng(derive_seed(settings.seed, "shuffled labels")).permutation(len(inputs.train_rows))
+    order = np.random.default_rng(derive_seed(settings.seed, "shuffled labels")).permutation(
+        len(inputs.train_rows)
+    )
     return Inputs(**{**vars(inputs), "train_labels": inputs.train_labels[order]})
 
 

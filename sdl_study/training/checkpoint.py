@@ -74,7 +74,9 @@ def load(folder: Path, name: str, device: torch.device) -> State | None:
         version = content.pop("format_version")
         progress = Progress(**content.pop("progress"))
     except (RuntimeError, EOFError, KeyError, TypeError, OSError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}); remove it to start this job again") from None
+        raise UserError(
+            f"{path}: cannot be read ({type(error).__name__}); remove it to start this job again"
+        ) from None
     if version != FORMAT_VERSION:
         raise UserError(f"{path}: format {version}, this version reads {FORMAT_VERSION}")
     return State(progress=progress, **content)

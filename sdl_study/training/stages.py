@@ -39,7 +39,9 @@ def embed(encoder: nn.Module, rows: np.ndarray, inputs: Inputs, device: torch.de
     return distributed.all_gather_rows(local)
 
 
-def _fit(encoder: nn.Module, inputs: Inputs, settings: Settings, seed: int, device: torch.device) -> Probe | None:
+def _fit(
+    encoder: nn.Module, inputs: Inputs, settings: Settings, seed: int, device: torch.device
+) -> Probe | None:
     """The probe on train's embeddings, on rank 0; None elsewhere."""
     embeddings = embed(encoder, inputs.train_rows, inputs, device)
     if distributed.rank() != 0:

@@ -1,0 +1,54 @@
+"""Controls that need no worker group: the label prior and, for texts, TF-IDF with logistic regression."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from sdl_study.data.prepared import PreparedData
+from sdl_study.evaluation import multilabel_metrics
+from sdl_study.evaluation.controls import ControlScores, label_prior, tfidf_logistic_regression
+from sdl_study.study.files import write_json
+from sdl_study.training.stages import DEV_KEYS, SCORES_FILE, save_scores
+
+UNTRAINED, LABEL_PRIOR, TFIDF = "untrained", "label_prior", "tfidf"
+
+
+def controls_of(data: PreparedData, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """The controls that these data allow, in the order asked for: a bag of words needs texts."""
+    return tuple(name for name in wanted if name != TFIDF or data.manifest.modality == "text")
+
+
+def run_control(name: str, data: PreparedData, folder: Path, result_path: Path) -> None:
+    """Learn from train and dev, write the test inputs' scores and the result; test labels are not known here."""
+    started = time.monotonic()
+    scores = _scores(name, data)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_scores(folder / SCORES_FILE, data.rows("test"), scores.test)
+    labels = data.labels("dev").to_multi_hot(torch.bool).numpy()
+    metrics = multilabel_metrics(scores.dev, labels, threshold=scores.threshold)
+    result = {
+        "metrics": {
+            **{f"dev/{key}": float(metrics[key]) for key in DEV_KEYS},
+            "dev/threshold": float(scores.threshold),
+            **{f"control/{key}": float(value) for key, value in scores.chosen.items()},
+        },
+        "examples_seen": 0,
+        "best_epoch": 0,
+        "seconds": time.monotonic() - started,
+        "workers": 1,
+        "device": "cpu",
+        "epochs": {},
+    }
+    write_json(result_path, result)
+
+
+def _scores(name: str, data: PreparedData) -> ControlScores:
+    train, dev = data.labels("train"), data.labels("dev")
+    if name == LABEL_PRIOR:
+        return label_prior(train, dev, test_count=len(data.rows("test")))
+    texts = (data.texts(data.rows("train")), data.texts(data.rows("dev")), data.texts(data.rows("test")))
+    return tfidf_logistic_regression(texts, train, dev, workers=len(os.sched_getaffinity(0)))
