@@ -38,12 +38,12 @@ class _Contrast(torch.autograd.Function):
             gradient = result.gradient
             if loss.gradient_reduction == "mean":
                 gradient = gradient.mul_(batch.world_size)
-            own = batch.embeddings[batch.start : batch.stop]
             ctx.for_temperature = None
             if log_temperature is not None:
+                own = batch.rows[batch.start : batch.stop] + batch.center
                 ctx.for_temperature = ((own * gradient).sum(dtype=torch.float64) / -2).to(log_temperature)
             ctx.save_for_backward(gradient.view(embeddings.shape).to(embeddings.dtype))
-        return result.loss.to(batch.embeddings.dtype)
+        return result.loss.to(batch.rows.dtype)
 
     @staticmethod
     @once_differentiable
@@ -134,14 +134,14 @@ class ContrastiveLoss(nn.Module):
 
     def evaluate(self, batch: Batch, with_gradient: bool) -> Result:
         """Loss, and gradient of the rank's own rows, of a gathered batch."""
-        device = batch.embeddings.device
+        device = batch.rows.device
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             plan = self._plan(batch)
             core = self._core(batch, plan, self.positives(batch, plan))
             return core.run(self.process_group, with_gradient)
 
     def _plan(self, batch: Batch) -> TilePlan:
-        return TilePlan(batch.start, batch.stop, len(batch.labels), tile_edge(batch.embeddings.device))
+        return TilePlan(batch.start, batch.stop, len(batch.labels), tile_edge(batch.rows.device))
 
     def _core(self, batch: Batch, plan: TilePlan, positives: Positives) -> Core:
         cache_bytes = int(min(self.cache_mib, 2**40) * 2**20)

@@ -1,9 +1,12 @@
 """The one core behind all strategies: loss and gradient by tiles, exact over the ranks of a global batch.
 
 L = Σ_ij ω_ij (LSE_i − s_ij) with s_ij = z_i·z_j/τ, and dL/dz_k = Σ_j (g_kj + g_jk) z_j/τ with
-g_ij = Ω_i p_ij − ω_ij. A first pass over the rank's tiles gives each of its anchors LSE_i and some sums of
-weights; these few numbers are gathered; a second pass then forms the complete gradient of the rank's own
-rows, as it knows both g_kj (own anchor) and g_jk (any other's): no collective is left for the backward pass.
+g_ij = Ω_i p_ij − ω_ij. With centred rows c = z − μ the logits are, up to a number per anchor that cancels,
+s_ij = t_ij + b_j, t_ij = c_i·c_j/τ (symmetric, so one tile serves both directions) and b_j = μ·c_j/τ.
+
+A first pass over the rank's tiles gives each of its anchors LSE_i and some sums of weights; these few numbers
+are gathered; a second pass then forms the complete gradient of the rank's own rows, as it knows both g_kj (own
+anchor) and g_jk (any other's): no collective is left for the backward pass.
 """
 
 from __future__ import annotations
@@ -18,14 +21,14 @@ from torch import Tensor
 from sdl_study import distributed
 from sdl_study.losses.exchange import Batch
 from sdl_study.losses.label_positives import LabelPositives
-from sdl_study.losses.positives import Normalized, RulePositives
+from sdl_study.losses.positives import Normalized, Range, RulePositives
 from sdl_study.losses.tiles import Tile, TilePlan
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float64
 
 SAFE_LOGIT = 40.0
-"""Up to this size of logits exp() and its sums stay far inside float32's range without any shift."""
+"""Up to this size of |t| + |b| exp() and its sums stay far inside float32's range without any shift."""
 
 Positives = RulePositives | LabelPositives
 
@@ -66,9 +69,12 @@ class Core:
         self.positives = positives
         self.scale = inverse_temperature
         self.cache_bytes = cache_bytes
-        rows = batch.embeddings
+        rows = batch.rows
+        self.bias = torch.mv(rows, batch.center).mul_(inverse_temperature)
         largest = float(torch.linalg.vector_norm(rows, dim=1).max()) if rows.numel() else 0.0
-        self.safe = largest**2 * self.scale < SAFE_LOGIT
+        shifts = float(self.bias.abs().max()) if rows.numel() else 0.0
+        self.safe = largest**2 * inverse_temperature + shifts < SAFE_LOGIT
+        self._exp_bias = self.bias.exp() if self.safe else self.bias
         self._kept: dict[Tile, tuple[Tensor, Tensor | None]] = {}
         self._scratch: dict[str, Tensor] = {}
 
@@ -87,14 +93,14 @@ class Core:
         """Memory for one tile that is used again for the next."""
         needed = tile.shape[0] * tile.shape[1]
         if name not in self._scratch or self._scratch[name].numel() < needed:
-            self._scratch[name] = self.batch.embeddings.new_empty(needed)
+            self._scratch[name] = self.batch.rows.new_empty(needed)
         return self._scratch[name][:needed].view(tile.shape)
 
     def _logits(self, tile: Tile) -> Float[Tensor, "n m"]:
-        """s_ij of a tile."""
-        z = self.batch.embeddings
+        """t_ij of a tile."""
+        rows = self.batch.rows
         out = self._buffer("logits", tile)
-        anchors, candidates = z[slice(*tile.rows)], z[slice(*tile.columns)]
+        anchors, candidates = rows[slice(*tile.rows)], rows[slice(*tile.columns)]
         return torch.addmm(out, anchors, candidates.T, beta=0, alpha=self.scale, out=out)
 
     def _counts(self, tile: Tile) -> Float[Tensor, "n m"] | None:
@@ -106,14 +112,14 @@ class Core:
     def _statistics(self, keep: bool) -> Float64[Tensor, "b k"]:
         """LSE_i and the positive term's sums of the own anchors."""
         own = self.batch.stop - self.batch.start
-        z = self.batch.embeddings
-        total = z.new_zeros(own, dtype=torch.float64)
-        top = z.new_full((own,), 0.0 if self.safe else -math.inf, dtype=torch.float64)
-        sums = z.new_zeros((own, self.positives.num_sums), dtype=torch.float64)
+        rows = self.batch.rows
+        total = rows.new_zeros(own, dtype=torch.float64)
+        top = rows.new_full((own,), 0.0 if self.safe else -math.inf, dtype=torch.float64)
+        sums = rows.new_zeros((own, self.positives.num_sums), dtype=torch.float64)
         for tile in self.plan.tiles:
             logits, counts = self._logits(tile), self._counts(tile)
             if counts is not None and isinstance(self.positives, RulePositives):
-                self.positives.collect(tile, counts, logits, sums, self.batch.start)
+                self.positives.collect(tile, counts, logits, self.bias, sums, self.batch.start)
             if tile.diagonal is not None:
                 logits.diagonal(tile.diagonal).fill_(-math.inf)
             if self.safe:
@@ -125,30 +131,35 @@ class Core:
         lse = torch.where(total > 0, total.log() + top, 0)  # 0 without any candidate
         return torch.cat([lse[:, None], sums], dim=1)
 
-    def _own(self, tile: Tile) -> list[tuple[slice, int]]:
-        """Rows of this rank whose sums a tile feeds, and the dimension to sum over."""
+    def _own(self, tile: Tile) -> list[tuple[slice, Range, int]]:
+        """Rows of this rank whose sums a tile feeds, their candidates, and the dimension these run along."""
         start = self.batch.start
-        sides = [(slice(tile.rows[0] - start, tile.rows[1] - start), 1)]
+        sides = [(slice(tile.rows[0] - start, tile.rows[1] - start), tile.columns, 1)]
         if tile.mirrored:
-            sides.append((slice(tile.columns[0] - start, tile.columns[1] - start), 0))
+            sides.append((slice(tile.columns[0] - start, tile.columns[1] - start), tile.rows, 0))
         return sides
 
     def _add_exponentials(self, tile: Tile, logits: Tensor, total: Tensor, keep: bool) -> Tensor:
+        """Add Σ_j exp(t_ij + b_j); return exp(t_ij)."""
         fits = keep and self.cache_bytes >= logits.numel() * logits.element_size()
         exponentials = torch.exp(logits) if fits else logits.exp_()
-        for rows, dim in self._own(tile):
-            total[rows] += exponentials.sum(dim)
+        for own, candidates, dim in self._own(tile):
+            total[own] += torch.mv(
+                exponentials if dim else exponentials.T, self._exp_bias[slice(*candidates)]
+            )
         return exponentials
 
     def _add_shifted_exponentials(self, tile: Tile, logits: Tensor, total: Tensor, top: Tensor) -> None:
-        """Sums relative to each anchor's largest logit so far."""
-        for rows, dim in self._own(tile):
-            highest = torch.maximum(top[rows], logits.amax(dim).double())
+        """The same relative to each anchor's largest logit so far."""
+        for own, candidates, dim in self._own(tile):
+            bias = self.bias[slice(*candidates)].unsqueeze(1 - dim)
+            shifted = torch.add(logits, bias, out=self._buffer("other", tile))
+            highest = torch.maximum(top[own], shifted.amax(dim).double())
             known = highest > -math.inf  # a tile may hold no candidate but the anchor itself
             shift = torch.where(known, highest, 0)
-            added = (logits - shift.to(logits.dtype).unsqueeze(dim)).exp_().sum(dim)
-            total[rows] = total[rows] * (top[rows] - shift).exp() + added
-            top[rows] = highest
+            added = shifted.sub_(shift.to(logits.dtype).unsqueeze(dim)).exp_().sum(dim)
+            total[own] = total[own] * (top[own] - shift).exp() + added
+            top[own] = highest
 
     def _keep(self, tile: Tile, values: Tensor, counts: Tensor | None) -> None:
         """Keep a tile's exponentials (logits where no shift is safe) and counts while the budget lasts."""
@@ -166,25 +177,27 @@ class Core:
         self._kept[tile] = (values.clone() if held else values, small)
 
     def _gradient(self, lse: Tensor, normalized: Normalized) -> Float[Tensor, "b D"]:
-        """Σ_j (g_kj + g_jk) z_j/τ of the own rows."""
-        z = self.batch.embeddings
+        """Σ_j G_kj z_j/τ = (Σ_j G_kj c_j + μ Σ_j G_kj)/τ of the own rows, G_kj = g_kj + g_jk."""
+        rows = self.batch.rows
         start, stop = self.batch.start, self.batch.stop
-        gradient = z.new_zeros((stop - start, z.shape[1]))
-        scale = normalized.scale.to(z.dtype)
-        factor = (normalized.total * torch.exp(-lse) if self.safe else normalized.total).to(z.dtype)
-        lse = lse.to(z.dtype)
+        gradient = rows.new_zeros((stop - start, rows.shape[1]))
+        along_center = rows.new_zeros(stop - start, dtype=torch.float64)
+        scale = normalized.scale.to(rows.dtype)
+        factor = (normalized.total * torch.exp(-lse) if self.safe else normalized.total).to(rows.dtype)
+        lse = lse.to(rows.dtype)
         for tile in self.plan.tiles:
             values, counts = self._recall(tile)
             push = self._push(tile, values, factor, lse)
             if counts is not None and isinstance(self.positives, RulePositives):
                 self.positives.subtract(tile, counts, scale, push)
-            sides = [(tile.rows, tile.columns, push)]
-            if tile.mirrored:
-                sides.append((tile.columns, tile.rows, push.T))
-            for rows, columns, weights in sides:
-                gradient[rows[0] - start : rows[1] - start].addmm_(weights, z[slice(*columns)])
+            for own, candidates, dim in self._own(tile):
+                along_center[own] += push.sum(dim)
+                gradient[own].addmm_(push if dim else push.T, rows[slice(*candidates)])
         if isinstance(self.positives, LabelPositives):
-            gradient -= self.positives.pull(start, stop)
+            attracted, along = self.positives.pull(start, stop)
+            gradient -= attracted
+            along_center -= along
+        gradient.addr_(along_center.to(rows.dtype), self.batch.center)
         return gradient.mul_(self.scale)
 
     def _recall(self, tile: Tile) -> tuple[Tensor, Tensor | None]:
@@ -202,7 +215,10 @@ class Core:
         rows, columns = slice(*tile.rows), slice(*tile.columns)
         out = self._buffer("push", tile)
         if self.safe:
-            return torch.add(factor[rows, None], factor[None, columns], out=out).mul_(values)
-        torch.sub(values, lse[rows, None], out=out).exp_().mul_(factor[rows, None])
-        other = torch.sub(values, lse[None, columns], out=self._buffer("other", tile)).exp_()
-        return out.addcmul_(other, factor[None, columns])
+            bias = self._exp_bias
+            torch.mul(factor[rows, None], bias[None, columns], out=out)
+            return out.addcmul_(bias[rows, None], factor[None, columns]).mul_(values)
+        other = self._buffer("other", tile)
+        torch.sub(values, lse[rows, None], out=out).add_(self.bias[None, columns]).exp_()
+        torch.sub(values, lse[None, columns], out=other).add_(self.bias[rows, None]).exp_()
+        return out.mul_(factor[rows, None]).addcmul_(other, factor[None, columns])

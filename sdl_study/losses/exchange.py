@@ -26,14 +26,20 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 class Batch:
     """The global batch as one rank sees it.
 
+    A loss depends on differences of an anchor's logits alone, so embeddings may be centred: z_i·(z_j − μ) shifts
+    all logits of anchor i by the same number. Rounding is relative to what remains, which is little for the
+    nearly equal embeddings of a collapsed encoder.
+
     Attributes:
-        embeddings: [M, D] rows of all ranks in rank order, in the dtype of the computation, detached.
+        rows: [M, D] z − μ of all ranks' rows in rank order, in the dtype of the computation, detached.
+        center: [D] μ, the mean row.
         labels: their M label sets.
         start, stop: this rank's rows.
         counts: rows of each rank that shares the batch.
     """
 
-    embeddings: Float[Tensor, "M D"]
+    rows: Float[Tensor, "M D"]
+    center: Float[Tensor, " D"]
     labels: LabelSets
     start: int
     stop: int
@@ -54,8 +60,8 @@ def as_label_sets(embeddings: Tensor, labels: Tensor | LabelSets) -> LabelSets:
     """Check one rank's embeddings [N, D] or [N, V, D] and labels; return one label set per sample.
 
     Raises:
-        ValueError: embeddings that are not floating point [N, D] or [N, V, D] or not finite, labels of another length, on
-            another device, or not multi-hot; the message names argument, shape and row.
+        ValueError: embeddings that are not floating point [N, D] or [N, V, D], or not finite; labels of
+            another length, on another device, or not multi-hot. The message names argument, shape and row.
         TypeError: arguments of another kind.
     """
     if not isinstance(embeddings, Tensor):
@@ -121,26 +127,31 @@ def gather_batch(
         if error is not None or labels is None:
             raise error or ValueError("labels are missing")
         labels = _per_row(embeddings, labels)
-        rows = _rows(embeddings)
-        return Batch(rows, labels, 0, len(labels), (len(labels),))
+        rows, center = _centred(_rows(embeddings))
+        return Batch(rows, center, labels, 0, len(labels), (len(labels),))
     if labels is not None and error is None:
         labels = _per_row(embeddings, labels)
     counts, entries = _agree(embeddings, labels, error, group)
     assert labels is not None  # else _agree raised
-    rows = _rows(embeddings)
-    every_row = distributed.all_gather_rows(rows, group, counts)
+    rows, center = _centred(distributed.all_gather_rows(_rows(embeddings), group, counts))
     sizes = distributed.all_gather_rows(torch.from_numpy(labels.sizes), group, counts)
     indices = distributed.all_gather_rows(torch.from_numpy(labels.indices), group, entries)
     indptr = np.concatenate([[0], np.cumsum(sizes.numpy(), dtype=np.int64)])
     every_label = LabelSets._trusted(indptr, indices.numpy(), labels.num_labels)
     start = sum(counts[: distributed.rank(group)])
-    return Batch(every_row, every_label, start, start + len(labels), tuple(counts))
+    return Batch(rows, center, every_label, start, start + len(labels), tuple(counts))
 
 
 def _rows(embeddings: Tensor) -> Float[Tensor, "M D"]:
     """All views of all samples as rows, in the dtype of the computation."""
     rows = embeddings.detach().flatten(0, -2)
-    return rows.to(compute_dtype(embeddings.dtype)).contiguous()
+    return rows.to(compute_dtype(embeddings.dtype))
+
+
+def _centred(rows: Float[Tensor, "M D"]) -> tuple[Float[Tensor, "M D"], Float[Tensor, " D"]]:
+    """Rows without their mean, and the mean."""
+    center = rows.sum(0, dtype=torch.float64).div_(max(1, rows.shape[0])).to(rows.dtype)
+    return rows - center, center
 
 
 def _per_row(embeddings: Tensor, labels: LabelSets) -> LabelSets:

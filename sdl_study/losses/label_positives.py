@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sdl_study.losses.counting import IntersectionCounter
+from sdl_study.losses.exchange import Batch
 from sdl_study.losses.label_sets import LabelSets
 from sdl_study.losses.positives import Normalized, Range
 from sdl_study.losses.tiles import Tile
@@ -28,8 +29,8 @@ class LabelPositives:
     """MulSupCon's positive term. A label that only one row carries has no positive and is left out.
 
     Args:
-        labels: the label sets of the global batch.
-        embeddings: its rows.
+        labels: what pulls together: the label sets of the global batch, or one label per distinct set.
+        batch: the global batch.
         inverse_temperature: 1/τ.
         mean: over all (anchor, label) "rows", or over each anchor's labels and then the "anchors".
     """
@@ -39,11 +40,11 @@ class LabelPositives:
     def __init__(
         self,
         labels: LabelSets,
-        embeddings: Float[Tensor, "M D"],
+        batch: Batch,
         inverse_temperature: float,
         mean: Literal["rows", "anchors"],
     ) -> None:
-        device = embeddings.device
+        device = batch.rows.device
         frequencies = labels.counts()
         kept = frequencies[labels.indices] >= 2
         rows, names = labels.row_of_entry()[kept], labels.indices[kept]
@@ -52,29 +53,35 @@ class LabelPositives:
         self._labels = torch.from_numpy(compact).to(device)
         self._num_labels = int(compact.max()) + 1 if compact.size else 0
         self._share = torch.from_numpy(1 / (frequencies[names] - 1.0)).to(device)
-        self._embeddings = embeddings
+        self._batch = batch
         self._inverse_temperature = inverse_temperature
         self._mean = mean
         self._values = np.where(frequencies >= 2, 1 / np.maximum(frequencies - 1.0, 1.0), 0.0)
         self._sets = labels
-        self._pull: Float64[Tensor, "M D"] = embeddings.new_zeros((0, 0), dtype=torch.float64)
+        self._pull: tuple[Tensor, Tensor] | None = None
 
     def normalize(self, sums: Float64[Tensor, "M 0"]) -> Normalized:
         """Scales and the positive term itself, from labels and embeddings alone; identical on every rank."""
-        num_rows = self._embeddings.shape[0]
-        held = sums.new_zeros(num_rows).index_add_(0, self._rows, torch.ones_like(self._share))
+        rows, center = self._batch.rows, self._batch.center
+        held = sums.new_zeros(rows.shape[0]).index_add_(0, self._rows, torch.ones_like(self._share))
         valid = held > 0
         if self._mean == "anchors":
             scale = torch.where(valid, 1 / (held.clamp_min(1) * valid.sum().clamp_min(1)), 0)
         else:
             scale = valid / held.sum().clamp_min(1)
-        self._pull = self._attract(scale)
-        logits = (self._pull * self._embeddings).sum() * (self._inverse_temperature / 2)
-        return Normalized(scale, scale * held, logits, valid.sum().double() / max(1, num_rows))
+        attracted, columns = self._attract(scale)
+        total = scale * held
+        self._pull = attracted, total + columns
+        # Σ ω_ij s_ij with s_ij = (c_i·c_j + μ·c_j)/τ
+        logits = (attracted * rows).sum() / 2 + columns @ torch.mv(rows, center).double()
+        fraction = valid.sum().double() / max(1, rows.shape[0])
+        return Normalized(scale, total, logits * self._inverse_temperature, fraction)
 
-    def pull(self, start: int, stop: int) -> Float64[Tensor, "b D"]:
-        """Σ_j (ω_kj + ω_jk) z_j of the rows start:stop; after `normalize`."""
-        return self._pull[start:stop]
+    def pull(self, start: int, stop: int) -> tuple[Float64[Tensor, "b D"], Float64[Tensor, " b"]]:
+        """Σ_j (ω_kj + ω_jk) c_j and Σ_j (ω_kj + ω_jk) of the rows start:stop; after `normalize`."""
+        if self._pull is None:
+            raise RuntimeError("pull() follows normalize()")
+        return self._pull[0][start:stop], self._pull[1][start:stop]
 
     def tile_weights(
         self, tile: Tile, counts: Tensor, anchors: Range, candidates: Range, dim: int
@@ -87,28 +94,30 @@ class LabelPositives:
         counter = IntersectionCounter(self._sets[rows], list(place.values()), dtype, device, self._values)
         return counter.count(Tile(place[tile.rows], place[tile.columns], mirrored=False))
 
-    def _attract(self, scale: Float64[Tensor, " M"]) -> Float64[Tensor, "M D"]:
-        """(ω + ωᵀ) Z. With one mean over rows the scale is one number and ω is symmetric."""
+    def _attract(self, scale: Float64[Tensor, " M"]) -> tuple[Float64[Tensor, "M D"], Float64[Tensor, " M"]]:
+        """(ω + ωᵀ) C and the column sums of ω, without ω."""
+        rows = self._batch.rows
         own = torch.zeros_like(scale).index_add_(0, self._rows, self._share)
-        if self._mean == "rows":
-            total = self._spread(None).mul_(2)
-            total -= (2 * own)[:, None] * self._embeddings
-            return total.mul_(scale[:, None])
-        total = self._spread(None).mul_(scale[:, None])
-        total += self._spread(scale)
-        total -= (2 * scale * own)[:, None] * self._embeddings
-        return total
+        by_label = scale.new_zeros(self._num_labels).index_add_(0, self._labels, scale[self._rows])
+        columns = torch.zeros_like(scale)
+        columns.index_add_(0, self._rows, by_label[self._labels] * self._share).sub_(scale * own)
+        attracted = self._spread(None).mul_(scale[:, None])
+        # where all scales are one number, ω is symmetric
+        attracted += attracted if self._mean == "rows" else self._spread(scale)
+        attracted -= (2 * scale * own)[:, None] * rows
+        return attracted, columns
 
     def _spread(self, scale: Float64[Tensor, " M"] | None) -> Float64[Tensor, "M D"]:
-        """Y diag(1/(n_l − 1)) Yᵀ diag(scale) Z in float64, the diagonal included."""
-        size = self._embeddings.shape[1]
-        by_label = self._embeddings.new_zeros((self._num_labels, size), dtype=torch.float64)
+        """Y diag(1/(n_l − 1)) Yᵀ diag(scale) C in float64, the diagonal included."""
+        source = self._batch.rows
+        size = source.shape[1]
+        by_label = source.new_zeros((self._num_labels, size), dtype=torch.float64)
         for entries in self._chunks(size):
-            rows = self._embeddings[self._rows[entries]].double()
+            rows = source[self._rows[entries]].double()
             if scale is not None:
                 rows *= scale[self._rows[entries], None]
             by_label.index_add_(0, self._labels[entries], rows)
-        spread = self._embeddings.new_zeros(self._embeddings.shape, dtype=torch.float64)
+        spread = source.new_zeros(source.shape, dtype=torch.float64)
         for entries in self._chunks(size):
             rows = by_label[self._labels[entries]] * self._share[entries, None]
             spread.index_add_(0, self._rows[entries], rows)

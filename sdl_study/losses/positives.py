@@ -49,7 +49,7 @@ class RulePositives:
     num_sums = 3
 
     def __init__(self, rule: WeightRule, batch: Batch, plan: TilePlan) -> None:
-        dtype, device = batch.embeddings.dtype, batch.embeddings.device
+        dtype, device = batch.rows.dtype, batch.rows.device
         self.rule = rule
         self.counter = IntersectionCounter(batch.labels, plan.column_blocks, dtype, device)
         # an empty set has no shared label, so its size never matters: 1 keeps divisions finite
@@ -98,18 +98,23 @@ class RulePositives:
         tile: Tile,
         counts: Float[Tensor, "n m"],
         logits: Float[Tensor, "n m"],
+        bias: Float[Tensor, " M"],
         sums: Float64[Tensor, "b k"],
         start: int,
     ) -> None:
-        """Add a tile's sums to the rows of its anchors, and of the mirrored ones; row 0 is row `start`."""
+        """Add a tile's sums to the rows of its anchors, and of the mirrored ones; row 0 is row `start`.
+
+        `logits` and `bias` are t_ij and b_j: s_ij is their sum.
+        """
         sides = self.sides(tile)
         groups = [sides] if self.rule.symmetric else [[side] for side in sides]
         for group in groups:
             positive, weights = self.positive(counts, *group[0]), self.weights(counts, *group[0])
             rows = [sums[anchors[0] - start : anchors[1] - start] for anchors, _, _ in group]
-            for into, (_, _, dim) in zip(rows, group, strict=True):
+            for into, (_, candidates, dim) in zip(rows, group, strict=True):
                 into[:, COUNT] += positive.sum(dim)
                 into[:, WEIGHT] += weights.sum(dim)
+                into[:, WEIGHTED_LOGIT] += torch.mv(weights if dim else weights.T, bias[slice(*candidates)])
             weights *= logits
             for into, (_, _, dim) in zip(rows, group, strict=True):
                 into[:, WEIGHTED_LOGIT] += weights.sum(dim)

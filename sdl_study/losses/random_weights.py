@@ -44,7 +44,7 @@ class RandomPositives(RulePositives):
 
     def __init__(self, rule: WeightRule, batch: Batch, plan: TilePlan, step: int) -> None:
         super().__init__(rule, batch, plan)
-        self._numbers = torch.arange(len(batch.labels), device=batch.embeddings.device)
+        self._numbers = torch.arange(len(batch.labels), device=batch.rows.device)
         self._step = step
 
     def weights(self, counts: Tensor, anchors: Range, candidates: Range, dim: int) -> Float[Tensor, "n m"]:
@@ -53,8 +53,10 @@ class RandomPositives(RulePositives):
         hashes = pair_hash(rows, columns, self._step, counts.dtype)
         return hashes.mul_(self.positive(counts, anchors, candidates, dim))
 
-    def collect(self, tile: Tile, counts: Tensor, logits: Tensor, sums: Tensor, start: int) -> None:
-        super().collect(tile, counts, logits, sums, start)
+    def collect(
+        self, tile: Tile, counts: Tensor, logits: Tensor, bias: Tensor, sums: Tensor, start: int
+    ) -> None:
+        super().collect(tile, counts, logits, bias, sums, start)
         for anchors, candidates, dim in self.sides(tile):
             target = super().weights(counts, anchors, candidates, dim).sum(dim)
             sums[anchors[0] - start : anchors[1] - start, TARGET] += target
