@@ -8,13 +8,16 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
 
 from sdl_study.errors import UserError
 
-_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_LOOKED_AT = 1_000
+_DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 def find_table(folder: Path, stem: str) -> Path:
@@ -32,38 +35,45 @@ def find_table(folder: Path, stem: str) -> Path:
     return found[0]
 
 
-def read_header(path: Path) -> list[str]:
+def read_header(path: Path, separator: str = ",") -> list[str]:
     """Column names as the file has them.
 
     Raises:
-        UserError: empty file, damaged compression, or not UTF-8.
+        UserError: empty file, damaged compression, not UTF-8, or columns separated by another sign.
     """
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rb") as stream:
-            line = io.BufferedReader(stream).readline()
-    except (EOFError, gzip.BadGzipFile, zlib.error):
+        with _open(path) as stream:
+            line = stream.readline()
+    except _DAMAGED_GZIP:
         raise UserError(f"{path}: gzip file is truncated or damaged; copy it again") from None
     try:
         header = line.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise UserError(f"{path}, row 0 (header): not UTF-8 text") from None
-    if not header:
+        raise UserError(f"{path}, row 0 (header): not UTF-8 text; convert the file to UTF-8") from None
+    if not header.strip():
         raise UserError(f"{path}: file is empty, not even a header")
-    return next(csv.reader([header]))
+    names = next(csv.reader([header], delimiter=separator))
+    if len(names) == 1:
+        for sign, name in _DELIMITERS.items():
+            if sign != separator and sign in header:
+                expected = _DELIMITERS[separator]
+                raise UserError(f"{path}: columns are separated by {name}; expected {expected}")
+    return names
 
 
 def scan_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> pl.LazyFrame:
     """Lazy frame of string columns with lower-case names: `required`, and those of `optional` it has.
 
     Raises:
-        UserError: a required column is missing, or the delimiter is not a comma.
+        UserError: a required column is missing, the delimiter is not a comma, or one of the first
+            thousand rows has another number of fields than the header.
     """
     header = read_header(path)
     names = [name.strip().lower() for name in header]
     for column in required:
         if column not in names:
-            _refuse_header(path, column, header)
+            raise UserError(f"{path}: column {column!r} is missing; found {', '.join(header)}")
+    check_width(path, len(header))
     wanted = [*required, *(name for name in optional if name in names)]
     scan = pl.scan_csv(
         path,
@@ -75,16 +85,23 @@ def scan_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     return scan.select(pl.col(header[names.index(name)]).alias(name) for name in wanted)
 
 
-def _refuse_header(path: Path, column: str, header: list[str]) -> None:
-    if len(header) == 1:
-        for sign, name in _DELIMITERS.items():
-            if sign in header[0]:
-                raise UserError(f"{path}: columns are separated by {name}; expected commas")
-    raise UserError(f"{path}: column {column!r} is missing; found {', '.join(header)}")
+def check_width(path: Path, width: int, separator: str = ",") -> None:
+    """Look at the first thousand rows: polars lets a row of another width pass in columns it does not read.
+
+    Raises:
+        UserError: naming the row.
+    """
+    row = 0
+    try:
+        for row, record in islice(_records(path, separator), _LOOKED_AT):
+            if record and len(record) != width:
+                raise UserError(f"{path}, row {row}: {len(record)} fields where the header has {width}")
+    except (*_DAMAGED_GZIP, UnicodeDecodeError, csv.Error):
+        raise UserError(diagnose(path, separator)) from None
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path, separator: str = ",") -> Iterator[None]:
     """Turn the reader's exceptions inside the block into one line that names file and row.
 
     Raises:
@@ -93,30 +110,39 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except pl.exceptions.PolarsError:
-        raise UserError(diagnose(path)) from None
+        raise UserError(diagnose(path, separator)) from None
     except OSError as error:
-        if isinstance(error, gzip.BadGzipFile) or error.errno is None:
-            raise UserError(diagnose(path)) from None
+        # Polars reports damaged compression as an OSError of its own, without the system's number.
+        if error.errno is None:
+            raise UserError(diagnose(path, separator)) from None
         raise
 
 
-def diagnose(path: Path) -> str:
+def diagnose(path: Path, separator: str = ",") -> str:
     """Read the file again, slowly, to say where it is damaged. Never quotes the file's text."""
-    opener = gzip.open if path.suffix == ".gz" else open
     width: int | None = None
     row = 0
     try:
-        with opener(path, "rb") as stream:
-            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-            csv.field_size_limit(2**31 - 1)
-            for row, record in enumerate(csv.reader(text)):
-                width = width or len(record)
-                if record and len(record) != width:
-                    return f"{path}, row {row}: {len(record)} fields where the header has {width}"
-    except (EOFError, gzip.BadGzipFile, zlib.error):
+        for row, record in _records(path, separator):
+            width = width or len(record)
+            if record and len(record) != width:
+                return f"{path}, row {row}: {len(record)} fields where the header has {width}"
+    except _DAMAGED_GZIP:
         return f"{path}: gzip file is truncated or damaged after row {row}; copy it again"
     except UnicodeDecodeError:
         return f"{path}, after row {row}: not UTF-8 text; convert the file to UTF-8"
-    except csv.Error as error:
-        return f"{path}, after row {row}: not readable as CSV ({error})"
+    except csv.Error:
+        return f"{path}, after row {row}: not readable as CSV; a quoted field may lack its closing quote"
     return f"{path}: not readable as CSV; a quoted field may lack its closing quote"
+
+
+def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+
+
+def _records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Number and fields of every record; the header is number 0."""
+    csv.field_size_limit(2**31 - 1)
+    with _open(path) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        yield from enumerate(csv.reader(text, delimiter=separator))

@@ -22,10 +22,11 @@ class ContrastiveSampler:
     rank makes the same number of steps (its part of a short last batch may be empty). To resume, take
     the epoch again and skip the steps already made.
 
-    `label_aware` in [0, 1] raises the share of valid anchors: that share of every batch is drawn as
-    groups around a label, so that the batch's examples have positives; 0 is plain shuffling. It changes
-    which examples meet, not how often an example is seen: frequent relations get more frequent, batches
-    are no longer independent draws of the data, and dev metrics are to be compared at equal settings.
+    `label_aware` in [0, 1] raises the share of valid anchors: with this probability an example brings a
+    partner into its batch, one with the same label set where there is one left, else one that shares
+    its rarest label; 0 is plain shuffling. It changes which examples meet, not how often one is seen:
+    equal sets and rare labels meet more often than in the data, batches are no independent draws of it
+    any more, and losses and valid-anchor fractions are not comparable between settings.
 
     Args:
         num_examples: training examples.
@@ -33,7 +34,7 @@ class ContrastiveSampler:
         seed: of the data order.
         rank, world_size: which part this process gets.
         labels: label sets of the training examples; needed when `label_aware` is above 0.
-        label_aware: share of a batch drawn around labels.
+        label_aware: probability that an example brings a partner.
 
     Raises:
         ValueError: an argument out of range, or labels missing or of another length.
@@ -96,11 +97,7 @@ class ContrastiveSampler:
         return self._grouped(order, rng)
 
     def _grouped(self, order: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Bring pairs that share a label next to each other.
-
-        An example and a partner, taken from the not yet placed examples of one of its labels, rare labels
-        first, are placed together; rare labels gain most, for plain shuffling gives them no positive.
-        """
+        """Place an example and a partner, taken from those not placed yet, next to each other."""
         assert self._labels is not None
         labels = self._labels
         counts = labels.counts()
@@ -114,27 +111,30 @@ class ContrastiveSampler:
             placed[example] = True
             out.append(example)
             if grouped[example]:
-                partner = self._partner(labels.row(example), counts, waiting, placed)
+                own = labels.row(example)
+                keys = [own.tobytes(), *own[np.argsort(counts[own], kind="stable")].tolist()]
+                partner = self._partner(keys, waiting, placed) if len(own) else None
                 if partner is not None:
                     placed[partner] = True
                     out.append(partner)
         return np.asarray(out, dtype=np.int64)
 
-    def _waiting(self, order: np.ndarray) -> dict[int, list[int]]:
-        """Examples of every label, in reverse order of the epoch, to be taken from the end."""
+    def _waiting(self, order: np.ndarray) -> dict[int | bytes, list[int]]:
+        """Examples of every label and of every label set, to be taken from the end: the epoch's first."""
         assert self._labels is not None
-        waiting: dict[int, list[int]] = {}
+        waiting: dict[int | bytes, list[int]] = {}
         for example in reversed(order.tolist()):
-            for label in self._labels.row(example).tolist():
-                waiting.setdefault(label, []).append(example)
+            own = self._labels.row(example)
+            for key in (own.tobytes(), *own.tolist()):
+                waiting.setdefault(key, []).append(example)
         return waiting
 
     @staticmethod
     def _partner(
-        own: np.ndarray, counts: np.ndarray, waiting: dict[int, list[int]], placed: np.ndarray
+        keys: list[int | bytes], waiting: dict[int | bytes, list[int]], placed: np.ndarray
     ) -> int | None:
-        for label in own[np.argsort(counts[own], kind="stable")].tolist():
-            candidates = waiting[label]
+        for key in keys:
+            candidates = waiting[key]
             while candidates and placed[candidates[-1]]:
                 candidates.pop()
             if candidates:

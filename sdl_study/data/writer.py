@@ -115,7 +115,7 @@ def _write_into(folder: Path, prep: Preparation, inputs: Iterable[pl.DataFrame],
         digests["features"] = hashlib.sha256(repr(features.shape).encode() + features.tobytes()).hexdigest()
         hashing.add_feature_rows(index, features)
         files.append("features.npy")
-    digests["labels"] = _digest(zip(prep.label_codes, prep.label_names, strict=True))
+    digests["labels"] = labels_digest(prep.label_codes, prep.label_names)
     _label_table(index, prep).write_parquet(folder / "labels.parquet")
     test = index.filter(pl.col("split") == "test").select("id", "labels")
     test.write_parquet(folder / "test_labels.parquet")
@@ -184,6 +184,21 @@ def _write_examples(
         maintain_order=True,
         engine="streaming",
     )
+
+
+def examples_digest(path: Path, modality: Modality) -> str:
+    """The digest `examples` of the manifest, computed again from an examples.parquet."""
+    hashing = _Hashing(modality)
+    scan = pl.scan_parquet(path)
+    height = scan.select(pl.len()).collect().item()
+    for start in range(0, height, _ROW_GROUP):
+        hashing.add(scan.slice(start, _ROW_GROUP).collect())
+    return hashing.hexdigest()
+
+
+def labels_digest(codes: Sequence[str], names: Sequence[str]) -> str:
+    """The digest `labels` of the manifest."""
+    return _digest(zip(codes, names, strict=True))
 
 
 class _Hashing:
