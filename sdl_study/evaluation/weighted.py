@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     WeightedMetric = Callable[[Float[np.ndarray, "r n"]], Float[np.ndarray, " r"]]
 
-_CHUNK_CELLS = 1 << 22
+_CACHE_CELLS = 1 << 16
 _LABEL_MEANS = ("precision", "recall", "f1", "f1_caml")
 
 
@@ -149,29 +149,33 @@ class _SortedColumn:
         self.positive_upto = np.searchsorted(values, values, side="right")
         self.positive_before = np.searchsorted(values, values, side="left")
 
-    def average_precision(self, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
+    def average_precision(self, weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, " r"]:
         """NaN where no positive has weight."""
         own, everyone, positive = self._running(weights)
-        precision = _divide(positive[:, self.positive_upto], everyone[:, self.upto])
+        precision = _divide(positive[self.positive_upto], everyone[self.upto])
         with np.errstate(invalid="ignore"):
-            return (own * precision).sum(axis=1) / own.sum(axis=1)
+            return (own * precision).sum(axis=0) / own.sum(axis=0)
 
-    def roc_auc(self, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
+    def roc_auc(self, weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, " r"]:
         """NaN where one of the classes has no weight."""
         own, everyone, positive = self._running(weights)
-        above_or_equal = everyone[:, self.upto] - positive[:, self.positive_upto]
-        above_only = everyone[:, self.before] - positive[:, self.positive_before]
-        negatives = everyone[:, -1] - positive[:, -1]
-        won = negatives[:, None] - 0.5 * (above_or_equal + above_only)
+        above_or_equal = everyone[self.upto] - positive[self.positive_upto]
+        above_only = everyone[self.before] - positive[self.positive_before]
+        negatives = everyone[-1] - positive[-1]
+        won = negatives - 0.5 * (above_or_equal + above_only)
         with np.errstate(invalid="ignore"):
-            return (own * won).sum(axis=1) / (own.sum(axis=1) * negatives)
+            return (own * won).sum(axis=0) / (own.sum(axis=0) * negatives)
 
     def _running(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Weights of the positives, and running sums (from 0) over all documents and over the positives."""
-        own = weights[:, self.positives]
-        zero = np.zeros((weights.shape[0], 1))
-        everyone = np.concatenate([zero, np.cumsum(weights[:, self.order], axis=1)], axis=1)
-        return own, everyone, np.concatenate([zero, np.cumsum(own, axis=1)], axis=1)
+        own = weights[self.positives]
+        return own, _sums_from_zero(weights[self.order]), _sums_from_zero(own)
+
+
+def _sums_from_zero(weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, "n+1 r"]:
+    sums = np.zeros((weights.shape[0] + 1, weights.shape[1]))
+    np.cumsum(weights, axis=0, out=sums[1:])
+    return sums
 
 
 def _over_labels(name: str, scores: Float[np.ndarray, "n L"], targets: Targets) -> WeightedMetric:
@@ -179,10 +183,11 @@ def _over_labels(name: str, scores: Float[np.ndarray, "n L"], targets: Targets) 
     by_label = np.argsort(targets.columns, kind="stable")
     rows = np.split(targets.rows[by_label], np.cumsum(targets.per_label)[:-1])
     columns = [_SortedColumn(scores[:, label], found) for label, found in enumerate(rows) if found.size]
-    step = max(1, _CHUNK_CELLS // scores.shape[0])
+    # Replicates stand side by side and few at a time, so that the running sums stay in the processor's cache.
+    step = max(1, _CACHE_CELLS // scores.shape[0])
 
-    def some(weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
-        total, defined = np.zeros(weights.shape[0]), np.zeros(weights.shape[0])
+    def some(weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, " r"]:
+        total, defined = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
         for column in columns:
             values = column.average_precision(weights) if name == "map" else column.roc_auc(weights)
             known = ~np.isnan(values)
@@ -192,7 +197,10 @@ def _over_labels(name: str, scores: Float[np.ndarray, "n L"], targets: Targets) 
             return total / defined
 
     return lambda weights: np.concatenate(
-        [some(weights[start : start + step]) for start in range(0, weights.shape[0], step)]
+        [
+            some(np.ascontiguousarray(weights[start : start + step].T))
+            for start in range(0, weights.shape[0], step)
+        ]
     )
 
 
@@ -202,6 +210,6 @@ def _flat_auc(scores: Float[np.ndarray, "n L"], targets: Targets) -> WeightedMet
     column = _SortedColumn(scores.reshape(-1), targets.rows * width + targets.columns)
 
     def metric(weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
-        return np.concatenate([column.roc_auc(np.repeat(row[None], width, axis=1)) for row in weights])
+        return np.concatenate([column.roc_auc(np.repeat(row, width)[:, None]) for row in weights])
 
     return metric
