@@ -142,9 +142,9 @@ def _label_distribution(prepared: PreparedData) -> list[str]:
     bands = {band: int((table["band"] == band).sum()) for band in ("head", "medium", "tail")}
     quantiles = np.quantile(counts, [0, 0.25, 0.5, 0.75, 1]).astype(int)
     shown = ", ".join(f"{band} {count:,}" for band, count in bands.items())
+    unseen = f"{int((counts == 0).sum()):,} never in train"
     lines = [
-        f"labels: {len(counts):,} (head from 100 training examples, medium from 10: {shown}); "
-        f"{int((counts == 0).sum()):,} never in train",
+        f"labels: {len(counts):,} (head from 100 training examples, medium from 10: {shown}); {unseen}",
         f"training examples of a label: {' / '.join(f'{q:,}' for q in quantiles)} (0, 25, 50, 75, 100%)",
     ]
     restricted = prepared.manifest.terms == "restricted"
