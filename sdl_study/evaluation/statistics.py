@@ -191,7 +191,7 @@ def _two_sided(law: Sequence[tuple[float, float]], statistic: float) -> float:
     """The p-value at which the interval would just touch zero."""
     from scipy.optimize import brentq
 
-    smallest = 1e-300
+    smallest = 1e-30
     if statistic == 0.0 or _quantile(law, smallest) <= statistic:
         return 1.0 if statistic == 0.0 else 2 * smallest
     root: Any = brentq(lambda x: _quantile(law, float(np.exp(x))) - statistic, np.log(smallest), np.log(0.5))
