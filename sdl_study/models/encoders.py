@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from sdl_study.errors import UserError
+from sdl_study.models.norm import GlobalBatchNorm
 from sdl_study.models.pooling import pool_pixels, pool_tokens
 from sdl_study.models.settings import (
     BertSettings,
@@ -54,11 +55,17 @@ class Encoder(nn.Module):
         self.kind, self.settings, self.spec, self.width = kind, settings, spec, width
         self.pooling: TextPooling = getattr(settings, "pooling", "mean")
         self.frozen = bool(getattr(settings, "freeze", False))
+        self._counts_rows = any(isinstance(m, GlobalBatchNorm) and not m.frozen for m in backbone.modules())
         if self.frozen:
             self.backbone.requires_grad_(False)
             self.backbone.eval()
 
     def forward(self, **inputs: Tensor) -> Float[Tensor, "n width"]:
+        if next(iter(inputs.values())).shape[0] == 0 and not self._counts_rows:
+            return self._encode({name: _one_row(name, values) for name, values in inputs.items()})[:0]
+        return self._encode(inputs)
+
+    def _encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             if self.spec.modality == "text":
                 return self._encode_text(inputs["input_ids"], inputs["attention_mask"])
@@ -101,6 +108,16 @@ class Encoder(nn.Module):
         temporary = path / (ENCODER_FILE + ".tmp")
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         temporary.replace(path / ENCODER_FILE)
+
+
+def _one_row(name: str, values: Tensor) -> Tensor:
+    """A row for a rank whose share of a batch is empty; it is cut off again.
+
+    transformers' attention cannot reshape an empty batch, and DDP waits for every parameter's gradient: zero here.
+    Batch normalisation over the global batch must not see such a row; those backbones take an empty batch as it is.
+    """
+    shape = (1, *values.shape[1:])
+    return values.new_ones(shape) if name == "attention_mask" else values.new_zeros(shape)
 
 
 def _build_conv(settings: ConvSettings, spec: InputSpec) -> tuple[PreTrainedModel, int]:

@@ -55,6 +55,22 @@ def make(kind: str, settings: dict[str, Any], spec: InputSpec) -> Any:
 
 
 @pytest.mark.parametrize(("kind", "settings", "spec", "width"), CASES)
+def test_a_rank_without_rows_keeps_every_parameter_in_the_graph(
+    kind: str, settings: dict[str, Any], spec: InputSpec, width: int
+) -> None:
+    """The last batch of an epoch may be smaller than the number of ranks; DDP waits for every gradient."""
+    encoder = make(kind, settings, spec)
+    before = {name: values.clone() for name, values in encoder.named_buffers()}
+    embeddings = encoder(**inputs(spec, rows=0))
+    assert embeddings.shape == (0, width)
+    embeddings.sum().backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None, name
+        assert not parameter.grad.any(), name
+    assert all(torch.equal(values, before[name]) for name, values in encoder.named_buffers())
+
+
+@pytest.mark.parametrize(("kind", "settings", "spec", "width"), CASES)
 def test_shape_gradient_and_saving(
     kind: str, settings: dict[str, Any], spec: InputSpec, width: int, tmp_path: Path
 ) -> None:

@@ -1,0 +1,216 @@
+"""Jobs: resumed bitwise, independent of what ran before, sharded exactly, and blind to test labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sdl_study.data.prepared import PreparedData
+from sdl_study.errors import UserError
+from sdl_study.testing import run_processes
+from sdl_study.training import checkpoint
+from sdl_study.training.loop import NonFiniteLoss, Stopped, Trainer
+from sdl_study.training.stages import SCORES_FILE
+from tests.unit.training.jobs import SPLIT_SIZES, job, run, run_on_a_rank, write_data
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    write_data(home / "data")
+    return home
+
+
+@pytest.fixture
+def folder(home: Path, request: pytest.FixtureRequest) -> Path:
+    folder = home / request.node.name
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("encoder", ["conv", "bert"])
+def test_a_job_killed_between_epochs_goes_on_bitwise(folder: Path, encoder: str) -> None:
+    whole, _ = run(job(folder / "whole", encoder=encoder))
+
+    def killed(epoch: int) -> bool:
+        if epoch == 2:
+            raise Killed
+        return True
+
+    with pytest.raises(Killed):
+        run(job(folder / "broken", encoder=encoder), killed)
+    rest, _ = run(job(folder / "broken", encoder=encoder, resumed=True))
+    assert list(rest) == [2, 3]  # the report of epoch 2 may have been lost
+    assert rest == {epoch: whole[epoch] for epoch in rest}
+
+
+def test_a_job_killed_in_an_epoch_repeats_only_that_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = run(job(folder / "whole", encoder="bert"))
+    steps = 0
+    step = Trainer._step
+
+    def killed(self: Trainer, *given: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 10:  # 4 steps an epoch: the second of the third
+            raise Killed
+        return step(self, *given)
+
+    monkeypatch.setattr(Trainer, "_step", killed)
+    with pytest.raises(Killed):
+        run(job(folder / "broken", encoder="bert"))
+    monkeypatch.undo()
+    rest, _ = run(job(folder / "broken", encoder="bert", resumed=True))
+    assert list(rest) == [2, 3]
+    assert rest == {epoch: whole[epoch] for epoch in rest}
+
+
+def test_a_job_that_is_not_resumed_ignores_an_old_checkpoint(folder: Path) -> None:
+    first, _ = run(job(folder))
+    again, _ = run(job(folder))
+    assert again == first
+
+
+def test_what_a_process_ran_before_does_not_show(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same numbers in a new process and after jobs of another encoder, one of which raised in a step."""
+    alone = folder / "alone"
+    ((fresh,),) = run_processes(run_on_a_rank, 1, job(alone, encoder="conv").to_dict(), initialize=False)
+    run(job(folder / "other", encoder="bert", arm="bce"))
+
+    def broken(*_: Any) -> None:
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        raise ValueError("in the middle of a step")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", broken)
+    with pytest.raises(ValueError, match="middle of a step"):
+        run(job(folder / "raises", encoder="bert"))
+    monkeypatch.undo()
+    after, _ = run(job(folder / "after", encoder="conv"))
+    assert {str(epoch): metrics for epoch, metrics in after.items()} == fresh
+
+
+def batches(folder: Path, ranks: int) -> list[dict[tuple[int, int], list[int]]]:
+    """By rank: the rows of every (epoch, step); no two ranks are one process."""
+    found, processes = [], []
+    for rank in range(ranks):
+        lines = (folder / "job" / f"batches-{rank}.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+        processes.append({record["pid"] for record in records})
+        found.append({(record["epoch"], record["step"]): record["rows"] for record in records})
+    assert [len(pids) for pids in processes] == [1] * ranks
+    assert len(set().union(*processes)) == ranks
+    return found
+
+
+def test_sharding_is_real_and_changes_nothing(home: Path, folder: Path) -> None:
+    """Disjoint shards in different processes whose union is the single process's batch, and the same losses."""
+    arms = ("sd", "bce")
+    jobs = [job(folder / f"three-{arm}", arm=arm, record_batches=True).to_dict() for arm in arms]
+    spread = run_processes(run_on_a_rank, 3, *jobs)
+    assert spread[0] == spread[1] == spread[2]
+    for arm, there in zip(arms, spread[0], strict=True):
+        single, _ = run(job(folder / f"one-{arm}", arm=arm, record_batches=True))
+        check_batches(home, batches(folder / f"one-{arm}", 1)[0], batches(folder / f"three-{arm}", 3))
+        for epoch, metrics in single.items():
+            assert there[str(epoch)]["train/loss"] == pytest.approx(metrics["train/loss"], rel=1e-4)
+            assert there[str(epoch)]["dev/map"] == pytest.approx(metrics["dev/map"], abs=0.02)
+
+
+def check_batches(
+    home: Path, alone: dict[tuple[int, int], list[int]], shards: list[dict[tuple[int, int], list[int]]]
+) -> None:
+    assert [len(shard[1, 3]) for shard in shards] == [
+        1,
+        1,
+        0,
+    ]  # the last batch holds the remainder: 50 = 3·16 + 2
+    train = PreparedData.load(home / "data").rows("train").tolist()
+    for epoch in (1, 2, 3):
+        seen: list[int] = []
+        for step in range(4):
+            assert [row for shard in shards for row in shard[epoch, step]] == alone[epoch, step]
+            seen += alone[epoch, step]
+        assert sorted(seen) == train  # each training example once an epoch
+
+
+def test_stop_means_no_further_epoch(folder: Path) -> None:
+    with pytest.raises(Stopped):
+        run(job(folder), lambda epoch: epoch < 2)
+    state = checkpoint.load(folder / "job", checkpoint.LAST, torch.device("cpu"))
+    assert state is not None
+    assert state.progress.epoch == 2
+    assert state.progress.examples_seen == 2 * SPLIT_SIZES["train"]
+
+
+def test_a_loss_that_is_not_finite_ends_the_job_before_the_update(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stepped = []
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_: stepped.append(1))
+    monkeypatch.setattr("sdl_study.training.loop.functional.normalize", lambda values, dim: values * 1e30)
+    with pytest.raises(NonFiniteLoss):
+        run(job(folder))
+    assert stepped == []
+
+
+@pytest.mark.parametrize("kind", ["final", "control"])
+def test_a_final_scores_the_test_inputs_and_needs_no_test_labels(home: Path, folder: Path, kind: Any) -> None:
+    hidden = folder / "test_labels.parquet"
+    (home / "data" / "test_labels.parquet").rename(hidden)
+    try:
+        epochs, ended = run(job(folder, kind=kind))
+    finally:
+        hidden.rename(home / "data" / "test_labels.parquet")
+    assert len(epochs) == (3 if kind == "final" else 0)
+    assert ended["examples_seen"] == (3 * SPLIT_SIZES["train"] if kind == "final" else 0)
+    with np.load(folder / "job" / SCORES_FILE, allow_pickle=False) as archive:
+        rows, scores = archive["rows"], archive["scores"]
+    assert rows.tolist() == PreparedData.load(home / "data").rows("test").tolist()
+    assert scores.shape == (SPLIT_SIZES["test"], 5)
+    assert scores.min() >= 0
+    assert scores.max() <= 1
+
+
+def test_a_final_uses_the_best_epoch_and_the_earlier_one_on_a_tie(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter((0.3, 0.5, 0.5))
+    monkeypatch.setattr("sdl_study.training.loop.dev_metrics", lambda *_: {"dev/map": next(values)})
+    _, ended = run(job(folder, kind="final"))
+    best = checkpoint.load(folder / "job", checkpoint.BEST, torch.device("cpu"))
+    assert best is not None
+    assert ended["best_epoch"] == best.progress.epoch == 2
+
+
+def test_training_learns_something_the_untrained_encoder_does_not_have(folder: Path) -> None:
+    _, untrained = run(job(folder / "untrained", kind="control"))
+    _, trained = run(job(folder / "trained", kind="final", epochs=8))
+    assert trained["metrics"]["dev/map"] > untrained["metrics"]["dev/map"]
+
+
+def test_a_damaged_checkpoint_is_named(folder: Path) -> None:
+    run(job(folder, epochs=1))
+    (folder / "job" / checkpoint.LAST).write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match=r"last\.pt: cannot be read"):
+        run(job(folder, resumed=True, epochs=1))
