@@ -53,7 +53,10 @@ def read_codes(tables: CodeTables, codes: Literal["icd9", "icd10"], compat: bool
     parts = []
     for path, kind in ((tables.diagnoses, "diagnosis"), (tables.procedures, "procedure")):
         parts.append(_read_kind(path, kind, tables.release, version, compat))
-    return pl.concat(parts).unique(maintain_order=True)
+    pairs = pl.concat(parts).unique(maintain_order=True)
+    if not pairs.height:
+        raise UserError(f"{tables.diagnoses}: no {codes.upper()} code here nor in {tables.procedures.name}")
+    return pairs
 
 
 def _read_kind(path: Path, kind: str, release: Release, version: int, compat: bool) -> pl.DataFrame:

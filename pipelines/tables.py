@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from sdl_study.data.writer import os_error_number
 from sdl_study.errors import UserError
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -109,13 +110,10 @@ def reading(path: Path, separator: str = ",") -> Iterator[None]:
     """
     try:
         yield
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if os_error_number(error) is not None:
+            raise  # a full disk, say: nothing is wrong with the file that is read
         raise UserError(diagnose(path, separator)) from None
-    except OSError as error:
-        # Polars reports damaged compression as an OSError of its own, without the system's number.
-        if error.errno is None:
-            raise UserError(diagnose(path, separator)) from None
-        raise
 
 
 def diagnose(path: Path, separator: str = ",") -> str:

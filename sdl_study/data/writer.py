@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ _INPUT_COLUMNS: dict[Modality, dict[str, type[pl.DataType]]] = {
     "features": {},
 }
 _ROW_GROUP = 16_384
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_DISK_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,21 @@ def temporary_folder(out: Path) -> Iterator[Path]:
         raise UserError(f"{out}: cannot be written: {error.strerror}") from None
     try:
         yield partial
-    except OSError as error:
-        if error.errno in _DISK_ERRORS:
-            raise UserError(f"{out}: cannot be written: {os.strerror(error.errno)}") from None
+    except (OSError, pl.exceptions.PolarsError) as error:
+        number = os_error_number(error)
+        if number in _DISK_ERRORS:
+            raise UserError(f"{out}: cannot be written: {os.strerror(number)}") from None
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def os_error_number(error: Exception) -> int | None:
+    """The system's error number; polars has it only in the text of its own exceptions."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
 
 
 def write_prepared(out: Path, preparation: Preparation, inputs: Iterable[pl.DataFrame] = ()) -> Manifest:
@@ -91,7 +101,7 @@ def write_prepared(out: Path, preparation: Preparation, inputs: Iterable[pl.Data
     """
     if out.exists():
         raise UserError(f"{out}: exists already; name another folder or remove it")
-    _refuse_empty_splits(preparation)
+    _refuse_empty_splits(out, preparation)
     with temporary_folder(out) as partial:
         manifest = _write_into(partial, preparation, inputs, final=out)
         if preparation.terms == "open":
@@ -295,14 +305,14 @@ def _label_table(index: pl.DataFrame, prep: Preparation) -> pl.DataFrame:
     )
 
 
-def _refuse_empty_splits(prep: Preparation) -> None:
+def _refuse_empty_splits(out: Path, prep: Preparation) -> None:
     found = set(prep.index["split"].unique().to_list())
     if unknown := sorted(found - set(SPLITS)):
         raise ValueError(f"unknown split {unknown[0]!r}")
     for split in SPLITS:
         if split not in found:
             raise UserError(
-                f"{prep.name}: split {split!r} is empty ({prep.index.height} examples in all); "
+                f"{out}: split {split!r} is empty ({prep.index.height} examples in all); "
                 "give more data or another split"
             )
 
