@@ -7,9 +7,10 @@ import ast
 import importlib
 import importlib.util
 import shutil
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from sdl_study.errors import UserError
 
 if TYPE_CHECKING:
     from sdl_study.space import Study
+    from sdl_study.study.answer import Answer
     from sdl_study.study.engine import Engine
     from sdl_study.study.plan import Plan
 
@@ -27,8 +29,13 @@ ROOT = Path(__file__).resolve().parent.parent
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, or 2 for a user's mistake."""
     given = _parser().parse_args(_with_default(list(sys.argv[1:] if arguments is None else arguments)))
+    return main_of(lambda: given.command(given))
+
+
+def main_of(command: Callable[[], None]) -> int:
+    """Run something and turn a user's mistake into one line and exit code 2, an interruption into 130."""
     try:
-        given.command(given)
+        command()
     except UserError as error:
         for line in str(error).splitlines():
             print(f"error: {line}" if not line.startswith("  ") else line, file=sys.stderr)
@@ -101,24 +108,41 @@ def run_studies(given: argparse.Namespace) -> None:
     if given.workers is not None:
         overrides["train.workers"] = given.workers
     plans = [make_plan(load_study(name), given.out, given.name, overrides) for name in names]
-    with ExitStack() as stack:
-        engines = _Engines(stack, given.address, given.out.resolve())
-        answers = [_run_study(plan, engines, given.tracking_uri) for plan in plans]
-    for text in answers:
-        print(f"\n{text}")
+    for answer in execute(plans, given.address, given.tracking_uri):
+        print(f"\n{answer.text()}")
     uri = given.tracking_uri or plans[0].files.mlflow_uri
-    python = Path(sys.executable)
-    mlflow = python.parent / "mlflow"
+    mlflow = Path(sys.executable).parent / "mlflow"
     print(
         f"\nTrials, parameters and metrics: {mlflow if mlflow.exists() else 'mlflow'} ui --backend-store-uri {uri}"
     )
 
 
+def execute(plans: Sequence[Plan], address: str | None, tracking_uri: str | None) -> list[Answer]:
+    """Run checked plans one after another; the engine is started when a plan first needs it."""
+    with _terminated_as_interrupted(), ExitStack() as stack:
+        engines = _Engines(stack, address)
+        return [_run_study(plan, engines, tracking_uri) for plan in plans]
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """A batch system's SIGTERM ends a study as Ctrl-C does: in order, to go on later."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class _Engines:
     """The engine, started when a study first needs it and kept for the ones after it with the same groups."""
 
-    def __init__(self, stack: ExitStack, address: str | None, out: Path) -> None:
-        self._stack, self._address, self._out = stack, address, out
+    def __init__(self, stack: ExitStack, address: str | None) -> None:
+        self._stack, self._address = stack, address
         self._running: dict[tuple[Any, ...], Engine] = {}
 
     def for_plan(self, plan: Plan) -> Engine:
@@ -129,7 +153,7 @@ class _Engines:
         if key not in self._running:
             self._stack.close()
             self._running.clear()
-            folder = self._out / ".engine"
+            folder = plan.files.out / ".engine"
             folder.mkdir(parents=True, exist_ok=True)
             self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
             engine = Engine(train.workers, train.trials_per_group, attempts, folder, self._address)
@@ -137,14 +161,14 @@ class _Engines:
         return self._running[key]
 
 
-def _run_study(plan: Plan, engines: _Engines, tracking_uri: str | None) -> str:
+def _run_study(plan: Plan, engines: _Engines, tracking_uri: str | None) -> Answer:
     from sdl_study.data.prepared import PreparedData
     from sdl_study.study.driver import Driver
     from sdl_study.study.files import locked
 
     data = PreparedData.load(prepare_data(plan))
     with locked(plan.files):
-        return Driver(plan, data, tracking_uri).run(lambda: engines.for_plan(plan)).text()
+        return Driver(plan, data, tracking_uri).run(lambda: engines.for_plan(plan))
 
 
 def prepare_data(plan: Plan) -> Path:

@@ -101,6 +101,14 @@ class Driver:
     # The study.
 
     def run(self, engine: EngineSource) -> Answer:
+        """As ``_run``; the parent run is marked KILLED when it ends without an answer."""
+        try:
+            return self._run(engine)
+        except BaseException:
+            self.tracker.end_parent("KILLED")
+            raise
+
+    def _run(self, engine: EngineSource) -> Answer:
         """Search, select, declare, run the finals and answer; only what is not done yet.
 
         Args:
@@ -152,6 +160,11 @@ class Driver:
         search.aborted = lambda: running.error is not None
         run_search(search, running.folder, self.plan.name)
         self._check(running)
+        if search.gave_up:
+            raise UserError(
+                f"{self.plan.name}: the machine ended {search.lost} trials (memory, lost nodes); mend that and start "
+                "the same command again"
+            )
 
     def _check(self, engine: Engine) -> None:
         if engine.error:

@@ -18,7 +18,6 @@ from sdl_study.errors import UserError
 from sdl_study.training.broker import ACTOR_NAME, NAMESPACE, Broker
 from sdl_study.training.group import quiet_environment, serve
 
-_RESTARTS_WITHOUT_PROGRESS = 3
 _CLOSING_SECONDS = 20.0
 
 
@@ -57,7 +56,7 @@ class Engine:
         ray.init(
             address=self._address or "local",
             namespace=NAMESPACE,
-            include_dashboard=False if self._address is None else None,
+            include_dashboard=None if self._address else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=True,
@@ -110,7 +109,7 @@ class Engine:
             finally:
                 generation += 1
             idle_deaths = idle_deaths + 1 if ray.get(self.broker.steps.remote(slot)) == before else 0
-            if idle_deaths >= _RESTARTS_WITHOUT_PROGRESS:
+            if idle_deaths > self._max_attempts + 1:  # first a job that kills its group is given up
                 self.error = f"a worker group died {idle_deaths} times without any progress ({reason})"
                 ray.get(self.broker.abort.remote(self.error))
                 return

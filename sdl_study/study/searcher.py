@@ -63,8 +63,10 @@ class Search:
     aborted: Callable[[], bool] = lambda: False
     live: dict[str, int] = field(default_factory=dict)
     interrupted: list[int] = field(default_factory=list)
+    lost_before: int = 0
 
     def __post_init__(self) -> None:
+        self.lost_before = self.lost
         self.interrupted = [record.number for record in self.records.all() if record.state == "running"]
 
     def next_trial(self, trial_id: str) -> dict[str, Any] | None:
@@ -85,11 +87,23 @@ class Search:
 
     def _arm_in_turn(self) -> str | None:
         """The arm with the fewest trials, in the study's order; those that the machine ended do not count."""
+        if self.gave_up:
+            return None
         counts = dict.fromkeys(self.records.arms, 0)
         for record in self.records.all():
             counts[record.arm] += record.reason != MACHINE
         arm = min(counts, key=lambda name: counts[name])
         return arm if counts[arm] < self.trials else None
+
+    @property
+    def lost(self) -> int:
+        """Trials that the machine ended."""
+        return sum(record.reason == MACHINE for record in self.records.all()) - self.lost_before
+
+    @property
+    def gave_up(self) -> bool:
+        """A machine that ends as many trials as an arm has is not given more by this command."""
+        return self.lost >= max(self.max_attempts, self.trials)
 
     @property
     def finished(self) -> bool:

@@ -136,6 +136,7 @@ class Broker:
                 return None
             live.attempts += 1
             if live.attempts > self._max_attempts:
+                self._steps[slot] = self._steps.get(slot, 0) + 1
                 self._end(key, {"event": "failed", "reason": "machine", "attempts": live.attempts - 1})
                 return None
             live.answer = None
@@ -179,7 +180,10 @@ class Broker:
         await self.close()
 
     async def close(self) -> None:
-        """Tell the groups to end."""
+        """Tell the groups to end; a job that still runs is stopped after its epoch."""
         self._closed = True
+        for live in self._live.values():
+            live.released = True
+            live.settle(False)
         async with self._work:
             self._work.notify_all()

@@ -190,7 +190,7 @@ class Trainer:
         train = self.settings.train
         with torch.autocast(self.device.type, torch.bfloat16, enabled=train.precision == "bf16"):
             outputs, embeddings = self.parallel(batch)
-        loss = self.criterion(outputs, labels)
+        loss = self._loss(outputs, labels)
         value = float(loss.detach())
         if not np.isfinite(value):
             raise NonFiniteLoss
@@ -201,6 +201,18 @@ class Trainer:
         self.optimizer.step()
         self.schedule.step()
         return value, (outputs if self.model.unit_length else embeddings).detach()
+
+    def _loss(self, outputs: torch.Tensor, labels: LabelSets) -> torch.Tensor:
+        """The loss; embeddings that are not finite on any rank, which it refuses on all, are a diverged trial."""
+        try:
+            return self.criterion(outputs, labels)
+        except ValueError:
+            broken = torch.tensor(
+                [not torch.isfinite(outputs).all()], dtype=torch.float32, device=self.device
+            )
+            if float(distributed.all_reduce_sum(broken)) > 0:
+                raise NonFiniteLoss from None
+            raise
 
     def _probe(self) -> dict[str, float]:
         metrics = dev_metrics(self.model.encoder, self.inputs, self.settings, self.job.seed, self.device)

@@ -1,0 +1,110 @@
+"""What a worker group ran before does not show; a dead worker, or one rank that raises, costs no trial."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sdl_study.study.jobs import JobMaker, Work, run_all
+from sdl_study.study.plan import Plan
+from sdl_study.training.checkpoint import BEST
+from tests.integration.conftest import Engines
+from tests.integration.tiny import tiny_plan
+
+CONV = {"model.encoder": "conv", "train.learning_rate": 5e-3, "loss.temperature": 0.07}
+BERT = {**CONV, "model.encoder": "bert", "model.encoders.bert.dropout": 0.3}
+
+
+@pytest.fixture(scope="module")
+def plan(out: Path) -> Plan:
+    return tiny_plan(out, {"train.record_batches": True}, "groups")
+
+
+def work_of(plan: Plan, name: str, parameters: dict[str, Any]) -> Work:
+    maker = JobMaker(plan, Path(str(plan.settings.data.path)))
+    return maker.final("0" * 64, name, "final", "sd", dict(parameters), 0)
+
+
+class Events:
+    """What was told of some jobs."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, list[dict[str, Any]]] = {}
+
+    def __call__(self, work: Work, event: dict[str, Any]) -> None:
+        self.of.setdefault(work.job.key, []).append(event)
+
+
+def numbers(work: Work) -> dict[str, Any]:
+    result = work.result()
+    assert result is not None
+    epochs = {
+        epoch: {key: value for key, value in metrics.items() if key != "seconds"}
+        for epoch, metrics in result["epochs"].items()
+    }
+    return {"epochs": epochs, "metrics": result["metrics"], "examples": result["examples_seen"]}
+
+
+def weights(work: Work) -> dict[str, torch.Tensor]:
+    return torch.load(Path(work.job.folder) / BEST, weights_only=True)["model"]
+
+
+def test_a_killed_worker_costs_no_trial(plan: Plan, engines: Engines) -> None:
+    engines.get()
+    whole = work_of(plan, "whole", {**CONV, "train.learning_rate": 4e-3})
+    run_all([whole], 1, Events())
+    killed = work_of(plan, "killed", {**CONV, "train.learning_rate": 4e-3})
+    events = Events()
+
+    def told(work: Work, event: dict[str, Any]) -> None:
+        events(work, event)
+        if event["event"] == "epoch" and event["epoch"] == 2 and event["attempts"] == 1:
+            line = (Path(killed.job.folder) / "batches-1.jsonl").read_text().splitlines()[-1]
+            os.kill(json.loads(line)["pid"], signal.SIGKILL)
+
+    run_all([killed], 1, told)
+    seen = [event["epoch"] for event in events.of[killed.job.key] if event["event"] == "epoch"]
+    assert seen[:2] == [1, 2]
+    assert sorted(set(seen)) == [1, 2, 3, 4]
+    assert len(seen) <= 5  # the last epoch before the death may be told twice
+    assert events.of[killed.job.key][-1]["attempts"] == 2
+    assert numbers(killed) == numbers(whole)
+
+
+def test_a_diverged_trial_fails_and_its_group_goes_on(plan: Plan, engines: Engines) -> None:
+    engines.get()
+    diverged = work_of(plan, "diverged", {**CONV, "train.learning_rate": 1e30})
+    next_one = work_of(plan, "next", CONV)
+    events = Events()
+    run_all([diverged, next_one], 1, events)
+    assert events.of[diverged.job.key][-1]["reason"].startswith("NonFiniteLoss at sdl_study/training/loop.py")
+    assert next_one.result() is not None
+
+
+def test_a_trial_does_not_see_what_its_group_ran_before(plan: Plan, engines: Engines) -> None:
+    engines.get()
+    before, after = work_of(plan, "bert-before", BERT), work_of(plan, "after", CONV)
+    raising = work_of(plan, "raising", BERT)
+    folder = Path(raising.job.folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("a file where the job's folder should be")
+    events = Events()
+    run_all([before, raising, after], 1, events)
+    failed = events.of[raising.job.key][-1]
+    assert failed["event"] == "failed"
+    assert failed["reason"].startswith(("FileExistsError at ", "NotADirectoryError at "))
+    assert "sdl_study/training/" in failed["reason"]
+
+    engines.get(1)
+    alone = work_of(plan, "alone", CONV)
+    run_all([alone], 1, Events())
+    assert numbers(alone) == numbers(after)
+    ours, theirs = weights(alone), weights(after)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -1,0 +1,104 @@
+"""A tiny text data set and study that a real cluster runs in seconds; also a script that runs it as a driver.
+
+python -m tests.integration.tiny OUT [PATH=VALUE ...]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sdl_study.config import BudgetSettings, DataSettings, ModelSettings, Settings, TrainSettings
+from sdl_study.data.writer import Preparation, write_prepared
+from sdl_study.run import execute, main_of, parse_overrides
+from sdl_study.space import SearchSpace, Study, choice, log_uniform, uniform
+from sdl_study.study.answer import Answer
+from sdl_study.study.plan import Plan, make_plan
+
+LABELS = 6
+SIZES = {"train": 320, "dev": 80, "test": 80}
+
+
+def tiny_data(folder: Path) -> Path:
+    """Sentences whose words hint at their labels; made once."""
+    target = folder / "tiny"
+    if target.exists():
+        return target
+    rng = np.random.default_rng(7)
+    rows, texts = [], []
+    for split, size in SIZES.items():
+        for number in range(size):
+            labels = sorted(rng.choice(LABELS, size=rng.integers(1, 4), replace=False).tolist())
+            words = [f"sign{label}x{rng.integers(3)}" for label in labels for _ in range(2)]
+            words += [f"noise{rng.integers(40)}" for _ in range(6)]
+            texts.append(" ".join(rng.permutation(words).tolist()))
+            rows.append({"source_id": f"{split}{number}", "source_group": f"{split}{number}", "split": split,
+                         "labels": labels})  # fmt: skip
+    preparation = Preparation(
+        name="tiny",
+        modality="text",
+        terms="open",
+        index=pl.DataFrame(rows),
+        label_codes=[f"L{label}" for label in range(LABELS)],
+        label_names=[f"label {label}" for label in range(LABELS)],
+        split_origin="made by the tests",
+        source={"pipeline": "tests"},
+    )
+    write_prepared(target, preparation, _chunks(texts))
+    return target
+
+
+def _chunks(texts: list[str]) -> Iterator[pl.DataFrame]:
+    yield pl.DataFrame({"text": texts})
+
+
+def tiny_study(data: Path, arms: tuple[str, ...] = ("bce", "any", "sd")) -> Study:
+    """Three arms, three trials each, four epochs of ten steps."""
+    return Study(
+        name="tiny",
+        space=SearchSpace(
+            parameters=(
+                choice("model.encoder", "conv", "bert"),
+                log_uniform("train.learning_rate", 1e-3, 1e-2),
+                log_uniform("loss.temperature", 0.05, 0.5, arms=("any", "sd")),
+                uniform("model.encoders.bert.dropout", 0.0, 0.3, when={"model.encoder": "bert"}),
+            ),
+            published={"model.encoder": "conv", "train.learning_rate": 5e-3, "loss.temperature": 0.07},
+        ),
+        settings=Settings(
+            arms=arms,
+            data=DataSettings(path=str(data), store={"max_length": 24}),
+            model=ModelSettings(
+                encoder="conv",
+                encoders={
+                    "conv": {"kind": "conv", "width": 16, "kernel": 3},
+                    "bert": {"kind": "bert", "width": 16, "layers": 1, "heads": 2},
+                },
+            ),
+            train=TrainSettings(epochs=4, batch_size=32),
+            budget=BudgetSettings(trials=3),
+        ),
+    )
+
+
+def tiny_plan(out: Path, overrides: Mapping[str, Any] | None = None, name: str | None = None) -> Plan:
+    """The tiny study with its data beside it."""
+    return make_plan(tiny_study(tiny_data(out / "prepared")), out, name, dict(overrides or {}))
+
+
+def run_tiny(out: Path, overrides: Mapping[str, Any] | None = None, name: str | None = None) -> Answer:
+    """Run it on an engine of its own."""
+    return execute([tiny_plan(out, overrides, name)], None, None)[0]
+
+
+def _command() -> None:
+    print(run_tiny(Path(sys.argv[1]), parse_overrides(sys.argv[2:])).text())
+
+
+if __name__ == "__main__":
+    sys.exit(main_of(_command))
