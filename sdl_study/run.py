@@ -107,7 +107,8 @@ def run_studies(given: argparse.Namespace) -> None:
         overrides["budget.trials"] = given.trials
     if given.workers is not None:
         overrides["train.workers"] = given.workers
-    plans = [make_plan(load_study(name), given.out, given.name, overrides) for name in names]
+    joins = given.address is not None
+    plans = [make_plan(load_study(name), given.out, given.name, overrides, joins) for name in names]
     for answer in execute(plans, given.address, given.tracking_uri):
         print(f"\n{answer.text()}")
     uri = given.tracking_uri or plans[0].files.mlflow_uri
@@ -177,7 +178,7 @@ def prepare_data(plan: Plan) -> Path:
     if settings.pipeline is None:
         if settings.path is None:
             raise UserError(f"{plan.name}: data.path is required: the folder that a pipeline prepared")
-        return Path(settings.path)
+        return Path(settings.path).resolve()  # workers may run elsewhere
     pipeline = _own_module(settings.pipeline, "data.pipeline")
     return pipeline.prepare(settings.name or plan.name, plan.files.data)
 

@@ -64,8 +64,17 @@ class Plan:
         }
 
 
-def make_plan(study: Study, out: Path, name: str | None, overrides: Mapping[str, Any]) -> Plan:
+def make_plan(
+    study: Study, out: Path, name: str | None, overrides: Mapping[str, Any], joins_cluster: bool = False
+) -> Plan:
     """Lay the overrides over a study and check everything that can be checked without its data.
+
+    Args:
+        study: what the module of search_spaces exports.
+        out: folder of studies.
+        name: another name than the study's own.
+        overrides: settings by dotted path.
+        joins_cluster: whether the study joins a running cluster, whose CPUs are counted when it does.
 
     Raises:
         UserError: a mistake in the study, the overrides, the output folder or the workers.
@@ -79,7 +88,7 @@ def make_plan(study: Study, out: Path, name: str | None, overrides: Mapping[str,
     _check_encoders(plan)
     _check_space(plan)
     _check_output(plan.files)
-    _check_workers(settings)
+    _check_workers(settings, joins_cluster)
     return plan
 
 
@@ -122,10 +131,10 @@ def _check_output(files: StudyFiles) -> None:
         raise UserError(f"--out {files.out}: no permission to write in {existing}")
 
 
-def _check_workers(settings: Settings) -> None:
+def _check_workers(settings: Settings, joins_cluster: bool) -> None:
     """More workers than this machine has CPUs; a cluster is asked when it is joined."""
     workers, cpus = settings.train.workers, len(os.sched_getaffinity(0))
-    if workers is not None and workers > cpus and "RAY_ADDRESS" not in os.environ:
+    if workers is not None and workers > cpus and not joins_cluster:
         raise UserError(
             f"train.workers: {workers} workers are more than the {cpus} CPUs here; ask for {cpus} or fewer"
         )

@@ -59,6 +59,8 @@ def test_more_workers_than_rows_of_a_batch(tmp_path: Path) -> None:
     if cpus >= 2:
         plan = small_plan(tmp_path, {"train.workers": 2, "train.batch_size": 2})
         assert plan.settings.train.workers == 2
+    joined = make_plan(small_study(), tmp_path, None, {"train.workers": cpus + 1}, joins_cluster=True)
+    assert joined.settings.train.workers == cpus + 1
     assert f"the {cpus} CPUs here" in refused(tmp_path, {"train.workers": cpus + 1})
 
 
