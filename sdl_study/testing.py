@@ -273,7 +273,7 @@ def _check_world(
     settings: tuple[torch.dtype, LabelFactory, str],
     timeout_seconds: float,
 ) -> list[ShardedCase]:
-    """All tasks of one world size in one set of processes; after a failure each is tried in its own."""
+    """All tasks of one world size in one set of processes; after a failure each half is tried in its own."""
     if not tasks:
         return []
     try:
@@ -283,10 +283,11 @@ def _check_world(
     except ProcessFailure as failure:
         if len(tasks) == 1:
             return [ShardedCase(*tasks[0], float("nan"), float("nan"), str(failure))]
+        middle = len(tasks) // 2
         return [
             case
-            for task in tasks
-            for case in _check_world(world_size, [task], factories, settings, timeout_seconds)
+            for part in (tasks[:middle], tasks[middle:])
+            for case in _check_world(world_size, part, factories, settings, timeout_seconds)
         ]
     references = [_step(factories[name], shape, None, settings) for name, shape in tasks]
     return [
@@ -316,7 +317,7 @@ class _Model(nn.Module):
     def __init__(self, loss: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.encoder = make_encoder(dtype)
-        self.loss = loss
+        self.loss = loss.to(dtype)
 
     def forward(self, inputs: Tensor, labels: Tensor) -> Tensor:
         return self.loss(nn.functional.normalize(self.encoder(inputs), dim=1), labels)

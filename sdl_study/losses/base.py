@@ -41,7 +41,8 @@ class _Contrast(torch.autograd.Function):
             ctx.for_temperature = None
             if log_temperature is not None:
                 own = batch.rows[batch.start : batch.stop] + batch.center
-                ctx.for_temperature = ((own * gradient).sum(dtype=torch.float64) / -2).to(log_temperature)
+                slope = (own * gradient).sum(dtype=torch.float64) / -2
+                ctx.for_temperature = slope.to(log_temperature).reshape(log_temperature.shape)
             ctx.save_for_backward(gradient.view(embeddings.shape).to(embeddings.dtype))
         return result.loss.to(batch.rows.dtype)
 
@@ -102,7 +103,7 @@ class ContrastiveLoss(nn.Module):
         if not (isinstance(cache_mib, int | float) and cache_mib >= 0):
             raise ValueError(f"cache_mib is {cache_mib!r}; it must be a number ≥ 0")
         self._temperature = float(temperature)
-        start = torch.tensor(math.log(temperature))
+        start = torch.tensor([math.log(temperature)])  # FSDP2 shards no 0-dim parameter
         self.register_parameter("log_temperature", nn.Parameter(start) if learnable_temperature else None)
         self.process_group = process_group
         self.distributed = distributed
@@ -115,7 +116,7 @@ class ContrastiveLoss(nn.Module):
         """τ as it is now."""
         if self.log_temperature is None:
             return self._temperature
-        return math.exp(float(self.log_temperature.detach()))
+        return math.exp(self.log_temperature.item())
 
     def positives(self, batch: Batch, plan: TilePlan) -> Positives:
         """The positive term over a global batch."""

@@ -16,7 +16,7 @@ from sdl_study.losses.counting import IntersectionCounter
 from sdl_study.losses.exchange import Batch
 from sdl_study.losses.label_sets import LabelSets
 from sdl_study.losses.positives import Normalized, Range
-from sdl_study.losses.tiles import Tile
+from sdl_study.losses.tiles import Tile, TilePlan
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float64, Int64
@@ -31,6 +31,7 @@ class LabelPositives:
     Args:
         labels: what pulls together: the label sets of the global batch, or one label per distinct set.
         batch: the global batch.
+        plan: the rank's tiles (for diagnostics).
         inverse_temperature: 1/τ.
         mean: over all (anchor, label) "rows", or over each anchor's labels and then the "anchors".
     """
@@ -41,6 +42,7 @@ class LabelPositives:
         self,
         labels: LabelSets,
         batch: Batch,
+        plan: TilePlan,
         inverse_temperature: float,
         mean: Literal["rows", "anchors"],
     ) -> None:
@@ -58,6 +60,8 @@ class LabelPositives:
         self._mean = mean
         self._values = np.where(frequencies >= 2, 1 / np.maximum(frequencies - 1.0, 1.0), 0.0)
         self._sets = labels
+        self._plan = plan
+        self._counter: IntersectionCounter | None = None
         self._pull: tuple[Tensor, Tensor] | None = None
 
     def normalize(self, sums: Float64[Tensor, "M 0"]) -> Normalized:
@@ -87,12 +91,10 @@ class LabelPositives:
         self, tile: Tile, counts: Tensor, anchors: Range, candidates: Range, dim: int
     ) -> Float[Tensor, "n m"]:
         """Σ_{l∈S∩T} 1/(n_l − 1) of the pairs of a tile (for diagnostics; the loss itself needs no pair)."""
-        blocks = sorted({tile.rows, tile.columns})
-        rows = [row for block in blocks for row in range(*block)]
-        place = {block: (rows.index(block[0]), rows.index(block[1] - 1) + 1) for block in blocks}
-        dtype, device = counts.dtype, counts.device
-        counter = IntersectionCounter(self._sets[rows], list(place.values()), dtype, device, self._values)
-        return counter.count(Tile(place[tile.rows], place[tile.columns], mirrored=False))
+        if self._counter is None:
+            blocks, dtype = self._plan.column_blocks, counts.dtype
+            self._counter = IntersectionCounter(self._sets, blocks, dtype, counts.device, self._values)
+        return self._counter.count(tile)
 
     def _attract(self, scale: Float64[Tensor, " M"]) -> tuple[Float64[Tensor, "M D"], Float64[Tensor, " M"]]:
         """(ω + ωᵀ) C and the column sums of ω, without ω."""

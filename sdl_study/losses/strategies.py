@@ -60,7 +60,7 @@ class AllLoss(WeightedContrastiveLoss):
 
     def positives(self, batch: Batch, plan: TilePlan) -> Positives:
         # equal sets are found once by name: no pair of the batch has to be counted
-        return LabelPositives(distinct_sets(batch.labels), batch, 1 / self.temperature, "anchors")
+        return LabelPositives(distinct_sets(batch.labels), batch, plan, 1 / self.temperature, "anchors")
 
 
 class AnyLoss(WeightedContrastiveLoss):
@@ -109,7 +109,7 @@ class MulSupConLoss(ContrastiveLoss):
 
     def positives(self, batch: Batch, plan: TilePlan) -> Positives:
         mean = "anchors" if self.per_anchor_mean else "rows"
-        return LabelPositives(batch.labels, batch, 1 / self.temperature, mean)
+        return LabelPositives(batch.labels, batch, plan, 1 / self.temperature, mean)
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature}, per_anchor_mean={self.per_anchor_mean}"
