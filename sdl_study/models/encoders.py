@@ -199,8 +199,7 @@ def build_encoder(kind: str, settings: Mapping[str, object], spec: InputSpec) ->
     """Make an encoder for the inputs that ``spec`` describes; its weights come from torch's global generator.
 
     Raises:
-        UserError: unknown kind or setting, a value out of range, a kind that cannot read such inputs, or
-        (hub)
+        UserError: unknown kind or setting, a value out of range, a kind that cannot read such inputs, or (hub)
             weights that are not there or do not fit.
     """
     checked = parse_encoder_settings(kind, settings)

@@ -40,8 +40,7 @@ def load_pretrained(settings: HubSettings, spec: InputSpec) -> tuple[PreTrainedM
 
 
 def _output_width(config: PreTrainedConfig, name: str) -> int:
-    """Width of the last hidden state: one number for transformers, the last stage's for convolutional
-    models."""
+    """Width of the last hidden state: one number for transformers, the last stage's for convolutional models."""
     sizes = getattr(config, "hidden_sizes", None)
     width = sizes[-1] if sizes else getattr(config, "hidden_size", None)
     if not isinstance(width, int):
