@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,8 +128,11 @@ def _check_output(files: StudyFiles) -> None:
         existing = existing.parent
     if not existing.is_dir():
         raise UserError(f"--out {files.out}: {existing} is a file, not a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"--out {files.out}: no permission to write in {existing}")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".sdl-", dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(f"--out {files.out}: cannot write in {existing} ({error.strerror})") from None
 
 
 def _check_workers(settings: Settings, joins_cluster: bool) -> None:
