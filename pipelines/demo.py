@@ -95,9 +95,16 @@ def command(arguments: list[str]) -> None:
         prog="python -m pipelines.demo", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("out", type=Path, help="folder for raw/ and prepared/")
+    parser.add_argument("--audit", action="store_true", help="print what simple methods reach on dev")
     given = parser.parse_args(arguments)
     for name in NAMES:
         prepare(name, given.out)
+    if given.audit:
+        # Torch and the encoders are needed for this alone.
+        from pipelines.demo_audit import audit
+
+        for name in NAMES:
+            audit(given.out / "prepared" / name, name, given.out / "stores", print)
 
 
 if __name__ == "__main__":
