@@ -10,9 +10,14 @@ from typing import Any
 Row = Mapping[str, Any]
 
 
-def text_table(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """Columns aligned by width: numbers right, words left; a missing value is a dash."""
-    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+def text_table(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
+    """Columns aligned by width: numbers right, words left; a missing value is a dash.
+
+    Args:
+        rows: one mapping a line.
+        columns: names, each with the format of its numbers (``".4f"``).
+    """
+    cells = [[_cell(row.get(column), form) for column, form in columns.items()] for row in rows]
     widths = [max(len(line[at]) for line in [list(columns), *cells]) for at in range(len(columns))]
     numeric = [all(_is_number(row.get(column)) for row in rows) for column in columns]
 
@@ -41,9 +46,7 @@ def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, form: str) -> str:
     if value is None:
         return "-"
-    if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
-    return str(value)
+    return format(value, form) if isinstance(value, float) else str(value)

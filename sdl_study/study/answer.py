@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from sdl_study.arms import ARMS
 from sdl_study.data.prepared import PreparedData
-from sdl_study.evaluation.final import PREDICTIONS_FILE
+from sdl_study.evaluation.predictions import read_predictions
+from sdl_study.evaluation.statistics import Comparison, compare, correct_secondary
 from sdl_study.report.tables import csv_table, text_table
 from sdl_study.study.controls import LABEL_PRIOR, TFIDF
 from sdl_study.study.files import write_json
@@ -23,8 +27,7 @@ from sdl_study.tracking import Tracker
 from sdl_study.training.stages import ENCODER_FOLDER
 
 TEST_KEYS = ("micro_f1", "macro_f1", "micro_auc", "macro_auc", "map", "map_document", "precision_at_5")
-ONE_SEED = "1 seed: no claim"
-_COLUMNS = ("arm", "encoder", "τ", "dev", "test", "seconds")
+_COLUMNS = {"arm": "", "encoder": "", "τ": ".3f", "dev": ".4f", "test": ".4f", "seconds": ".1f"}
 
 
 class Answer:
@@ -58,16 +61,28 @@ class Answer:
         """Mean test metric over an arm's seeds."""
         return fmean(final.test[key] for final in self.of(name))
 
-    def contrast(self) -> dict[str, Any]:
-        """The primary contrast: difference of means, and the verdict in words."""
+    @cached_property
+    def primary(self) -> Comparison | None:
+        """The declared contrast, with its interval and verdict; None where a study declared none."""
+        declared = self.declaration["primary_contrast"]
+        return None if declared is None else self._compare(*declared)
+
+    @cached_property
+    def secondary(self) -> list[Comparison]:
+        """``sd_weighted`` against the same arm, then ``sd`` against the others; Holm-corrected."""
         declared = self.declaration["primary_contrast"]
         if declared is None:
-            return {}
-        arm, other = declared
-        delta = self.mean(arm, self.metric) - self.mean(other, self.metric)
-        seeds = len(self.of(arm))
-        verdict = ONE_SEED if seeds == 1 else f"{seeds} seeds"
-        return {"arm": arm, "against": other, "metric": self.metric, "delta": delta, "verdict": verdict}
+            return []
+        arms = [final.name for final in self.finals if final.role == "final" and final.work.seed_number == 0]
+        pairs = [(arm, declared[1]) for arm in arms if ARMS[arm].is_sd and arm != declared[0]]
+        pairs += [(declared[0], arm) for arm in arms if not ARMS[arm].is_sd and arm != declared[1]]
+        return correct_secondary([self._compare(first, second) for first, second in pairs])
+
+    def _compare(self, first: str, second: str) -> Comparison:
+        predictions = [
+            [read_predictions(final.predictions) for final in self.of(arm)] for arm in (first, second)
+        ]
+        return compare(*predictions, metric=self.metric)
 
     def rows(self) -> list[dict[str, Any]]:
         """The table at the end: one row per arm and control."""
@@ -96,17 +111,14 @@ class Answer:
 
     def text(self) -> str:
         """The table and the verdict, as printed."""
-        contrast = self.contrast()
         head = (
             f"{self.plan.name}: dev {self.plan.settings.objective.removeprefix('dev/')} of the chosen trial, "
             f"test {self.metric} ({self.plan.settings.stage}), seconds of the arm's trials and finals"
         )
         lines = [head, text_table(self.rows(), _COLUMNS)]
-        if contrast:
-            lines.append(
-                f"{contrast['arm']} against {contrast['against']} (best other arm on dev): "
-                f"{contrast['delta']:+.4f} test {self.metric}. {contrast['verdict']}"
-            )
+        if self.primary is not None:
+            lines.append(f"primary contrast: {self.primary.sentence()}")
+            lines += [f"secondary: {comparison.sentence()}" for comparison in self.secondary]
         return "\n".join(lines)
 
     def leaderboard(self) -> list[dict[str, Any]]:
@@ -140,23 +152,26 @@ class Answer:
         _write_text(files.leaderboard, csv_table(board, list(board[0])))
         content = self._content()
         before = json.loads(files.answer.read_text(encoding="utf-8")) if files.answer.exists() else None
-        if before == content and tracker.answered(content["declaration"]):
+        if before == json.loads(json.dumps(content)) and tracker.answered(content["declaration"]):
             return
         write_json(files.answer, content)
         best = self.declaration["best_arm_on_dev"]
         metrics = {f"test/{key}": self.mean(best, key) for key in TEST_KEYS}
-        contrast = content["contrast"]
         tags = {"sdl.declaration": content["declaration"], "sdl.best_arm": best}
-        if contrast:
-            metrics["answer/delta"] = contrast["delta"]
-            tags |= {"answer/verdict": contrast["verdict"], "answer/contrast": f"sd - {contrast['against']}"}
+        if self.primary is not None:
+            tags |= {
+                "answer/verdict": self.primary.word,
+                "answer/contrast": f"{self.primary.first} - {self.primary.second}",
+            }
+            metrics |= _numbers(self.primary)
         tracker.answer(metrics, tags, self._artifacts(best))
 
     def _content(self) -> dict[str, Any]:
         return {
             "declaration": declaration_hash(self.declaration),
             "trials": len(self.records),
-            "contrast": self.contrast(),
+            "primary": None if self.primary is None else asdict(self.primary),
+            "secondary": [asdict(comparison) for comparison in self.secondary],
             "table": self.rows(),
         }
 
@@ -174,9 +189,22 @@ class Answer:
         files = self.plan.files
         found = [files.study_json, files.declaration, files.leaderboard]
         if self.data.manifest.terms == "open":
-            folder = self.of(best)[0].folder
-            found += [folder / PREDICTIONS_FILE, folder / ENCODER_FOLDER]
+            first = self.of(best)[0]
+            found += [first.predictions, first.folder / ENCODER_FOLDER]
         return found
+
+
+def _numbers(comparison: Comparison) -> dict[str, float]:
+    """The primary contrast as metrics of the parent run."""
+    found = {"answer/delta": comparison.difference, "answer/seeds": float(len(comparison.seeds))}
+    if comparison.interval is not None:
+        found |= {
+            "answer/low": comparison.interval.low,
+            "answer/high": comparison.interval.high,
+            "answer/p_value": comparison.interval.p_value,
+            "answer/detectable": comparison.interval.detectable,
+        }
+    return found
 
 
 def _write_text(path: Path, text: str) -> None:

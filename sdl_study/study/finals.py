@@ -38,6 +38,11 @@ class Final:
         """Where its predictions and encoder lie."""
         return Path(self.work.job.folder)
 
+    @property
+    def predictions(self) -> Path:
+        """Its scores of the test inputs, beside their labels."""
+        return _predictions(self.work)
+
 
 class Finals:
     """All finals of one declaration.
