@@ -27,7 +27,8 @@ C_GRID = (0.1, 1.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class ControlScores:
-    """A control's probabilities for dev [n, L] and test [m, L], its threshold from dev and what was chosen there."""
+    """A control's probabilities for dev [n, L] and test [m, L], its threshold from dev and what was chosen
+    there."""
 
     dev: Float[np.ndarray, "n L"]
     test: Float[np.ndarray, "m L"]

@@ -20,7 +20,8 @@ _CHUNK_CELLS = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class RankCounts:
-    """For every positive: how many cells, and how many positives, of its row score below and the same as it."""
+    """For every positive: how many cells, and how many positives, of its row score below and the same as
+    it."""
 
     row: Int[np.ndarray, " nnz"]
     below: Int[np.ndarray, " nnz"]
@@ -117,7 +118,8 @@ def flat_roc_auc(matrix: Float[np.ndarray, "m w"], row: np.ndarray, column: np.n
 def tie_broken_rank(
     matrix: Float[np.ndarray, "m w"], counts: RankCounts, column: Int[np.ndarray, " nnz"]
 ) -> Int[np.ndarray, " nnz"]:
-    """Place of every positive in its row by falling score, from 0; of equal scores the lower column comes first."""
+    """Place of every positive in its row by falling score, from 0; of equal scores the lower column comes
+    first."""
     rank = counts.width - counts.below - counts.same
     tied = np.flatnonzero(counts.same > 1)
     step = max(1, _CHUNK_CELLS // matrix.shape[1])

@@ -3,9 +3,11 @@
 Pairs of finals share the final seed and the patients (or images). The difference is the mean over seeds of
 the paired differences d_k of the metric; its variance has two parts:
 
-- seeds: s²/K, with s² the unbiased variance of the d_k; it also holds what differs by chance from seed to seed
+- seeds: s²/K, with s² the unbiased variance of the d_k; it also holds what differs by chance from seed to
+seed
   within each patient;
-- patients: the variance of the mean difference over bootstrap replicates of the patients, less what the first part
+- patients: the variance of the mean difference over bootstrap replicates of the patients, less what the first
+part
   has counted already, i.e. less 1/K of the variance over replicates of the d_k around their mean.
 
 The interval is difference ± t·sqrt(sum). t is the average of Student's quantiles for K - 1 and (groups - 1)
@@ -299,7 +301,8 @@ def _word(comparison: Comparison) -> Word:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) adjusted p-values: reject where they are below the level, and the family's error is held."""
+    """Holm's (1979) adjusted p-values: reject where they are below the level, and the family's error is
+    held."""
     count = len(p_values)
     adjusted = [0.0] * count
     largest = 0.0
