@@ -22,7 +22,7 @@ def mimic_iii(source: Path) -> tuple[pd.Series, pd.Series]:
     """Text and codes by admission."""
     columns = ["ROW_ID", "SUBJECT_ID", "HADM_ID", "CHARTDATE", "CHARTTIME", "CATEGORY", "DESCRIPTION", "TEXT"]
     notes = pd.read_csv(table(source, "NOTEEVENTS"), usecols=columns, dtype=str)
-    notes = notes[notes.CATEGORY == "Discharge summary"]
+    notes = notes.loc[notes["CATEGORY"] == "Discharge summary", :]
     notes = notes.sort_values(["HADM_ID", "DESCRIPTION", "CHARTTIME", "CHARTDATE", "ROW_ID"])
     texts = notes.groupby("HADM_ID").TEXT.apply("\n".join)
     stems = ("DIAGNOSES_ICD", "PROCEDURES_ICD")

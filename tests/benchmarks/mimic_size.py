@@ -18,7 +18,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
@@ -71,7 +70,7 @@ class TextPool:
             yield self.text[start:stop]
 
 
-def opener(packed: bool) -> Callable[[Path], AbstractContextManager[IO[bytes]]]:
+def opener(packed: bool) -> Callable[[Path], IO[bytes] | gzip.GzipFile]:
     """Open a file for writing, packed or plain."""
     if packed:
         return lambda path: gzip.open(path.with_name(path.name + ".gz"), "wb", compresslevel=6)
