@@ -11,11 +11,11 @@ part
   has counted already, i.e. less 1/K of the variance over replicates of the d_k around their mean.
 
 The interval is difference ± t·sqrt(sum). t is the average of Student's quantiles for K - 1 and (groups - 1)
-degrees of freedom, weighted by the two parts (Cochran & Cox, "Experimental Designs", 1950, section 4.14). On
-simulated null studies of 300 patients at nominal 5% it is wrong in at most 6%, from 2 seeds on.
-Satterthwaite's degrees of freedom (1946) are wrong in up to 11% / 7.5% at 2 / 3 seeds, where the variance
-between seeds came out small by chance, and a percentile bootstrap over seeds and patients in more.
-``tests/benchmarks/verdict.py`` prints the rates of all three.
+degrees of freedom, weighted by the two parts (Cochran & Cox, "Experimental Designs", 1950). On simulated null
+studies of 300 patients at nominal 5% it is wrong in 2 to 6%, from 2 seeds on. Satterthwaite's degrees of
+freedom (1946) are wrong in up to 12 / 8 / 6% at 2 / 3 / 5 seeds, where the variance between seeds comes out
+small by chance, and a percentile bootstrap over seeds and patients in up to 40 / 27 / 16%.
+``tests/benchmarks/verdict.py`` prints the rates.
 """
 
 from __future__ import annotations

@@ -213,7 +213,7 @@ def test_null_studies_are_wrong_about_as_often_as_they_say() -> None:
 @pytest.mark.parametrize("name", MIXTURES)
 def test_means_hold_their_level(name: str, seeds: int) -> None:
     rates = mean_rates(seeds, MIXTURES[name], studies=2000)
-    assert rates["cochran-cox"] < 0.065, rates  # 5% and three standard errors of 2,000 studies
+    assert rates["cochran-cox"] < 0.07, rates  # 5% and four standard errors of 2,000 studies
 
 
 @pytest.mark.slow
