@@ -141,7 +141,7 @@ class Core:
 
     def _add_exponentials(self, tile: Tile, logits: Tensor, total: Tensor, keep: bool) -> Tensor:
         """Add Σ_j exp(t_ij + b_j); return exp(t_ij)."""
-        fits = keep and self.cache_bytes >= logits.numel() * logits.element_size()
+        fits = keep and not self.plan.is_plain and self.cache_bytes >= logits.numel() * logits.element_size()
         exponentials = torch.exp(logits) if fits else logits.exp_()
         for own, candidates, dim in self._own(tile):
             total[own] += torch.mv(
@@ -163,6 +163,9 @@ class Core:
 
     def _keep(self, tile: Tile, values: Tensor, counts: Tensor | None) -> None:
         """Keep a tile's exponentials (logits where no shift is safe) and counts while the budget lasts."""
+        if self.plan.is_plain:  # the one tile stays where it is
+            self._kept[tile] = values, counts
+            return
         small = None
         needed = values.numel() * values.element_size()
         if counts is not None and isinstance(self.positives, RulePositives):
@@ -204,6 +207,8 @@ class Core:
         """What `_keep` kept of a tile, or the same computed again."""
         if tile in self._kept:
             values, small = self._kept.pop(tile)
+            if self.plan.is_plain:
+                return values, small
             return values, None if small is None else self._buffer("counts", tile).copy_(small)
         logits = self._logits(tile)
         if tile.diagonal is not None:

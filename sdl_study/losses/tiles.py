@@ -10,7 +10,7 @@ import torch
 SMALL_PROBLEM = 512 * 512
 """Up to this many pairs one tile holds them all: the plain vectorised form."""
 
-CPU_EDGE, ACCELERATOR_EDGE = 512, 4096
+CPU_EDGE, ACCELERATOR_EDGE = 640, 4096
 """Tile sizes: a few tiles of the first kind stay in a CPU core's cache, the second kind fills a GPU."""
 
 
