@@ -51,8 +51,7 @@ def score_final(
     Args:
         prepared_dir: the prepared data set.
         scores_path: scores of the test inputs, one file or several parts (.npz with ``rows`` [n] and
-        ``scores``
-            [n, L]).
+            ``scores`` [n, L]).
         final: which final.
         declaration_sha: SHA-256 of the declaration in force.
         code_version: version of this program.

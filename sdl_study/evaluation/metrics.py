@@ -170,8 +170,7 @@ def multilabel_metrics(
 
     Raises:
         ValueError: scores that are no probabilities, labels or thresholds of another shape, a cut-off below
-        1, no
-            label present.
+            1, no label present.
     """
     array, targets = as_pair(scores, labels)
     if any(k < 1 for k in ks):

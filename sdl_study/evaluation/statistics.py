@@ -3,12 +3,10 @@
 Pairs of finals share the final seed and the patients (or images). The difference is the mean over seeds of
 the paired differences d_k of the metric; its variance has two parts:
 
-- seeds: s²/K, with s² the unbiased variance of the d_k; it also holds what differs by chance from seed to
-seed
-  within each patient;
-- patients: the variance of the mean difference over bootstrap replicates of the patients, less what the first
-part
-  has counted already, i.e. less 1/K of the variance over replicates of the d_k around their mean.
+- seeds: s²/K, with s² the unbiased variance of the d_k; it also holds what differs by
+  chance from seed to seed within each patient;
+- patients: the variance of the mean difference over bootstrap replicates of the patients, less what the
+  first part has counted already, i.e. less 1/K of the variance over replicates of the d_k around their mean.
 
 The interval is difference ± t·sqrt(sum). t is the average of Student's quantiles for K - 1 and (groups - 1)
 degrees of freedom, weighted by the two parts (Cochran & Cox, "Experimental Designs", 1950). On simulated null

@@ -19,7 +19,7 @@ def load_pretrained(settings: HubSettings, spec: InputSpec) -> tuple[PreTrainedM
 
     Raises:
         UserError: no such model, no safetensors, or a vocabulary, length or channel count that does not fit
-        the data.
+            the data.
     """
     from transformers import AutoConfig, AutoModel
 
