@@ -1,4 +1,4 @@
-# Two commands are enough: `make study` runs the demo studies, `make test` runs the tests.
+# Two commands are enough: `make study` runs the demo studies, `make test` runs the fast tests.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make study      install into $(VENV) and run the two demo studies"
 	@echo "make test       the fast tests"
-	@echo "make test-long  the tests that start Ray or take long"
+	@echo "make test-long  the tests that take long or need a cluster of their own"
 	@echo "make test-gpu   the tests that need a CUDA device"
 	@echo "make test-lowest  the fast tests with the lowest versions that pyproject.toml allows, in a folder of their own"
 	@echo "make lint       ruff, pyright, import-linter"
