@@ -85,7 +85,4 @@ def test_a_killed_driver_is_resumed(tmp_path: Path, engines: Engines) -> None:
         assert run.info.status in ("FINISHED", "KILLED", "FAILED")
         for key in run.data.metrics:
             steps = Counter(metric.step for metric in client.get_metric_history(run.info.run_id, key))
-            assert set(steps.values()) == {1} or run.data.tags["sdl.role"] == "study", (
-                run.info.run_name,
-                key,
-            )
+            assert set(steps.values()) == {1}, (run.info.run_name, key)
