@@ -9,6 +9,7 @@ import importlib.util
 import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -43,6 +44,13 @@ def main_of(command: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it was", file=sys.stderr)
         return 130
+    except Exception as error:  # noqa: BLE001 (any text may hold a patient's words: only places are shown)
+        print(
+            f"internal error: {type(error).__name__}; its text is not shown, it may quote the data",
+            file=sys.stderr,
+        )
+        print("".join(traceback.format_tb(error.__traceback__)), end="", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -78,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
         "--address", help="Ray cluster to join, e.g. auto (default: start one on this machine)"
     )
     study.add_argument("--tracking-uri", help="MLflow server (default: a SQLite database in --out)")
+    study.add_argument(
+        "--allow-record-artifacts", action="store_true",
+        help="put predictions, tokenizer and weights of restricted data into MLflow too; tagged on the run",
+    )  # fmt: skip
     study.set_defaults(command=run_studies)
     check = commands.add_parser("check", help="look at a prepared data set")
     check.add_argument("what", choices=["data"])
@@ -109,7 +121,7 @@ def run_studies(given: argparse.Namespace) -> None:
         overrides["train.workers"] = given.workers
     joins = given.address is not None
     plans = [make_plan(load_study(name), given.out, given.name, overrides, joins) for name in names]
-    for answer in execute(plans, given.address, given.tracking_uri):
+    for answer in execute(plans, given.address, given.tracking_uri, given.allow_record_artifacts):
         print(f"\n{answer.text()}")
     uri = given.tracking_uri or plans[0].files.mlflow_uri
     mlflow = Path(sys.executable).parent / "mlflow"
@@ -118,11 +130,13 @@ def run_studies(given: argparse.Namespace) -> None:
     )
 
 
-def execute(plans: Sequence[Plan], address: str | None, tracking_uri: str | None) -> list[Answer]:
+def execute(
+    plans: Sequence[Plan], address: str | None, tracking_uri: str | None, record_artifacts: bool = False
+) -> list[Answer]:
     """Run checked plans one after another; the engine is started when a plan first needs it."""
     with _terminated_as_interrupted(), ExitStack() as stack:
         engines = _Engines(stack, address)
-        return [_run_study(plan, engines, tracking_uri) for plan in plans]
+        return [_run_study(plan, engines, tracking_uri, record_artifacts) for plan in plans]
 
 
 @contextmanager
@@ -162,14 +176,14 @@ class _Engines:
         return self._running[key]
 
 
-def _run_study(plan: Plan, engines: _Engines, tracking_uri: str | None) -> Answer:
+def _run_study(plan: Plan, engines: _Engines, tracking_uri: str | None, record_artifacts: bool) -> Answer:
     from sdl_study.data.prepared import PreparedData
     from sdl_study.study.driver import Driver
     from sdl_study.study.files import locked
 
     data = PreparedData.load(prepare_data(plan))
     with locked(plan.files):
-        return Driver(plan, data, tracking_uri).run(lambda: engines.for_plan(plan))
+        return Driver(plan, data, tracking_uri, record_artifacts).run(lambda: engines.for_plan(plan))
 
 
 def prepare_data(plan: Plan) -> Path:

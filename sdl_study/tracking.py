@@ -191,17 +191,25 @@ class Tracker:
         if final.superseded and run.data.tags.get("sdl.superseded") != "true":
             self._client.set_tag(run.info.run_id, "sdl.superseded", "true")
 
-    def answer(self, metrics: Mapping[str, float], tags: Mapping[str, str], artifacts: list[Path]) -> None:
-        """End the parent run with the study's answer: metrics, tags and artifacts (files or folders)."""
-        known = self._client.get_run(self.parent_id).data.metrics
+    def answer(
+        self, metrics: Mapping[str, float], tags: Mapping[str, str], artifacts: list[tuple[Path, str]]
+    ) -> None:
+        """End the parent run with the study's answer: metrics, tags and artifacts (a file or
+        folder, and the folder that it goes to).
+
+        The answer of an extended study is a further step of the metrics that changed.
+        """
         parent = self._client.get_run(self.parent_id)
-        self._log(parent, {key: value for key, value in metrics.items() if known.get(key) != value}, 0)
+        for key, value in metrics.items():
+            if parent.data.metrics.get(key) != value:
+                step = len(self._client.get_metric_history(self.parent_id, key))
+                self._log(parent, {key: value}, step)
         self._client.log_batch(self.parent_id, tags=[RunTag(key, value) for key, value in tags.items()])
-        for path in artifacts:
+        for path, folder in artifacts:
             if path.is_dir():
-                self._client.log_artifacts(self.parent_id, str(path), artifact_path=path.name)
+                self._client.log_artifacts(self.parent_id, str(path), artifact_path=folder or None)
             else:
-                self._client.log_artifact(self.parent_id, str(path))
+                self._client.log_artifact(self.parent_id, str(path), artifact_path=folder or None)
         self._client.set_terminated(self.parent_id, "FINISHED")
 
     def answered(self, declaration: str) -> bool:

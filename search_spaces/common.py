@@ -1,11 +1,22 @@
-"""What the studies share: the parameters that every arm searches, the same for all."""
+"""What the studies share: the six arms and the parameters that every arm searches, the same for all."""
 
 from __future__ import annotations
 
-from sdl_study.arms import CONTRASTIVE
-from sdl_study.space import Parameter, choice, log_uniform
+from collections.abc import Mapping
+from typing import Any
 
+from sdl_study.arms import CONTRASTIVE
+from sdl_study.config import BudgetSettings, DataSettings, ModelSettings, Settings, TrainSettings
+from sdl_study.space import Parameter, ParameterValue, SearchSpace, Study, choice, log_uniform
+
+ARMS = ("bce", "any", "all", "mulsupcon", "sd", "sd_weighted")
 RELATIONS = ("overlap", "subset", "superset")
+PUBLISHED_TEMPERATURE = 0.07
+PUBLISHED_SD_WEIGHTED: dict[str, ParameterValue] = {
+    "loss.similarity_power": 1.0,
+    "loss.dissimilarity_power": 1.0,
+    **{f"loss.relation_weights.{relation}": 1.0 for relation in RELATIONS},
+}
 
 
 def shared_parameters(encoders: tuple[str, ...], learning_rate: tuple[float, float]) -> tuple[Parameter, ...]:
@@ -24,9 +35,51 @@ def relation_parameters(arms: tuple[str, ...] = ("sd_weighted",)) -> tuple[Param
     return tuple(log_uniform(name, 0.1, 4.0, arms=arms) for name in powers + weights)
 
 
-PUBLISHED_TEMPERATURE = 0.07
-PUBLISHED_SD_WEIGHTED = {
-    "loss.similarity_power": 1.0,
-    "loss.dissimilarity_power": 1.0,
-    **{f"loss.relation_weights.{relation}": 1.0 for relation in RELATIONS},
-}
+def six_arms(
+    name: str,
+    about: str,
+    *,
+    encoders: Mapping[str, dict[str, Any]],
+    of_encoders: tuple[Parameter, ...],
+    learning_rate: tuple[float, float],
+    first: Mapping[str, ParameterValue],
+    data: DataSettings,
+    train: TrainSettings,
+    budget: BudgetSettings,
+) -> Study:
+    """A study of six arms over temperature, relation weights, learning rate and encoder.
+
+    Args:
+        name: of the study.
+        about: one line.
+        encoders: the encoders to choose from; the first is the published setting's.
+        of_encoders: conditional parameters of single encoders.
+        learning_rate: lowest and highest.
+        first: the published setting of the parameters that are not the loss's.
+        data, train, budget: fixed settings.
+    """
+    return Study(
+        name=name,
+        about=about,
+        space=SearchSpace(
+            parameters=(
+                *shared_parameters(tuple(encoders), learning_rate),
+                *of_encoders,
+                *relation_parameters(),
+            ),
+            published={
+                "model.encoder": next(iter(encoders)),
+                "loss.temperature": PUBLISHED_TEMPERATURE,
+                **first,
+                **PUBLISHED_SD_WEIGHTED,
+            },
+        ),
+        settings=Settings(
+            arms=ARMS,
+            objective="dev/map",
+            data=data,
+            model=ModelSettings(encoder=next(iter(encoders)), encoders=dict(encoders)),
+            train=train,
+            budget=budget,
+        ),
+    )

@@ -143,8 +143,13 @@ class Answer:
             for record in ordered
         ]
 
-    def write(self, tracker: Tracker) -> None:
-        """Finals into MLflow, files into the study's folder, the answer onto the parent run; once."""
+    def write(self, tracker: Tracker, record_files: list[tuple[Path, str]]) -> None:
+        """Finals into MLflow, files into the study's folder, the answer onto the parent run; once.
+
+        Args:
+            tracker: of the study.
+            record_files: record-level files and weights that may go into MLflow as well.
+        """
         for final in self.finals:
             tracker.final(self._final_run(final))
         files = self.plan.files
@@ -164,7 +169,8 @@ class Answer:
                 "answer/contrast": f"{self.primary.first} - {self.primary.second}",
             }
             metrics |= _numbers(self.primary)
-        tracker.answer(metrics, tags, self._artifacts(best))
+        own_files = [(path, "") for path in (files.study_json, files.declaration, files.leaderboard)]
+        tracker.answer(metrics, tags, [*own_files, *record_files])
 
     def _content(self) -> dict[str, Any]:
         return {
@@ -184,14 +190,10 @@ class Answer:
             final.work, final.name, final.role, final.result, test, more, self.plan.settings.stage
         )
 
-    def _artifacts(self, best: str) -> list[Path]:
-        """Files of the parent run; record-level files and weights only where the data are open."""
-        files = self.plan.files
-        found = [files.study_json, files.declaration, files.leaderboard]
-        if self.data.manifest.terms == "open":
-            first = self.of(best)[0]
-            found += [first.predictions, first.folder / ENCODER_FOLDER]
-        return found
+    def record_files(self) -> list[tuple[Path, str]]:
+        """Predictions and encoder of the best arm, each with its folder among the artifacts."""
+        first = self.of(self.declaration["best_arm_on_dev"])[0]
+        return [(first.predictions, ""), (first.folder / ENCODER_FOLDER, ENCODER_FOLDER)]
 
 
 def _numbers(comparison: Comparison) -> dict[str, float]:

@@ -32,6 +32,7 @@ from sdl_study.study.sampler import sampler_for
 from sdl_study.study.scheduler import rungs
 from sdl_study.study.searcher import Search, run_search
 from sdl_study.tracking import Tracker
+from sdl_study.training.stages import ENCODER_FOLDER
 
 EngineSource = Callable[[], Engine]
 
@@ -43,14 +44,18 @@ class Driver:
         plan: the study, checked.
         data: its prepared data set.
         tracking_uri: MLflow server; None means the database beside the study.
+        record_artifacts: let predictions, tokenizer and weights of restricted data into MLflow.
 
     Raises:
         UserError: the folder holds a study of this name that means something else.
     """
 
-    def __init__(self, plan: Plan, data: PreparedData, tracking_uri: str | None) -> None:
+    def __init__(
+        self, plan: Plan, data: PreparedData, tracking_uri: str | None, record_artifacts: bool = False
+    ) -> None:
         check_resume(plan, data.manifest.fingerprint)
         self.plan, self.data = plan, data
+        self._records_may_leave = record_artifacts or data.manifest.terms == "open"
         settings, files = plan.settings, plan.files
         files.folder.mkdir(parents=True, exist_ok=True)
         fresh = not files.study_json.exists()
@@ -67,7 +72,11 @@ class Driver:
         )
         self.tracker.open_parent(
             {"arms": ",".join(settings.arms), "objective": settings.objective, "seed": settings.seed},
-            {"sdl.terms": data.manifest.terms, "sdl.data_fingerprint": data.manifest.fingerprint},
+            {
+                "sdl.terms": data.manifest.terms,
+                "sdl.data_fingerprint": data.manifest.fingerprint,
+                "sdl.record_artifacts": "yes" if self._records_may_leave else "no",
+            },
         )
         self.maker = JobMaker(plan, data.path)
         self.progress = Progress(
@@ -130,8 +139,14 @@ class Driver:
             finals.run(engine())
             self._check(engine())
         answer = Answer(self.plan, self.data, declaration, records, finals.results())
-        answer.write(self.tracker)
+        answer.write(self.tracker, self._record_files(answer) if self._records_may_leave else [])
         return answer
+
+    def _record_files(self, answer: Answer) -> list[tuple[Path, str]]:
+        """Predictions and encoder of the best arm, with the tokenizer that it reads."""
+        store = open_store(self.data, self.plan.settings.data.store, self.plan.files.stores)
+        tokenizer = getattr(store, "tokenizer_dir", None)
+        return [*answer.record_files(), *([(tokenizer, ENCODER_FOLDER)] if tokenizer else [])]
 
     def _prepare_store(self) -> None:
         """Tokens or images, once per study, before any worker maps them."""

@@ -1,0 +1,29 @@
+"""Your own texts, two encoders trained from scratch: ``study text --set data.path=FOLDER --name NAME``.
+
+For a pretrained encoder copy this module, add ``{"kind": "hub", "name": "..."}`` to the encoders and its tokenizer
+to ``data.store``.
+"""
+
+from __future__ import annotations
+
+from sdl_study.config import BudgetSettings, DataSettings, TrainSettings
+from sdl_study.space import choice, uniform
+from search_spaces.common import six_arms
+
+STUDY = six_arms(
+    "text",
+    "Any prepared texts.",
+    encoders={
+        "conv": {"kind": "conv", "width": 128, "kernel": 5},
+        "bert": {"kind": "bert", "width": 128, "layers": 2, "heads": 4, "dropout": 0.1},
+    },
+    of_encoders=(
+        choice("model.encoders.conv.kernel", 3, 5, when={"model.encoder": "conv"}),
+        uniform("model.encoders.bert.dropout", 0.0, 0.2, when={"model.encoder": "bert"}),
+    ),
+    learning_rate=(5e-4, 1e-2),
+    first={"train.learning_rate": 3e-3, "model.encoders.conv.kernel": 5},
+    data=DataSettings(store={"max_length": 256}),
+    train=TrainSettings(epochs=8, batch_size=64),
+    budget=BudgetSettings(trials=6, final_seeds=3, selection_seeds=1),
+)
