@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sdl_study import __version__
+from sdl_study.run import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -32,6 +33,11 @@ def test_it_shows_the_loss_alone() -> None:
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ([\w.]+)", README))))
 def test_its_commands_exist(module: str) -> None:
     assert importlib.util.find_spec(module) is not None
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"sdl_study\.run study (\w+)", README))))
+def test_its_studies_exist(name: str) -> None:
+    assert load_study(name).name == name
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"make ([a-z-]+)(?=`|\s+#)", README))))

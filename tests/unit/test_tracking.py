@@ -148,12 +148,20 @@ def test_the_parent_holds_the_answer(tracker: Tracker, uri: str, study: str, tmp
     (folder / "config.json").write_text("{}")
     assert not tracker.answered("abc")
     for _ in range(2):
-        tracker.answer({"test/map": 0.4}, {"sdl.declaration": "abc"}, [tmp_path / "leaderboard.csv", folder])
+        tracker.answer(
+            {"test/map": 0.4},
+            {"sdl.declaration": "abc"},
+            [(tmp_path / "leaderboard.csv", ""), (folder, "encoder")],
+        )
     assert tracker.answered("abc")
     assert not tracker.answered("other")
     (parent,) = runs(uri, study, "study")
     assert parent.info.status == "FINISHED"
     assert points(uri, parent) == [("test/map", 0)]
+    tracker.answer({"test/map": 0.5}, {"sdl.declaration": "abd"}, [])
+    (extended,) = runs(uri, study, "study")
+    assert extended.data.metrics["test/map"] == 0.5
+    assert sorted(points(uri, extended)) == [("test/map", 0), ("test/map", 1)]
     client = MlflowClient(tracking_uri=uri)
     listed = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
     assert listed == {"leaderboard.csv", "encoder"}
