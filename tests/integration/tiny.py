@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from sdl_study.config import BudgetSettings, DataSettings, ModelSettings, Settings, TrainSettings
+from sdl_study.data.prepared import Terms
 from sdl_study.data.writer import Preparation, write_prepared
 from sdl_study.run import execute, main_of, parse_overrides
 from sdl_study.space import SearchSpace, Study, choice, log_uniform, uniform
@@ -24,8 +25,15 @@ LABELS = 6
 SIZES = {"train": 320, "dev": 80, "test": 80}
 
 
-def tiny_data(folder: Path) -> Path:
-    """Sentences whose words hint at their labels; made once."""
+def tiny_data(folder: Path, terms: Terms = "open", marker: str = "") -> Path:
+    """Sentences whose words hint at their labels; made once.
+
+    Args:
+        folder: gets the data set as ``tiny``.
+        terms: of the data set.
+        marker: a word that stands in every text and every source id, for the search for leaks; the first training
+            example then has all labels, which no other has.
+    """
     target = folder / "tiny"
     if target.exists():
         return target
@@ -34,15 +42,18 @@ def tiny_data(folder: Path) -> Path:
     for split, size in SIZES.items():
         for number in range(size):
             labels = sorted(rng.choice(LABELS, size=rng.integers(1, 4), replace=False).tolist())
-            words = [f"sign{label}x{rng.integers(3)}" for label in labels for _ in range(2)]
+            if marker and not rows:
+                labels = list(range(LABELS))
+            words = [marker] if marker else []
+            words += [f"sign{label}x{rng.integers(3)}" for label in labels for _ in range(2)]
             words += [f"noise{rng.integers(40)}" for _ in range(6)]
             texts.append(" ".join(rng.permutation(words).tolist()))
-            rows.append({"source_id": f"{split}{number}", "source_group": f"{split}{number}", "split": split,
-                         "labels": labels})  # fmt: skip
+            source = f"{split}{number}{marker}"
+            rows.append({"source_id": source, "source_group": source, "split": split, "labels": labels})
     preparation = Preparation(
         name="tiny",
         modality="text",
-        terms="open",
+        terms=terms,
         index=pl.DataFrame(rows),
         label_codes=[f"L{label}" for label in range(LABELS)],
         label_names=[f"label {label}" for label in range(LABELS)],
