@@ -97,6 +97,9 @@ class Encoder(nn.Module):
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write the backbone in Hugging Face's form (safetensors) and ``encoder.json`` beside it."""
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()  # its lines would mix with the study's own
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         self.backbone.save_pretrained(path)
@@ -113,8 +116,9 @@ class Encoder(nn.Module):
 def _one_row(name: str, values: Tensor) -> Tensor:
     """A row for a rank whose share of a batch is empty; it is cut off again.
 
-    transformers' attention cannot reshape an empty batch, and DDP waits for every parameter's gradient: zero here.
-    Batch normalisation over the global batch must not see such a row; those backbones take an empty batch as it is.
+    transformers' attention cannot reshape an empty batch, and DDP waits for every parameter's gradient: zero
+    here. Batch normalisation over the global batch must not see such a row; those backbones take an empty
+    batch as it is.
     """
     shape = (1, *values.shape[1:])
     return values.new_ones(shape) if name == "attention_mask" else values.new_zeros(shape)
@@ -199,7 +203,8 @@ def build_encoder(kind: str, settings: Mapping[str, object], spec: InputSpec) ->
     """Make an encoder for the inputs that ``spec`` describes; its weights come from torch's global generator.
 
     Raises:
-        UserError: unknown kind or setting, a value out of range, a kind that cannot read such inputs, or (hub)
+        UserError: unknown kind or setting, a value out of range, a kind that cannot read such inputs, or
+        (hub)
             weights that are not there or do not fit.
     """
     checked = parse_encoder_settings(kind, settings)

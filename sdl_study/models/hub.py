@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from sdl_study.errors import UserError
 from sdl_study.models.norm import replace_batch_norm
+
+# Their position 0 comes after the padding index: a model of 514 positions reads 512 tokens.
+_POSITIONS_AFTER_PADDING = frozenset(
+    {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "mpnet"}
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -22,9 +29,11 @@ def load_pretrained(settings: HubSettings, spec: InputSpec) -> tuple[PreTrainedM
             the data.
     """
     from transformers import AutoConfig, AutoModel
+    from transformers.utils.logging import disable_progress_bar
 
     import sdl_study.models.backbones  # noqa: F401  registers the own model types
 
+    disable_progress_bar()  # its lines would mix with the study's own
     where = {"revision": settings.revision} if settings.revision else {}
     try:
         config = AutoConfig.from_pretrained(settings.name, **where)
@@ -36,11 +45,13 @@ def load_pretrained(settings: HubSettings, spec: InputSpec) -> tuple[PreTrainedM
             f"setting 'name' of encoder 'hub': cannot load {settings.name!r}: {reason}"
         ) from error
     replace_batch_norm(model, settings.norm)
+    _freeze_unused(model, spec)
     return model, _output_width(config, settings.name)
 
 
 def _output_width(config: PreTrainedConfig, name: str) -> int:
-    """Width of the last hidden state: one number for transformers, the last stage's for convolutional models."""
+    """Width of the last hidden state: one number for transformers, the last stage's for convolutional
+    models."""
     sizes = getattr(config, "hidden_sizes", None)
     width = sizes[-1] if sizes else getattr(config, "hidden_size", None)
     if not isinstance(width, int):
@@ -70,5 +81,26 @@ def _check_fit(config: PreTrainedConfig, settings: HubSettings, spec: InputSpec)
             " use the model's own tokenizer"
         )
     positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and config.model_type in _POSITIONS_AFTER_PADDING:
+        positions -= (config.pad_token_id or 0) + 1
     if positions is not None and positions < spec.max_length:
         raise UserError(f"{place} reads {positions} tokens, the store gives {spec.max_length}")
+
+
+def _freeze_unused(model: PreTrainedModel, spec: InputSpec) -> None:
+    """Freeze what the hidden states do not depend on (a pooler, a mask token): data-parallel training would
+    wait for its gradient for ever."""
+    if spec.modality == "text":
+        ids = torch.ones(2, min(spec.max_length, 8), dtype=torch.long)
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    else:
+        inputs = {"pixel_values": torch.zeros(2, spec.channels, spec.image_size, spec.image_size)}
+    was_training = model.training
+    with torch.enable_grad():
+        hidden = model.eval()(**inputs).last_hidden_state
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        gradients = torch.autograd.grad(hidden.sum(), parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is None:
+            parameter.requires_grad_(False)
+    model.train(was_training)

@@ -35,7 +35,8 @@ class _AllReduceSum(torch.autograd.Function):
 
 
 def differentiable_all_reduce_sum(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
-    """Sum over all ranks, with gradient; every rank has to call it, forward and backward, in the same order."""
+    """Sum over all ranks, with gradient; every rank has to call it, forward and backward, in the same
+    order."""
     if not is_initialized():
         return x
     reduced = _AllReduceSum.apply(x)
@@ -101,7 +102,8 @@ class GlobalBatchNorm(nn.Module):
         return normalised.to(x.dtype)
 
     def _global_statistics(self, x: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Centred input and biased variance; the rows of all ranks are counted in the same message as the sum."""
+        """Centred input and biased variance; the rows of all ranks are counted in the same message as the
+        sum."""
         axes = [0, *range(2, x.ndim)]
         per_row = math.prod(x.shape[2:])
         sums = torch.cat([x.sum(dim=axes), x.new_full((1,), float(x.shape[0]))])

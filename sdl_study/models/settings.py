@@ -149,7 +149,8 @@ def parse_encoder_settings(kind: str, settings: Mapping[str, object]) -> Encoder
     """Check the settings of one encoder kind.
 
     Raises:
-        UserError: unknown kind, unknown setting or a value that is out of range; names the setting and choices.
+        UserError: unknown kind, unknown setting or a value that is out of range; names the setting and
+        choices.
     """
     settings_class = _settings_class(kind)
     try:

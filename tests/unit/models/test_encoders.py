@@ -190,6 +190,42 @@ def test_hub_replaces_batch_norm_of_a_pretrained_resnet(norm: str, tmp_path: Pat
     )
 
 
+def hub_models() -> dict[str, tuple[dict[str, Any], InputSpec]]:
+    text = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text |= {"intermediate_size": 32, "pad_token_id": 0, "max_position_embeddings": 12}
+    image = {"image_size": 32, "patch_size": 16, "num_channels": 1, "hidden_size": 16}
+    image |= {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    return {
+        "bert": (text, TEXT),
+        "roberta": (text | {"max_position_embeddings": 13}, TEXT),
+        "llama": (text | {"num_key_value_heads": 2}, TEXT),
+        "vit": (image, IMAGE),
+        "dinov2": (image, IMAGE),
+    }
+
+
+@pytest.mark.parametrize("model_type", hub_models())
+def test_every_trainable_parameter_of_a_hub_model_gets_a_gradient(model_type: str, tmp_path: Path) -> None:
+    """A pooler or a mask token without gradient would make data-parallel training wait for ever."""
+    from transformers import AutoConfig, AutoModel
+
+    sizes, spec = hub_models()[model_type]
+    AutoModel.from_config(AutoConfig.for_model(model_type, **sizes)).save_pretrained(tmp_path)
+    encoder = make(
+        "hub", {"name": str(tmp_path), "pooling": "last" if model_type == "llama" else "mean"}, spec
+    )
+    output = encoder.train()(**inputs(spec))
+    assert output.shape == (4, 16)
+    output.square().sum().backward()
+    trained = [p for p in encoder.parameters() if p.requires_grad]
+    assert len(trained) > 8
+    assert all(p.grad is not None for p in trained)
+    if model_type == "roberta":
+        longer = InputSpec.text(vocab_size=50, pad_token_id=0, max_length=13)
+        with pytest.raises(UserError, match="reads 12 tokens, the store gives 13"):
+            build_encoder("hub", {"name": str(tmp_path)}, longer)
+
+
 def test_hub_refuses_what_does_not_fit(saved_bert: Path, tmp_path: Path) -> None:
     for spec, words in [
         (InputSpec.text(vocab_size=51, pad_token_id=0, max_length=12), "knows 50 tokens"),
