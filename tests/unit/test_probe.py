@@ -147,7 +147,9 @@ def test_an_epochs_probe_takes_a_fraction_of_a_second() -> None:
     labels = sets(truth)
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         assert isinstance(fit_probe(embeddings, labels), Probe)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 2.0, seconds  # .12 s alone on one core; the bound leaves room for a loaded machine
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 2.0, (
+        seconds
+    )  # processor time, .12 s on one core: what else the machine does hardly counts
