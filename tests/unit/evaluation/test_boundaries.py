@@ -1,0 +1,47 @@
+"""What evaluation may import when it is imported, and who may name the file of the test labels."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import sdl_study
+
+SOURCE = Path(sdl_study.__file__).parent
+
+
+def test_importing_evaluation_loads_nothing_heavy() -> None:
+    modules = sorted(
+        f"sdl_study.evaluation.{path.stem}" for path in (SOURCE / "evaluation").glob("[a-z]*.py")
+    )
+    code = (
+        f"import sys, {', '.join(modules)};"
+        "print([m for m in ('torch', 'transformers', 'sklearn', 'scipy', 'ray', 'mlflow') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def strings(path: Path) -> set[str]:
+    """String constants of a file that are not docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    bodies = [
+        node.body for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+    ]
+    docstrings = {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    }
+
+
+def test_one_file_reads_and_one_writes_the_test_labels() -> None:
+    named = {
+        str(path.relative_to(SOURCE))
+        for path in SOURCE.rglob("*.py")
+        if any("test_labels.parquet" in text for text in strings(path))
+    }
+    assert named == {"evaluation/final.py", "data/writer.py"}
