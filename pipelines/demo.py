@@ -24,7 +24,7 @@ from sdl_study.data.writer import temporary_folder
 from sdl_study.errors import UserError
 
 NAMES = ("demo_mimic", "demo_coco")
-GENERATOR_VERSION = 3
+GENERATOR_VERSION = 4
 SEED = 20_241_013
 
 

@@ -73,7 +73,7 @@ class TextPool:
 def opener(packed: bool) -> Callable[[Path], IO[bytes] | gzip.GzipFile]:
     """Open a file for writing, packed or plain."""
     if packed:
-        return lambda path: gzip.open(path.with_name(path.name + ".gz"), "wb", compresslevel=6)
+        return lambda path: gzip.open(path.with_name(path.name + ".gz"), "wb", compresslevel=3)
     return lambda path: path.open("wb")
 
 

@@ -1,0 +1,240 @@
+"""Token, image and feature stores."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sdl_study.data.features import open_feature_store
+from sdl_study.data.images import open_image_store
+from sdl_study.data.prepared import PreparedData
+from sdl_study.data.stores import open_store
+from sdl_study.data.tokens import open_token_store
+from sdl_study.errors import UserError
+from tests.unit.data import small
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> PreparedData:
+    small.write_text(tmp_path / "out")
+    return PreparedData.load(tmp_path / "out")
+
+
+def test_words_are_numbered_by_count_and_then_by_name(text: PreparedData, tmp_path: Path) -> None:
+    store = open_token_store(text, {}, tmp_path / "stores")
+    vocabulary = json.loads((store.tokenizer_dir / "tokenizer.json").read_text())["model"]["vocab"]
+    words = " ".join(text.texts(text.rows("train"))).split()
+    expected = sorted(set(words), key=lambda word: (-words.count(word), word))
+    by_number = sorted(vocabulary, key=lambda word: vocabulary[word])
+    assert by_number == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *expected]
+    assert store.spec.vocab_size == len(by_number)
+
+
+def test_fetch_gives_what_the_tokenizer_gives(text: PreparedData, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    store = open_token_store(text, {"min_count": 1}, tmp_path / "stores")
+    tokenizer = AutoTokenizer.from_pretrained(store.tokenizer_dir)
+    rows = np.array([41, 3, 3, 17])
+    batch = store.fetch(rows)
+    expected = tokenizer(
+        text.texts(rows), padding="max_length", max_length=store.spec.max_length, return_tensors="pt"
+    )
+    assert torch.equal(batch["input_ids"], expected["input_ids"])
+    assert torch.equal(batch["attention_mask"], expected["attention_mask"])
+    np.testing.assert_array_equal(store.lengths(rows), batch["attention_mask"].sum(1))
+    empty = store.fetch(np.array([], dtype=np.int64))
+    assert empty["input_ids"].shape == (0, store.spec.max_length)
+
+
+def test_the_tokenizer_sees_train_alone(tmp_path: Path) -> None:
+    texts = small.texts()
+    dev_row = int(np.flatnonzero((small.index()["split"] == "dev").to_numpy())[0])
+    texts[dev_row] = "unheard unheard unheard"
+    small.write_text(tmp_path / "out", texts=texts)
+    store = open_token_store(PreparedData.load(tmp_path / "out"), {}, tmp_path / "stores")
+    unknown = 1
+    assert store.fetch(np.array([dev_row]))["input_ids"][0, :5].tolist() == [2, unknown, unknown, unknown, 3]
+
+
+def test_rare_words_and_the_cut_of_the_vocabulary(tmp_path: Path) -> None:
+    texts = ["common common rare" if i == 0 else "common second" for i in range(60)]
+    small.write_text(tmp_path / "out", texts=texts)
+    prepared = PreparedData.load(tmp_path / "out")
+    ids = open_token_store(prepared, {"min_count": 2}, tmp_path / "stores").fetch(np.array([0]))["input_ids"]
+    assert ids[0, :5].tolist() == [2, 4, 4, 1, 3]
+    assert open_token_store(prepared, {"vocab_size": 8}, tmp_path / "stores").spec.vocab_size == 6
+
+
+def test_long_texts_are_cut_or_stand_in_chunks(text: PreparedData, tmp_path: Path) -> None:
+    whole = open_token_store(text, {}, tmp_path / "stores")
+    cut = open_token_store(text, {"max_length": 6}, tmp_path / "stores")
+    chunked = open_token_store(text, {"max_length": 6, "max_chunks": 2}, tmp_path / "stores")
+    long = np.array([int(np.argmax(whole.lengths(np.arange(60))))])
+    inner = whole.fetch(long)["input_ids"][0, 1 : whole.lengths(long)[0] - 1].tolist()
+    assert cut.fetch(long)["input_ids"].tolist() == [[2, *inner[:4], 3]]
+    chunks = chunked.fetch(long)
+    assert chunks["input_ids"].shape == (1, 2, 6)
+    assert chunks["input_ids"][0].tolist() == [[2, *inner[:4], 3], [2, *inner[4:8], 3]]
+    short = np.array([int(np.argmin(whole.lengths(np.arange(60))))])
+    assert chunked.fetch(short)["attention_mask"][0, 1].tolist() == [0] * 6
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "bpe"])
+def test_the_same_tokens_on_every_run(text: PreparedData, tmp_path: Path, tokenizer: str) -> None:
+    stores = [
+        open_token_store(text, {"tokenizer": tokenizer, "vocab_size": 400}, tmp_path / name)
+        for name in ("a", "b")
+    ]
+    rows = np.arange(60)
+    assert torch.equal(stores[0].fetch(rows)["input_ids"], stores[1].fetch(rows)["input_ids"])
+    assert len({(s.tokenizer_dir / "tokenizer.json").read_text() for s in stores}) == 1
+    assert stores[0].path.name == stores[1].path.name
+
+
+def test_bpe_loses_nothing(text: PreparedData, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    store = open_token_store(text, {"tokenizer": "bpe", "vocab_size": 300}, tmp_path / "stores")
+    tokenizer = AutoTokenizer.from_pretrained(store.tokenizer_dir)
+    ids = store.fetch(np.array([5]))["input_ids"][0]
+    assert tokenizer.decode(ids, skip_special_tokens=True).strip() == small.texts()[5]
+
+
+def test_a_ready_tokenizer_by_folder(text: PreparedData, tmp_path: Path) -> None:
+    own = open_token_store(text, {}, tmp_path / "stores")
+    settings = {"tokenizer": "pretrained", "name": str(own.tokenizer_dir)}
+    loaded = open_token_store(text, settings, tmp_path / "stores")
+    rows = np.arange(60)
+    assert torch.equal(loaded.fetch(rows)["input_ids"], own.fetch(rows)["input_ids"])
+    assert loaded.path != own.path
+
+
+def _open_and_sum(arguments: tuple[Path, Path]) -> int:
+    prepared = PreparedData.load(arguments[0])
+    return int(open_token_store(prepared, {}, arguments[1]).fetch(np.arange(60))["input_ids"].sum())
+
+
+def test_several_processes_may_open_a_new_store_at_once(text: PreparedData, tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        sums = pool.map(_open_and_sum, [(text.path, tmp_path / "stores")] * 3)
+    assert len(set(sums)) == 1
+    assert [path.name.partition("-")[0] for path in (tmp_path / "stores").iterdir() if path.is_dir()] == [
+        "tokens"
+    ]
+
+
+def test_an_open_store_is_read_not_built(
+    text: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_token_store(text, {}, tmp_path / "stores")
+    monkeypatch.setattr("sdl_study.data.tokens._build", lambda *_: pytest.fail("built again"))
+    again = open_token_store(text, {}, tmp_path / "stores")
+    assert torch.equal(first.fetch(np.arange(9))["input_ids"], again.fetch(np.arange(9))["input_ids"])
+
+
+def test_a_failed_build_leaves_nothing_and_can_be_repeated(
+    text: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("lost power")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sdl_study.data.tokens._encode_all", broken)
+        with pytest.raises(RuntimeError):
+            open_token_store(text, {}, tmp_path / "stores")
+    assert not [path for path in (tmp_path / "stores").iterdir() if path.is_dir()]
+    assert len(open_token_store(text, {}, tmp_path / "stores")) == 60
+
+
+def test_images_squashed_and_normalised(tmp_path: Path) -> None:
+    prepared = small.write_images(tmp_path / "out", tmp_path / "images")
+    settings = {"image_size": 8, "mean": [0.5, 0.0, 0.0], "std": [0.25, 1.0, 1.0]}
+    store = open_image_store(prepared, settings, tmp_path / "stores")
+    values = store.fetch(np.array([51, 0]))["pixel_values"]
+    assert values.shape == (2, 3, 8, 8)
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values[0, 0], torch.full((8, 8), (51 / 255 - 0.5) / 0.25))
+    assert (store.spec.channels, store.spec.image_size) == (3, 8)
+
+
+def test_crop_keeps_the_centre_and_squash_the_whole(tmp_path: Path) -> None:
+    prepared = small.write_images(tmp_path / "out", tmp_path / "images", size=(24, 8))
+    pixels = np.zeros((8, 24, 3), dtype=np.uint8)
+    pixels[:, 8:16] = 255
+    Image.fromarray(pixels).save(tmp_path / "images" / "0.png")
+    plain = {"image_size": 8, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
+    crop = open_image_store(prepared, {**plain, "resize": "crop"}, tmp_path / "stores").fetch(np.array([0]))
+    squash = open_image_store(prepared, plain, tmp_path / "stores").fetch(np.array([0]))
+    assert crop["pixel_values"].min() == 1
+    assert 0.2 < squash["pixel_values"].mean() < 0.5
+
+
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
+    prepared = small.write_images(tmp_path / "out", tmp_path / "images")
+    (tmp_path / "images" / "7.png").unlink()
+    with pytest.raises(UserError, match=r"7\.png: image cannot be read"):
+        open_image_store(prepared, {"image_size": 8}, tmp_path / "stores")
+
+
+def test_features_are_standardised_by_train(tmp_path: Path) -> None:
+    prepared = small.write_features(tmp_path / "out")
+    store = open_feature_store(prepared, {}, tmp_path / "stores")
+    train = store.fetch(prepared.rows("train"))["features"].double()
+    torch.testing.assert_close(train.mean(0), torch.zeros(3, dtype=torch.float64), atol=1e-6, rtol=0)
+    expected = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)  # the third feature is constant
+    torch.testing.assert_close(train.std(0, correction=0), expected, atol=1e-6, rtol=0)
+    raw = open_feature_store(prepared, {"standardise": False}, tmp_path / "stores")
+    np.testing.assert_array_equal(raw.fetch(np.arange(60))["features"], prepared.features())
+    assert store.spec.width == 3
+
+
+def test_open_store_goes_by_the_modality(tmp_path: Path) -> None:
+    small.write_text(tmp_path / "t")
+    stores = tmp_path / "stores"
+    assert open_store(PreparedData.load(tmp_path / "t"), {}, stores).spec.modality == "text"
+    images = small.write_images(tmp_path / "i", tmp_path / "images")
+    assert open_store(images, {"image_size": 8}, stores).spec.modality == "image"
+    assert open_store(small.write_features(tmp_path / "f"), {}, stores).spec.modality == "features"
+
+
+@pytest.mark.parametrize(
+    ("modality", "settings", "message"),
+    [
+        ("text", {"tokeniser": "word"}, "data.store.tokeniser: unknown; known are tokenizer, name"),
+        ("text", {"tokenizer": "sentencepiece"}, "choose from word, bpe, pretrained"),
+        ("text", {"max_length": 2}, "data.store.max_length: 2 is too small; at least 4"),
+        ("text", {"max_length": "64"}, "data.store.max_length: '64' is not of type int"),
+        ("text", {"max_chunks": True}, "not of type int"),
+        ("text", {"tokenizer": "pretrained"}, "data.store.name: give it with tokenizer 'pretrained'"),
+        ("text", {"tokenizer": "bpe", "vocab_size": 100}, "too small for bytes"),
+        ("image", {"image_size": 0}, "data.store.image_size: 0 is too small"),
+        ("image", {"resize": "stretch"}, "choose from squash, crop"),
+        ("image", {"std": [1.0, 0.0, 1.0]}, "data.store.std: must be above 0"),
+        ("image", {"mean": [1.0]}, "three numbers"),
+        ("features", {"standardise": 1}, "not of type bool"),
+    ],
+)
+def test_unusable_settings(tmp_path: Path, modality: str, settings: dict[str, Any], message: str) -> None:
+    if modality == "text":
+        small.write_text(tmp_path / "out")
+        prepared = PreparedData.load(tmp_path / "out")
+    elif modality == "image":
+        prepared = small.write_images(tmp_path / "out", tmp_path / "images")
+    else:
+        prepared = small.write_features(tmp_path / "out")
+    with pytest.raises(UserError, match=message):
+        open_store(prepared, settings, tmp_path / "stores")
+
+
+def test_a_store_folder_that_cannot_be_written(text: PreparedData, tmp_path: Path) -> None:
+    (tmp_path / "stores").write_text("a file")
+    with pytest.raises(UserError, match="store folder cannot be written"):
+        open_token_store(text, {}, tmp_path / "stores")

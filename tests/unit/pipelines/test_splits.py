@@ -1,0 +1,89 @@
+"""Own splits by hash, and the published ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipelines.mimic import Options
+from pipelines.published import PUBLISHED
+from pipelines.splits import hash_split, hash_splits, read_id_lists, read_split_table
+from sdl_study.errors import UserError
+from tests.unit.pipelines.raw import write_ids
+
+
+def test_the_hash_is_this_on_every_machine() -> None:
+    found = [hash_split(str(patient)) for patient in range(10_000, 10_012)]
+    assert found == [
+        "train",
+        "train",
+        "train",
+        "train",
+        "test",
+        "train",
+        "train",
+        "train",
+        "train",
+        "train",
+        "train",
+        "train",
+    ]
+
+
+def test_shares_are_kept() -> None:
+    splits = list(hash_splits(str(i) for i in range(20_000)).values())
+    for split, share in (("train", 0.8), ("dev", 0.1), ("test", 0.1)):
+        assert splits.count(split) / len(splits) == pytest.approx(share, abs=0.01)
+
+
+def test_the_list_that_fits_the_labels_is_read(tmp_path: Path) -> None:
+    write_ids(tmp_path, "full", [1, 2], [3], [4])
+    write_ids(tmp_path, "50", [1], [3], [4])
+    assert len(read_id_lists(tmp_path, "full").split_of) == 4
+    assert len(read_id_lists(tmp_path, "top50").split_of) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("12.5\n", "line 2: '12.5' is not an admission id"),
+        ("1\n", "line 2: id 1 is listed already in 'train'"),
+    ],
+)
+def test_mistakes_in_a_list_name_file_and_line(tmp_path: Path, line: str, message: str) -> None:
+    write_ids(tmp_path, "full", [1], [2], [3])
+    with (tmp_path / "dev_full_hadm_ids.csv").open("a") as file:
+        file.write(line)
+    with pytest.raises(UserError, match=f"dev_full_hadm_ids.csv, {message}"):
+        read_id_lists(tmp_path, "full")
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        ({"id": [1], "split": ["train"]}, "column '_id' is missing; found id, split"),
+        ({"_id": [1, 1], "split": ["train", "val"]}, "id 1 is listed more than once"),
+        ({"_id": [1], "split": ["validation set"]}, "unknown split 'validation set'"),
+    ],
+)
+def test_mistakes_in_a_table(tmp_path: Path, frame: dict, message: str) -> None:
+    file = tmp_path / "split.feather"
+    pl.DataFrame(frame).write_ipc(file)
+    with pytest.raises(UserError, match=message):
+        read_split_table(file)
+    file.write_bytes(b"not arrow")
+    with pytest.raises(UserError, match="not a readable Feather"):
+        read_split_table(file)
+    with pytest.raises(UserError, match="split table is missing"):
+        read_split_table(tmp_path / "nowhere.feather")
+
+
+def test_every_published_set_can_be_asked_for() -> None:
+    names = set()
+    for (release, codes, labels, split), counts in PUBLISHED.items():
+        where = {"ids": "ids:somewhere", "table": "table:file"}[split]
+        assert Options(release, codes, labels, where).described()["split"] == split  # type: ignore[arg-type]
+        names.add(counts.name)
+    assert len(names) == 10
