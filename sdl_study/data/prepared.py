@@ -187,8 +187,14 @@ class PreparedData:
             raise ValueError("test labels are opened by the final evaluation only")
         from sdl_study.losses import LabelSets
 
-        lists = self._index["labels"].gather(self.rows(split)).to_list()
-        return LabelSets.from_lists(lists, num_labels=self.manifest.num_labels)
+        lists = self._index["labels"].gather(self.rows(split))
+        # The writer keeps every row ascending and without repetition, as CSR wants it.
+        indptr = np.concatenate([[0], np.cumsum(lists.list.len().to_numpy(), dtype=np.int64)])
+        try:
+            return LabelSets(indptr, lists.explode().drop_nulls().to_numpy(), self.manifest.num_labels)
+        except ValueError as error:
+            file = self.path / "examples.parquet"
+            raise UserError(f"{file}: damaged: {error}; prepare the data again") from None
 
     @cached_property
     def label_table(self) -> pl.DataFrame:

@@ -157,7 +157,7 @@ def _numbered(index: pl.DataFrame) -> pl.DataFrame:
     """Add id (row number) and group (number in order of first appearance)."""
     groups = index.select("source_group").unique(maintain_order=True).with_row_index("group")
     return (
-        index.with_columns(pl.col("labels").cast(pl.List(pl.Int32)).list.sort())
+        index.with_columns(pl.col("labels").cast(pl.List(pl.Int32)).list.unique().list.sort())
         .join(groups, on="source_group", how="left", maintain_order="left")
         .with_row_index("id")
         .with_columns(pl.col("id", "group").cast(pl.Int64))

@@ -213,3 +213,22 @@ def test_image_roots_inside_the_home_are_relative_and_others_absolute(tmp_path: 
     assert roots == {"r": os.path.relpath(tmp_path / "outside", tmp_path / "home" / "prepared")}
     small.write_images(tmp_path / "a" / "b" / "c", tmp_path / "far")
     assert json.loads((tmp_path / "a" / "b" / "c" / "roots.json").read_text()) == {"r": str(tmp_path / "far")}
+
+
+def test_labels_may_come_in_any_order_and_twice(tmp_path: Path) -> None:
+    mixed = small.index().with_columns(
+        pl.when(pl.col("source_id") == "source 1").then(pl.lit([2, 0, 2])).otherwise("labels").alias("labels")
+    )
+    small.write_text(tmp_path / "out", index=mixed)
+    assert PreparedData.load(tmp_path / "out").labels("train").row(1).tolist() == [0, 2]
+
+
+def test_labels_outside_the_list_are_damage(tmp_path: Path) -> None:
+    small.write_text(tmp_path / "out")
+    file = tmp_path / "out" / "examples.parquet"
+    pl.read_parquet(file).with_columns(pl.col("labels") + 9).write_parquet(file)
+    change_manifest(
+        tmp_path / "out", lambda record: record["file_bytes"].update({file.name: file.stat().st_size})
+    )
+    with pytest.raises(UserError, match=r"examples\.parquet: damaged: labels: row \d+"):
+        PreparedData.load(tmp_path / "out").labels("train")
