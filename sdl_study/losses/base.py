@@ -43,7 +43,9 @@ class _Contrast(torch.autograd.Function):
                 own = batch.rows[batch.start : batch.stop] + batch.center
                 slope = (own * gradient).sum(dtype=torch.float64) / -2
                 ctx.for_temperature = slope.to(log_temperature).reshape(log_temperature.shape)
-            ctx.save_for_backward(gradient.view(embeddings.shape).to(embeddings.dtype))
+            # in half precision it would underflow before a gradient scaler's factor, itself too large for half
+            ctx.dtype = embeddings.dtype
+            ctx.save_for_backward(gradient.view(embeddings.shape))
         return result.loss.to(batch.rows.dtype)
 
     @staticmethod
@@ -56,7 +58,8 @@ class _Contrast(torch.autograd.Function):
         for_temperature = ctx.for_temperature
         if for_temperature is not None:
             for_temperature = for_temperature * factor.to(for_temperature)
-        return gradient * factor.to(gradient.dtype), for_temperature, None, None
+        scaled = gradient * factor.to(gradient.dtype)
+        return scaled.to(ctx.dtype), for_temperature, None, None
 
 
 class ContrastiveLoss(nn.Module):
