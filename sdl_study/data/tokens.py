@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 # The training texts, batch by batch; called once for every pass over them.
 Texts = Callable[[], Iterator[list[str]]]
 
-_VERSION = 1
+_VERSION = 2
 _BATCH = 1_024
+_TOKENS = "tokens.bin"
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 
 
@@ -50,7 +51,7 @@ class TokenSettings:
         name: name or folder of the published tokenizer, for "pretrained".
         vocab_size: upper bound of a trained vocabulary, special tokens included.
         min_count: a word seen less often in train is unknown; "word" and "bpe".
-        max_length: tokens of a chunk, special tokens included; shortened to the longest training text.
+        max_length: tokens of a chunk, special tokens included; shortened to the longest text.
         max_chunks: chunks of `max_length` tokens that are kept of a long text; the rest is cut off.
     """
 
@@ -84,7 +85,7 @@ class TokenStore:
             max_length=record["max_length"],
         )
         self.max_chunks: int = record["max_chunks"]
-        self._tokens = np.load(path / "tokens.npy", mmap_mode="r")
+        self._tokens = np.memmap(path / _TOKENS, dtype=record["dtype"], mode="r")
         self._chunk_starts = np.load(path / "chunk_starts.npy", mmap_mode="r")
         self._first_chunk = np.load(path / "first_chunk.npy", mmap_mode="r")
 
@@ -145,7 +146,6 @@ def _ranges(starts: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _build(folder: Path, prepared: PreparedData, settings: TokenSettings) -> None:
-    train = prepared.rows("train")
     where = folder / "tokenizer"
     where.mkdir()
     if settings.tokenizer == "pretrained":
@@ -157,41 +157,37 @@ def _build(folder: Path, prepared: PreparedData, settings: TokenSettings) -> Non
         _save_in_hub_format(tokenizer, where, settings)
     tokenizer.no_padding()
     tokenizer.enable_truncation(settings.max_length, stride=0)
-    tokens, chunk_sizes, chunks_of = _encode_all(tokenizer, prepared, settings.max_chunks)
-    small = tokenizer.get_vocab_size() <= np.iinfo(np.uint16).max
-    np.save(folder / "tokens.npy", tokens.astype(np.uint16 if small else np.int32))
-    first_chunk = _offsets(chunks_of)
+    small = tokenizer.get_vocab_size() <= np.iinfo(np.uint16).max + 1
+    dtype = "<u2" if small else "<i4"
+    chunk_sizes, chunks_of = _encode_all(tokenizer, prepared, settings.max_chunks, folder / _TOKENS, dtype)
     np.save(folder / "chunk_starts.npy", _offsets(chunk_sizes))
-    np.save(folder / "first_chunk.npy", first_chunk)
-    chunk_of_train, _ = _ranges(first_chunk[train], chunks_of[train])
-    most_chunks = int(chunks_of[train].max())
-    longest = int(chunk_sizes[chunk_of_train].max())
-    if most_chunks == 1:
-        longest = min(-(-longest // 8) * 8, settings.max_length)
-    else:
-        longest = settings.max_length
+    np.save(folder / "first_chunk.npy", _offsets(chunks_of))
+    longest = min(-(-int(chunk_sizes.max()) // 8) * 8, settings.max_length)
     record = {
         "vocab_size": tokenizer.get_vocab_size(),
         "pad_token_id": pad,
         "max_length": longest,
-        "max_chunks": most_chunks,
+        "max_chunks": int(chunks_of.max()),
+        "dtype": dtype,
         "settings": asdict(settings),
     }
     (folder / "store.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _encode_all(
-    tokenizer: Tokenizer, prepared: PreparedData, max_chunks: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens of all examples end to end, tokens of every chunk, chunks of every example."""
-    parts, sizes, counts = [], [], []
-    for texts in prepared.iter_texts(_BATCH):
-        for encoding in tokenizer.encode_batch(texts):
-            chunks: list[Encoding] = [encoding, *encoding.overflowing][:max_chunks]
-            parts.extend(np.asarray(chunk.ids, dtype=np.int32) for chunk in chunks)
-            sizes.extend(len(chunk.ids) for chunk in chunks)
-            counts.append(len(chunks))
-    return np.concatenate(parts), np.asarray(sizes, dtype=np.int64), np.asarray(counts, dtype=np.int64)
+    tokenizer: Tokenizer, prepared: PreparedData, max_chunks: int, file: Path, dtype: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Write the tokens of all examples end to end; tokens of every chunk, chunks of every example."""
+    sizes, counts = [], []
+    with file.open("wb") as stream:
+        for texts in prepared.iter_texts(_BATCH):
+            for encoding in tokenizer.encode_batch(texts):
+                chunks: list[Encoding] = [encoding, *encoding.overflowing][:max_chunks]
+                for chunk in chunks:
+                    stream.write(np.asarray(chunk.ids, dtype=dtype).tobytes())
+                    sizes.append(len(chunk.ids))
+                counts.append(len(chunks))
+    return np.asarray(sizes, dtype=np.int64), np.asarray(counts, dtype=np.int64)
 
 
 def _offsets(sizes: np.ndarray) -> np.ndarray:

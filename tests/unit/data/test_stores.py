@@ -238,3 +238,16 @@ def test_a_store_folder_that_cannot_be_written(text: PreparedData, tmp_path: Pat
     (tmp_path / "stores").write_text("a file")
     with pytest.raises(UserError, match="store folder cannot be written"):
         open_token_store(text, {}, tmp_path / "stores")
+
+
+def test_the_longest_text_may_stand_outside_train(tmp_path: Path) -> None:
+    texts = small.texts()
+    dev_row = int(np.flatnonzero((small.index()["split"] == "dev").to_numpy())[0])
+    texts[dev_row] = " ".join(["alpha"] * 40)
+    small.write_text(tmp_path / "out", texts=texts)
+    prepared = PreparedData.load(tmp_path / "out")
+    whole = open_token_store(prepared, {}, tmp_path / "stores")
+    assert whole.fetch(np.array([dev_row]))["attention_mask"].sum() == 42
+    assert whole.spec.max_length == 48
+    chunked = open_token_store(prepared, {"max_length": 16, "max_chunks": 9}, tmp_path / "stores")
+    assert chunked.fetch(np.arange(60))["input_ids"].shape == (60, 3, 16)
