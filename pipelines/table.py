@@ -53,6 +53,8 @@ class Columns:
             raise UserError("give exactly one of --text, --image and --features")
         if not self.separator:
             raise UserError("--separator is empty; give the sign between two labels")
+        if not self.up_to and self.up_to is not None:
+            raise UserError("--up-to is empty; write a sign that begins with a dash in spaces, like ' -- '")
 
     @property
     def modality(self) -> Modality:
@@ -244,7 +246,8 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("--split", metavar="COLUMN", help="train, dev or test of every row")
     parser.add_argument("--id", metavar="COLUMN", help="id of the user's own, kept in id_map.parquet only")
     parser.add_argument("--separator", default=",", help="between the labels of a text column")
-    parser.add_argument("--up-to", metavar="SIGN", help='keep a label up to SIGN: with "--", A--B becomes A')
+    note = "keep a label up to SIGN: with ' -- ' (in spaces, as it begins with a dash) A--B becomes A"
+    parser.add_argument("--up-to", metavar="SIGN", type=str.strip, help=note)
     parser.add_argument("--terms", choices=["open", "restricted"], default="restricted")
     given: dict[str, Any] = vars(parser.parse_args(arguments))
     file, out, terms = given.pop("file"), given.pop("out"), given.pop("terms")

@@ -375,7 +375,59 @@ class ParquetTable(Table):
     unknown_ending = None  # type: ignore[assignment]
 
 
-SOURCES = (MimicIII, MimicIV, Coco, Table, JsonLines, ParquetTable)
+class ImageTable(Source):
+    command = staticmethod(table.command)
+
+    def make(self) -> None:
+        rows = []
+        for i in range(6):
+            Image.effect_noise((200, 200), 90).convert("RGB").save(self.tmp / f"{i}.jpg")
+            rows.append((f"{i}.jpg", "a", ("train", "dev", "test")[i % 3]))
+        self.file = write_csv(self.tmp / "table.csv", ["file", "tags", "fold"], rows)
+
+    def arguments(self) -> list[str]:
+        return [str(self.file), str(self.out), "--image", "file", "--labels", "tags", "--split", "fold"]
+
+    def image_file_is_missing(self) -> None:
+        (self.tmp / "3.jpg").unlink()
+
+    def corrupt_jpeg(self) -> None:
+        (self.tmp / "3.jpg").write_bytes((self.tmp / "3.jpg").read_bytes()[:3_000])
+
+    def not_an_image(self) -> None:
+        (self.tmp / "3.jpg").write_text("a text")
+
+    def file_name_leads_outside(self) -> None:
+        self.file.write_text(self.file.read_text().replace("3.jpg", "../3.jpg"))
+
+    def empty_file_name(self) -> None:
+        self.file.write_text(self.file.read_text().replace("3.jpg", ""))
+
+
+class FeatureTable(Source):
+    command = staticmethod(table.command)
+
+    def make(self) -> None:
+        rows = [(i, i / 2, "a", ("train", "dev", "test")[i % 3]) for i in range(6)]
+        self.file = write_csv(self.tmp / "table.csv", ["gene_1", "gene_2", "tags", "fold"], rows)
+
+    def arguments(self) -> list[str]:
+        return [str(self.file), str(self.out), "--features", "gene_*", "--labels", "tags", "--split", "fold"]
+
+    def no_such_columns(self) -> None:
+        self.file.write_text(self.file.read_text().replace("gene_", "protein_"))
+
+    def not_a_number(self) -> None:
+        self.file.write_text(self.file.read_text().replace("2.5", "many"))
+
+    def infinite(self) -> None:
+        self.file.write_text(self.file.read_text().replace("1.5", "inf"))
+
+    def empty_field(self) -> None:
+        self.file.write_text(self.file.read_text().replace("0.5", ""))
+
+
+SOURCES = (MimicIII, MimicIV, Coco, Table, JsonLines, ParquetTable, ImageTable, FeatureTable)
 HELPERS = {"make", "run", "arguments", "rewrite", "change", "command"}
 
 

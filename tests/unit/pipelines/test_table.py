@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from pipelines.table import Columns, prepare
+from pipelines.table import Columns, command, prepare
 from sdl_study.data.prepared import Manifest, PreparedData
 from sdl_study.errors import UserError
 from tests.unit.pipelines.raw import documents, write_csv
@@ -127,6 +127,7 @@ def test_images_relative_to_the_table(tmp_path: Path) -> None:
         ({"text": "body", "split": "key"}, "row 1, field key: unknown split"),
         ({"text": "body", "id": "tags"}, "row 2, field tags: empty"),
         ({"text": "body", "separator": ""}, "separator is empty"),
+        ({"text": "body", "up_to": ""}, "up-to is empty"),
     ],
 )
 def test_mistakes_name_file_row_and_field(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
@@ -134,6 +135,16 @@ def test_mistakes_name_file_row_and_field(tmp_path: Path, columns: dict[str, Any
     with pytest.raises(UserError, match=message):
         run(file, tmp_path / "out", **columns)
     assert not (tmp_path / "out").exists()
+
+
+def test_labels_up_to_a_sign_from_the_command_line(tmp_path: Path) -> None:
+    rows = [(f"text {i}", "A--x, B--y", split) for i, split in enumerate(("train", "dev", "test"))]
+    file = write_csv(tmp_path / "t.csv", ["body", "tags", "fold"], rows)
+    given = [str(file), str(tmp_path / "out"), "--text", "body", "--labels", "tags", "--split", "fold"]
+    command([*given, "--up-to", " -- "])
+    assert PreparedData.load(tmp_path / "out").label_codes == ["A", "B"]
+    with pytest.raises(UserError, match="up-to is empty"):
+        command([*given, "--up-to=--"])
 
 
 def test_duplicate_ids_are_refused(tmp_path: Path) -> None:
