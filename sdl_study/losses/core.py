@@ -194,7 +194,7 @@ class Core:
             if counts is not None and isinstance(self.positives, RulePositives):
                 self.positives.subtract(tile, counts, scale, push)
             for own, candidates, dim in self._own(tile):
-                along_center[own] += push.sum(dim)
+                along_center[own].add_(push.sum(dim))
                 gradient[own].addmm_(push if dim else push.T, rows[slice(*candidates)])
         if isinstance(self.positives, LabelPositives):
             attracted, along = self.positives.pull(start, stop)

@@ -26,7 +26,7 @@ HEAVY_SHARE = 1 / 20
 0.02 ns per pair of the tile on one CPU core) is cheaper than its pairs one by one (about 5 ns each)."""
 
 SMALL_DENSE = 1 << 20
-"""Where one tile holds all pairs and the dense block of all labels has no more entries, all labels are heavy."""
+"""Where one tile holds all pairs and the block of all labels has no more entries than this, all are heavy."""
 
 
 class IntersectionCounter:
@@ -51,18 +51,19 @@ class IntersectionCounter:
         values: Float64[np.ndarray, " L"] | None = None,
     ) -> None:
         frequencies = labels.counts()
-        order = np.argsort(-frequencies, kind="stable")[:MAX_HEAVY]
-        heavy = order[frequencies[order] >= max(2.0, HEAVY_SHARE * len(labels))]
-        paired = np.flatnonzero(frequencies >= 2)
-        if len(blocks) == 1 and paired.size * len(labels) <= SMALL_DENSE:
-            heavy = paired
+        heavy = np.flatnonzero(frequencies >= 2)
+        if len(blocks) > 1 or heavy.size * len(labels) > SMALL_DENSE:
+            order = np.argsort(-frequencies, kind="stable")[:MAX_HEAVY]
+            heavy = order[frequencies[order] >= max(2.0, HEAVY_SHARE * len(labels))]
         kind = np.where(frequencies >= 2, -2, -1)  # -1 seen once or never, -2 light, else the heavy column
         kind[heavy] = np.arange(heavy.size)
         rows = labels.row_of_entry()
         column = kind[labels.indices]
-        self._heavy = torch.zeros((len(labels), heavy.size), dtype=dtype)
-        self._heavy[torch.from_numpy(rows[column >= 0]), torch.from_numpy(column[column >= 0])] = 1
-        self._heavy = self._heavy.to(device)
+        dense = np.zeros(
+            (len(labels), heavy.size), dtype=np.float64 if dtype == torch.float64 else np.float32
+        )
+        dense[rows[column >= 0], column[column >= 0]] = 1
+        self._heavy = torch.from_numpy(dense).to(device, dtype)
         self._weighted = self._heavy
         if values is not None:
             self._weighted = self._heavy * torch.from_numpy(values[heavy]).to(device, dtype)

@@ -150,7 +150,7 @@ def _rows(embeddings: Tensor) -> Float[Tensor, "M D"]:
 
 def _centred(rows: Float[Tensor, "M D"]) -> tuple[Float[Tensor, "M D"], Float[Tensor, " D"]]:
     """Rows without their mean, and the mean."""
-    center = rows.sum(0, dtype=torch.float64).div_(max(1, rows.shape[0])).to(rows.dtype)
+    center = rows.mean(0) if rows.shape[0] else rows.new_zeros(rows.shape[1])
     return rows - center, center
 
 

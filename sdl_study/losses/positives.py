@@ -112,12 +112,14 @@ class RulePositives:
             positive, weights = self.positive(counts, *group[0]), self.weights(counts, *group[0])
             rows = [sums[anchors[0] - start : anchors[1] - start] for anchors, _, _ in group]
             for into, (_, candidates, dim) in zip(rows, group, strict=True):
-                into[:, COUNT] += positive.sum(dim)
-                into[:, WEIGHT] += weights.sum(dim)
-                into[:, WEIGHTED_LOGIT] += torch.mv(weights if dim else weights.T, bias[slice(*candidates)])
+                into[:, COUNT].add_(positive.sum(dim))
+                into[:, WEIGHT].add_(weights.sum(dim))
+                into[:, WEIGHTED_LOGIT].add_(
+                    torch.mv(weights if dim else weights.T, bias[slice(*candidates)])
+                )
             weights *= logits
             for into, (_, _, dim) in zip(rows, group, strict=True):
-                into[:, WEIGHTED_LOGIT] += weights.sum(dim)
+                into[:, WEIGHTED_LOGIT].add_(weights.sum(dim))
 
     def normalize(self, sums: Float64[Tensor, "M k"]) -> Normalized:
         """Turn the gathered sums of all anchors into scales."""
