@@ -142,15 +142,19 @@ def execute(
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
     """A batch system's SIGTERM ends a study as Ctrl-C does: in order, to go on later."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.getsignal(signal.SIGTERM)
+    _interrupt_on_termination()
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt_on_termination() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 class _Engines:
@@ -173,6 +177,7 @@ class _Engines:
             self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
             engine = Engine(train.workers, train.trials_per_group, attempts, folder, self._address)
             self._running[key] = self._stack.enter_context(engine)
+            _interrupt_on_termination()  # Ray has put a handler of its own there that aborts
         return self._running[key]
 
 

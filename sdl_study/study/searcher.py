@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,7 @@ class Search:
     live: dict[str, int] = field(default_factory=dict)
     interrupted: list[int] = field(default_factory=list)
     lost_before: int = 0
+    starts: Counter[int] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.lost_before = self.lost
@@ -82,6 +84,7 @@ class Search:
 
     def _start(self, trial_id: str, record: TrialRecord, resumed: bool) -> dict[str, Any]:
         self.live[trial_id] = record.number
+        self.starts[record.number] += 1
         self.observer.started(record)
         return {"job": self.job(record, resumed)}
 
@@ -146,7 +149,7 @@ class Search:
             self.observer.ended(self.records.get(number))
         elif self.aborted():
             return
-        elif record.attempts >= self.max_attempts:
+        elif self.starts[number] >= self.max_attempts:
             self.records.fail(number, MACHINE)
             self.observer.ended(self.records.get(number))
         else:

@@ -76,8 +76,8 @@ def fit_probe(
     Args:
         embeddings: frozen encoder outputs, one row per training example.
         labels: the label set of each row.
-        l2_grid: strengths to choose from, relative to the mean log loss; a single one is taken without a holdout.
-        seed: draws the held-out rows.
+        l2_grid: strengths to choose from, relative to the mean log loss; a single one is taken without a
+        holdout. seed: draws the held-out rows.
         holdout: share of the rows that is held out to choose the strength.
         tolerance: a label stops when the estimated gain left is below this share of its entropy.
         block_elements: bound on n x labels of one block, i.e. on memory.
@@ -163,7 +163,8 @@ def _holdout_losses(
     holdout: float,
     tolerance: float,
 ) -> tuple[dict[float, float], dict[float, Float[Tensor, "D+1 L"]]]:
-    """Mean log loss on held-out rows for every strength, and each strength's solution as a start for the refit."""
+    """Mean log loss on held-out rows for every strength, and each strength's solution as a start for the
+    refit."""
     count = data.shape[0]
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).to(data.device)
     held = order[: max(1, round(holdout * count))].sort().values
@@ -189,7 +190,8 @@ def _holdout_losses(
 
 
 class _Problem:
-    """Loss and gradient of one block of labels; the parameters [D + 1, labels] hold the bias in the last row."""
+    """Loss and gradient of one block of labels; the parameters [D + 1, labels] hold the bias in the last
+    row."""
 
     def __init__(self, data: Float[Tensor, "n D"], targets: Float[Tensor, "n L"], l2: float) -> None:
         self.data, self.l2, self.rows = data, l2, data.shape[0]

@@ -28,6 +28,9 @@ SABOTAGE = """
 import importlib.abc, importlib.machinery, os, sys
 WORDS = "the patient {marker} said so"
 
+# A process that started after the first batch was refused: its first loss is the one that raises.
+FETCHED = os.path.exists(os.path.join({folder!r}, "fetch"))
+
 def once(name):
     try:
         os.close(os.open(os.path.join({folder!r}, name), os.O_CREAT | os.O_EXCL))
@@ -47,7 +50,7 @@ def patch(module):
         build = module.build_criterion
         def build_criterion(arm, settings):
             loss = build(arm, settings)
-            if once("loss"):
+            if FETCHED and once("loss"):
                 def broken(outputs, labels):
                     raise RuntimeError(WORDS)
                 loss.forward = broken
