@@ -15,6 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sdl_study.arms import ARMS
 from sdl_study.errors import UserError
 
+PrimaryMetric = Literal[
+    "test/micro_f1", "test/macro_f1", "test/micro_auc", "test/macro_auc", "test/map", "test/map_document",
+    "test/precision_at_5",
+]  # fmt: skip
 Control = Literal["untrained", "label_prior", "tfidf"]
 Objective = Literal["dev/map", "dev/map_document", "dev/micro_f1", "dev/macro_f1"]
 
@@ -142,7 +146,7 @@ class Settings(Section):
     seed: int = Field(default=0, ge=0)
     arms: tuple[str, ...]
     objective: Objective = "dev/map"
-    primary_metric: str = "test/map"
+    primary_metric: PrimaryMetric = "test/map"
     stage: Literal["probe"] = "probe"
     controls: tuple[Control, ...] = ("untrained", "label_prior", "tfidf")
     data: DataSettings

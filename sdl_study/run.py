@@ -124,10 +124,9 @@ def run_studies(given: argparse.Namespace) -> None:
     for answer in execute(plans, given.address, given.tracking_uri, given.allow_record_artifacts):
         print(f"\n{answer.text()}")
     uri = given.tracking_uri or plans[0].files.mlflow_uri
-    mlflow = Path(sys.executable).parent / "mlflow"
-    print(
-        f"\nTrials, parameters and metrics: {mlflow if mlflow.exists() else 'mlflow'} ui --backend-store-uri {uri}"
-    )
+    found = Path(sys.executable).parent / "mlflow"
+    mlflow = f"MLFLOW_DISABLE_TELEMETRY=true {found if found.exists() else 'mlflow'} ui"
+    print(f"\nTrials, parameters and metrics: {mlflow} --backend-store-uri {uri}")
 
 
 def execute(

@@ -46,7 +46,7 @@ class Search:
         reduction_factor: of ASHA.
         concurrent: trials at a time, as many as there are groups.
         epochs: last epoch of a trial.
-        max_attempts: after which a trial that the machine keeps ending is given up.
+        max_attempts: of this command, after which a trial that the machine keeps ending is given up.
         observer: who is told.
         aborted: whether no worker group can run any more; what has not ended then stays RUNNING for the next command.
     """
@@ -66,6 +66,7 @@ class Search:
     interrupted: list[int] = field(default_factory=list)
     lost_before: int = 0
     starts: Counter[int] = field(default_factory=Counter)
+    before: Counter[int] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.lost_before = self.lost
@@ -76,8 +77,9 @@ class Search:
         if self.aborted() or len(self.live) >= self.concurrent:
             return None
         if self.interrupted:
-            record = self.records.get(self.interrupted.pop(0))
-            self.records.attempt(record.number, record.attempts + 1)
+            number = self.interrupted.pop(0)
+            self.records.attempt(number, self.records.get(number).attempts + 1)
+            record = self.records.get(number)
             return self._start(trial_id, record, resumed=True)
         arm = self._arm_in_turn()
         return None if arm is None else self._start(trial_id, self.ask(arm), resumed=False)
@@ -85,6 +87,7 @@ class Search:
     def _start(self, trial_id: str, record: TrialRecord, resumed: bool) -> dict[str, Any]:
         self.live[trial_id] = record.number
         self.starts[record.number] += 1
+        self.before[record.number] = record.attempts - 1
         self.observer.started(record)
         return {"job": self.job(record, resumed)}
 
@@ -118,7 +121,7 @@ class Search:
     def heard(self, result: dict[str, Any]) -> bool:
         """Take what a trial reported; returns whether it goes on."""
         number, event = int(result["number"]), result["event"]
-        self.records.attempt(number, int(result.get("attempts", 1)))
+        self.records.attempt(number, self.before[number] + int(result.get("attempts", 1)))
         if event == "epoch":
             return self._heard_epoch(number, int(result["epoch"]), _nested(result, "metrics"))
         if event == "failed":

@@ -52,7 +52,10 @@ def save(folder: Path, state: State, is_best: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{LAST}.{os.getpid()}"
     content = {"format_version": FORMAT_VERSION, **vars(state), "progress": asdict(state.progress)}
-    torch.save(content, temporary)
+    with temporary.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())  # a power cut must not leave an empty file under the final name
     if is_best:
         copy = folder / f".{BEST}.{os.getpid()}"
         shutil.copyfile(temporary, copy)

@@ -127,7 +127,12 @@ def test_an_interrupted_trial_goes_on_first_under_its_own_number(tmp_path: Path)
     assert report(again, running, 1, 0.9)  # the epoch that was told twice is not written twice
     assert again.records.get(running.number).epochs[1] == running_metrics(running.arm, running.parameters)
     again.ended("tune-0", error=True)
-    assert again.records.get(running.number).state == "failed"  # the second of two attempts
+    assert again.records.get(running.number).state == "running"  # a command of its own counts from one
+    once_more = start(again, "tune-1")
+    assert once_more is not None
+    assert (once_more[0].number, once_more[0].attempts) == (running.number, 3)
+    again.ended("tune-1", error=True)
+    assert again.records.get(running.number).state == "failed"  # the second of this command's two attempts
 
 
 def running_metrics(arm: str, parameters: Mapping[str, Any]) -> dict[str, float]:
