@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
     WeightedMetric = Callable[[Float[np.ndarray, "r n"]], Float[np.ndarray, " r"]]
 
-_CACHE_CELLS = 1 << 16
+_CHUNK_CELLS = 1 << 24
+_CACHE_CELLS = 1 << 17
+_CHUNK_POSITIVES = 4096
+_MANY_POSITIVES = 32
 _LABEL_MEANS = ("precision", "recall", "f1", "f1_caml")
 
 
@@ -132,84 +136,138 @@ def _row_mean(values: Float[np.ndarray, "r L"], counted: np.ndarray) -> Float[np
         return np.where(counted, values, 0.0).sum(axis=1) / counted.sum(axis=1)
 
 
-class _SortedColumn:
-    """One ranking: documents by falling score, and what its positives need of running sums."""
+class _RankedPositives:
+    """The positives of all labels, label by label and by falling score.
 
-    def __init__(self, scores: Float[np.ndarray, " n"], positives: np.ndarray) -> None:
-        order = np.argsort(-scores, kind="stable")
-        ordered = scores[order]
-        self.order = order
-        place = np.empty_like(order)
-        place[order] = np.arange(order.size)
-        self.positives = positives[np.argsort(place[positives], kind="stable")]
-        values = -scores[self.positives]
-        # Documents, and positives, with a score at least (upto) or above (before) each positive's.
-        self.upto = np.searchsorted(-ordered, values, side="right")
-        self.before = np.searchsorted(-ordered, values, side="left")
-        self.positive_upto = np.searchsorted(values, values, side="right")
-        self.positive_before = np.searchsorted(values, values, side="left")
+    Attributes:
+        rows, columns: cell of each positive.
+        label_first: place of each present label's first positive.
+        tie_first, tie_end: where the positives of the same label and score begin, and end.
+    """
 
-    def average_precision(self, weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, " r"]:
-        """NaN where no positive has weight."""
-        own, everyone, positive = self._running(weights)
-        precision = _divide(positive[self.positive_upto], everyone[self.upto])
-        with np.errstate(invalid="ignore"):
-            return (own * precision).sum(axis=0) / own.sum(axis=0)
+    def __init__(self, scores: Float[np.ndarray, "n L"], targets: Targets) -> None:
+        values = scores[targets.rows, targets.columns]
+        order = np.lexsort((-values, targets.columns))
+        self.rows, self.columns, values = targets.rows[order], targets.columns[order], values[order]
+        new_label = np.diff(self.columns, prepend=-1) != 0
+        new_tie = new_label | (np.diff(values, prepend=np.nan) != 0)
+        self.label_first = np.flatnonzero(new_label)
+        ties = np.append(np.flatnonzero(new_tie), values.size)
+        which = np.cumsum(new_tie) - 1
+        self.tie_first, self.tie_end = ties[which], ties[which + 1]
 
-    def roc_auc(self, weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, " r"]:
-        """NaN where one of the classes has no weight."""
-        own, everyone, positive = self._running(weights)
-        above_or_equal = everyone[self.upto] - positive[self.positive_upto]
-        above_only = everyone[self.before] - positive[self.positive_before]
-        negatives = everyone[-1] - positive[-1]
-        won = negatives - 0.5 * (above_or_equal + above_only)
-        with np.errstate(invalid="ignore"):
-            return (own * won).sum(axis=0) / (own.sum(axis=0) * negatives)
-
-    def _running(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Weights of the positives, and running sums (from 0) over all documents and over the positives."""
-        own = weights[self.positives]
-        return own, _sums_from_zero(weights[self.order]), _sums_from_zero(own)
+    def chunks(self) -> list[tuple[int, int]]:
+        """Ranges of positives that hold whole labels, of about ``_CHUNK_POSITIVES``."""
+        bounds, last = [0], 0
+        for first, end in pairwise([*self.label_first.tolist(), self.rows.size]):
+            if end - last > _CHUNK_POSITIVES and first > last:
+                bounds.append(first)
+                last = first
+        return list(pairwise([*bounds, self.rows.size])) if self.rows.size else []
 
 
-def _sums_from_zero(weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, "n+1 r"]:
-    sums = np.zeros((weights.shape[0] + 1, weights.shape[1]))
-    np.cumsum(weights, axis=0, out=sums[1:])
-    return sums
+def _exact(weights: Float[np.ndarray, "r n"]) -> np.ndarray:
+    """Counts as float32, whose sums are exact and whose products are fast; other weights as they are."""
+    whole = np.array_equal(weights, np.rint(weights)) and weights.sum(axis=1).max(initial=0) < 2**24
+    return weights.astype(np.float32 if whole else np.float64)
+
+
+def _weight_above(
+    weights: np.ndarray, by_label: np.ndarray, rows: np.ndarray, columns: np.ndarray, *, ties: bool
+) -> Float[np.ndarray, "r p"]:
+    """Weight of the documents that score above (with ``ties`` at least) each positive on its label.
+
+    Running sums over the sorted documents cost the same however many positives a label has; for rare labels
+    one product with the comparisons' matrix is cheaper. ``columns`` ascend.
+    """
+    found = np.empty((weights.shape[0], rows.size))
+    labels, first, count = np.unique(columns, return_index=True, return_counts=True)
+    for label, start, size in zip(labels, first, count, strict=True):
+        if size >= _MANY_POSITIVES:
+            part = slice(start, start + size)
+            found[:, part] = _running_weight(weights, by_label[label], by_label[label, rows[part]], ties=ties)
+    rare = np.flatnonzero(np.repeat(count, count) < _MANY_POSITIVES)
+    step = max(1, _CHUNK_CELLS // by_label.shape[1])
+    for start in range(0, rare.size, step):
+        part = rare[start : start + step]
+        scores, own = by_label[columns[part]], by_label[columns[part], rows[part]][:, None]
+        found[:, part] = weights @ (scores >= own if ties else scores > own).astype(weights.dtype).T
+    return found
+
+
+def _running_weight(
+    weights: np.ndarray, scores: np.ndarray, own: np.ndarray, *, ties: bool
+) -> Float[np.ndarray, "r p"]:
+    """The same for one label; replicates side by side and few at a time, to stay in the processor's cache."""
+    order = np.argsort(-scores, kind="stable")
+    place = np.searchsorted(-scores[order], -own, side="right" if ties else "left")
+    found = np.empty((weights.shape[0], own.size))
+    step = max(1, _CACHE_CELLS // scores.size)
+    for start in range(0, weights.shape[0], step):
+        part = np.ascontiguousarray(weights[start : start + step].T)
+        sums = np.zeros((scores.size + 1, part.shape[1]), dtype=weights.dtype)
+        np.cumsum(part[order], axis=0, out=sums[1:])
+        found[start : start + step] = sums[place].T
+    return found
 
 
 def _over_labels(name: str, scores: Float[np.ndarray, "n L"], targets: Targets) -> WeightedMetric:
     """Mean over labels of average precision or AUC, where the weights define it."""
-    by_label = np.argsort(targets.columns, kind="stable")
-    rows = np.split(targets.rows[by_label], np.cumsum(targets.per_label)[:-1])
-    columns = [_SortedColumn(scores[:, label], found) for label, found in enumerate(rows) if found.size]
-    # Replicates stand side by side and few at a time, so that the running sums stay in the processor's cache.
-    step = max(1, _CACHE_CELLS // scores.shape[0])
+    positives = _RankedPositives(scores, targets)
+    by_label = np.ascontiguousarray(scores.T)
 
-    def some(weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, " r"]:
-        total, defined = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
-        for column in columns:
-            values = column.average_precision(weights) if name == "map" else column.roc_auc(weights)
+    def chunk_values(weights: np.ndarray, first: int, end: int) -> Float[np.ndarray, "r l"]:
+        """The metric of each label of a chunk; NaN where the weights do not define it."""
+        rows, columns = positives.rows[first:end], positives.columns[first:end]
+        inside = (positives.label_first >= first) & (positives.label_first < end)
+        starts = positives.label_first[inside] - first
+        label_of = np.searchsorted(starts, np.arange(rows.size), side="right") - 1
+        own = weights[:, rows].astype(np.float64)
+        sums = np.concatenate([np.zeros((weights.shape[0], 1)), np.cumsum(own, axis=1)], axis=1)
+        before_label = sums[:, starts[label_of]]
+        upto = sums[:, positives.tie_end[first:end] - first] - before_label
+        everyone = _weight_above(weights, by_label, rows, columns, ties=True)
+        total = np.add.reduceat(own, starts, axis=1)
+        with np.errstate(invalid="ignore"):
+            if name == "map":
+                return np.add.reduceat(own * _divide(upto, everyone), starts, axis=1) / total
+            above_positive = sums[:, positives.tie_first[first:end] - first] - before_label
+            above_everyone = _weight_above(weights, by_label, rows, columns, ties=False)
+            negatives = weights.sum(axis=1, dtype=np.float64)[:, None] - total
+            lost = 0.5 * ((everyone - upto) + (above_everyone - above_positive))
+            won = own * (negatives[:, label_of] - lost)
+            return np.add.reduceat(won, starts, axis=1) / (total * negatives)
+
+    def metric(weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
+        exact = _exact(weights)
+        total, defined = np.zeros(len(exact)), np.zeros(len(exact))
+        for first, end in positives.chunks():
+            values = chunk_values(exact, first, end)
             known = ~np.isnan(values)
-            total += np.where(known, values, 0.0)
-            defined += known
+            total += np.where(known, values, 0.0).sum(axis=1)
+            defined += known.sum(axis=1)
         with np.errstate(invalid="ignore"):
             return total / defined
 
-    return lambda weights: np.concatenate(
-        [
-            some(np.ascontiguousarray(weights[start : start + step].T))
-            for start in range(0, weights.shape[0], step)
-        ]
-    )
+    return metric
 
 
 def _flat_auc(scores: Float[np.ndarray, "n L"], targets: Targets) -> WeightedMetric:
-    """AUC of all cells; a cell weighs what its document weighs."""
-    width = scores.shape[1]
-    column = _SortedColumn(scores.reshape(-1), targets.rows * width + targets.columns)
+    """AUC of all cells together; a cell weighs what its document weighs."""
+    flat = scores.reshape(-1)
+    order = np.argsort(flat, kind="stable")
+    ordered, document = flat[order], order // scores.shape[1]
+    is_positive = np.zeros(flat.size, dtype=bool)
+    is_positive[targets.rows * scores.shape[1] + targets.columns] = True
+    is_positive = is_positive[order]
+    values = ordered[is_positive]
+    below, upto = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
 
-    def metric(weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
-        return np.concatenate([column.roc_auc(np.repeat(row, width)[:, None]) for row in weights])
+    def one(weights: Float[np.ndarray, " n"]) -> float:
+        cells = weights[document]
+        negative = np.concatenate([[0.0], np.cumsum(np.where(is_positive, 0.0, cells))])
+        own = cells[is_positive]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return float((own * 0.5 * (negative[below] + negative[upto])).sum() / (own.sum() * negative[-1]))
 
-    return metric
+    return lambda weights: np.array([one(row) for row in weights])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sdl_study.evaluation import multilabel_metrics
+from sdl_study.evaluation import multilabel_metrics, weighted
 from sdl_study.evaluation.targets import as_targets
 from sdl_study.evaluation.weighted import weighted_metric
 
@@ -33,6 +33,21 @@ def test_weights_are_repeated_documents(name: str, decimals: int | None) -> None
         expected = multilabel_metrics(scores[repeated], truth[repeated], threshold=0.45, ks=(1, 2))[name]
         # Of equal scores the lower label ranks first, whatever the document's weight, so ties agree as well.
         np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["map", "macro_auc"])
+def test_frequent_and_rare_labels_take_different_ways_to_the_same_value(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, truth = case(1)
+    weights = np.random.default_rng(2).poisson(1.0, (7, len(scores))).astype(np.float64)
+    found = []
+    for many in (1, 4, 1000):
+        monkeypatch.setattr(weighted, "_MANY_POSITIVES", many)
+        monkeypatch.setattr(weighted, "_CHUNK_POSITIVES", many)
+        found.append(weighted_metric(name, scores, as_targets(truth, scores.shape), 0.5)(weights))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-14)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-14)
 
 
 def test_unknown_metrics_are_refused() -> None:
