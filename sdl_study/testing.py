@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 LossFactory = Callable[[], nn.Module]
 LabelFactory = Callable[[Sequence[int]], Tensor]
 
+START_SECONDS = 300.0
+"""What spawned processes may take to start, imports included."""
+
 NUM_FEATURES, EMBEDDING_SIZE, NUM_LABELS = 5, 6, 7
 
 
@@ -51,7 +54,7 @@ def run_processes(
     Args:
         function: importable from its module (spawned processes import it); sees torch.distributed initialised.
             It returns tensors, numbers, strings, and lists, tuples or dicts of them.
-        timeout_seconds: for the whole call, start included; the remaining processes are then ended.
+        timeout_seconds: from the moment all processes have started; those that remain are then ended.
         initialize: False leaves torch.distributed uninitialised.
 
     Raises:
@@ -64,7 +67,7 @@ def run_processes(
         processes = [
             context.Process(
                 target=_run_rank,
-                args=(function, arguments, r, world_size, meeting, timeout_seconds, results),
+                args=(function, arguments, r, world_size, meeting, results),
                 daemon=True,
             )
             for r in range(world_size)
@@ -72,7 +75,7 @@ def run_processes(
         for process in processes:
             process.start()
         try:
-            return _collect(processes, results, time.monotonic() + timeout_seconds)
+            return _collect(processes, results, timeout_seconds)
         finally:
             for process in processes:
                 process.join(timeout=0.5)
@@ -87,16 +90,16 @@ def _run_rank(
     rank: int,
     world_size: int,
     meeting: str | None,
-    timeout_seconds: float,
     results: Any,
 ) -> None:
     """What a spawned process does: join the world, call, answer."""
     torch.set_num_threads(1)
+    results.put((rank, None, None))  # started: imports may take long on a busy machine
     try:
         if meeting is None:
             answer = function(*arguments)
         else:
-            with distributed.process_group("gloo", rank, world_size, meeting, timeout_seconds):
+            with distributed.process_group("gloo", rank, world_size, meeting, START_SECONDS):
                 answer = function(*arguments)
     except Exception as error:  # noqa: BLE001  told to the parent, which raises
         results.put((rank, f"{type(error).__name__}: {error}", traceback.format_exc()))
@@ -106,18 +109,19 @@ def _run_rank(
         results.put((rank, None, packed.getvalue()))
 
 
-def _collect(processes: Sequence[Any], results: Any, deadline: float) -> list[Any]:
+def _collect(processes: Sequence[Any], results: Any, timeout_seconds: float) -> list[Any]:
     """Wait for every rank's answer."""
     answers: dict[int, Any] = {}
+    started = 0
+    deadline = time.monotonic() + START_SECONDS
     while len(answers) < len(processes):
         try:
             rank, error, answer = results.get(timeout=0.2)
         except queue.Empty:
             dead = [r for r, p in enumerate(processes) if p.exitcode not in (None, 0) and r not in answers]
             if dead:
-                raise ProcessFailure(
-                    f"rank {dead[0]} died with exit code {processes[dead[0]].exitcode}"
-                ) from None
+                code = processes[dead[0]].exitcode
+                raise ProcessFailure(f"rank {dead[0]} died with exit code {code}") from None
             if time.monotonic() > deadline:
                 waiting = [r for r in range(len(processes)) if r not in answers]
                 raise ProcessFailure(
@@ -126,7 +130,12 @@ def _collect(processes: Sequence[Any], results: Any, deadline: float) -> list[An
             continue
         if error is not None:
             raise ProcessFailure(f"rank {rank}: {error}\n{answer}")
-        answers[rank] = torch.load(io.BytesIO(answer), weights_only=True)
+        if answer is None:
+            started += 1
+            if started == len(processes):
+                deadline = time.monotonic() + timeout_seconds
+        else:
+            answers[rank] = torch.load(io.BytesIO(answer), weights_only=True)
     return [answers[r] for r in range(len(processes))]
 
 
@@ -238,7 +247,8 @@ def check_sharded(
         labels: makes the labels of a whole batch from its shards; each rank gets its rows.
         parallel: "ddp" or "fsdp" (FSDP2, `fully_shard`).
         tolerance: largest relative error that counts as exact; default 1e-12 in float64, else 1e-5.
-        timeout_seconds: for one world; a loss that hangs is reported, and the next case goes on.
+        timeout_seconds: for one world once its processes have started; a loss that hangs is reported, and the
+            next case goes on.
 
     Returns:
         A `ShardedReport`: print it, or `.require_exact()`.

@@ -1,0 +1,88 @@
+"""check_sharded tells of losses that hang, raise or die, and goes on; these need real processes."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sdl_study import distributed
+from sdl_study.losses import AnyLoss
+from sdl_study.testing import ProcessFailure, ShardedCase, ShardedReport, check_sharded, run_processes
+
+
+class Misbehaving(nn.Module):
+    """Does what its name says on the last of several ranks."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        last = distributed.world_size() > 1 and distributed.rank() == distributed.world_size() - 1
+        if last and self.how == "raises":
+            raise RuntimeError("a fault of its own")
+        if last and self.how == "dies":
+            os._exit(3)
+        if not last and distributed.world_size() > 1 and self.how == "hangs":
+            distributed.all_reduce_sum(torch.zeros(1))
+        return embeddings.square().sum() * 0 + embeddings.sum()
+
+
+def raising() -> nn.Module:
+    return Misbehaving("raises")
+
+
+def hanging() -> nn.Module:
+    return Misbehaving("hangs")
+
+
+def answer(value: float) -> tuple[int, float]:
+    return distributed.rank(), value
+
+
+def dying() -> None:
+    if distributed.rank() == 1:
+        os._exit(3)
+
+
+def test_a_loss_that_fails_is_told() -> None:
+    report = check_sharded(raising, (2,), [(3, 3)], timeout_seconds=30)
+    assert not report.exact()
+    assert "a fault of its own" in str(report)
+    with pytest.raises(AssertionError, match="differs from one process"):
+        report.require_exact()
+
+
+@pytest.mark.slow
+def test_the_next_loss_goes_on() -> None:
+    losses = {"raises": raising, "any": AnyLoss}
+    report = check_sharded(losses, (2,), [(3, 3)], timeout_seconds=30)
+    failed, fine = report.cases
+    assert failed.problem is not None
+    assert "a fault of its own" in failed.problem
+    assert fine.is_exact(1e-12)
+    assert not report.exact()
+    assert report.exact("any")
+
+
+@pytest.mark.slow
+def test_a_loss_that_hangs_is_told() -> None:
+    (case,) = check_sharded(hanging, (2,), [(3, 3)], timeout_seconds=10).cases
+    assert case.problem is not None
+    assert "did not finish in time" in case.problem
+
+
+def test_processes_answer_by_rank_and_a_dead_one_is_named() -> None:
+    assert run_processes(answer, 2, 0.5) == [(0, 0.5), (1, 0.5)]
+    with pytest.raises(ProcessFailure, match="rank 1 died with exit code 3"):
+        run_processes(dying, 2)
+
+
+def test_world_sizes_and_shards_have_to_meet() -> None:
+    with pytest.raises(ValueError, match="has a length in world_sizes"):
+        check_sharded(AnyLoss, (2,), [(3, 3, 3)])
+    with pytest.raises(ValueError, match="no case is named"):
+        ShardedReport((ShardedCase("any", (3, 3), 0.0, 0.0),), 1e-12).exact("all")
