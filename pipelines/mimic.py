@@ -1,7 +1,7 @@
 """MIMIC-III and MIMIC-IV, as PhysioNet gives them, → prepared data set of discharge summaries and ICD codes.
 
     python -m pipelines.mimic SOURCE OUT --release mimic-iii|mimic-iv --codes icd9|icd10
-        --labels full|top50|min10 [--split hash|ids:DIR|table:FILE] [--text raw|caml] [--caml-compat]
+        --labels full|top50|min10 [--split hash|ids:DIR|table:FILE] [--text raw|caml] [--caml-compat] [--notes DIR]
 
 The result is restricted: no option of the command line changes that.
 """
@@ -63,6 +63,7 @@ def prepare(
     out: Path,
     options: Options,
     *,
+    notes_source: Path | None = None,
     terms: Terms = "restricted",
     name: str | None = None,
     extra_source: Mapping[str, Any] | None = None,
@@ -71,6 +72,7 @@ def prepare(
     """Prepare `source` into the new folder `out`; with the same arguments again, do nothing.
 
     Args:
+        notes_source: folder with note/discharge.csv.gz where MIMIC-IV-Note lies apart from MIMIC-IV.
         terms: "open" is for notes that no patient wrote or is in, such as the demo's.
 
     Raises:
@@ -79,10 +81,11 @@ def prepare(
     if not source.is_dir():
         raise UserError(f"{source}: source folder is missing")
     tables = CodeTables.find(source, options.release)
+    notes_source = notes_source or source
     published = _published_split(options)
     made_from = invocation(
         {**options.described(), "split": options.split, "source": source.resolve(), "terms": terms},
-        [tables.diagnoses, tables.procedures, notes_file(source, options.release)],
+        [tables.diagnoses, tables.procedures, notes_file(notes_source, options.release)],
     )
     if (done := already_prepared(out, made_from, progress)) is not None:
         return done
@@ -90,7 +93,7 @@ def prepare(
     pairs = read_codes(tables, options.codes, options.caml_compat)
     with temporary_folder(out.parent / f"{out.name}.spool") as spool:
         progress("mimic: reading the discharge summaries")
-        notes = Notes.read(source, options.release, spool / "notes.parquet")
+        notes = Notes.read(notes_source, options.release, spool / "notes.parquet")
         index, labels, remarks = _index(notes.admissions, pairs, options, published)
         version = int(options.codes.removeprefix("icd"))
         preparation = Preparation(
@@ -177,10 +180,13 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("--labels", required=True, choices=["full", "top50", "min10"])
     parser.add_argument("--split", default="hash", help="hash, ids:DIR (CAML, Nguyen) or table:FILE (Edin)")
     parser.add_argument("--text", default="raw", choices=["raw", "caml"])
+    parser.add_argument(
+        "--notes", type=Path, help="folder of MIMIC-IV-Note, where it lies apart from MIMIC-IV"
+    )
     parser.add_argument("--caml-compat", action="store_true", help="procedure codes as in CAML's files")
     given = parser.parse_args(arguments)
     options = Options(given.release, given.codes, given.labels, given.split, given.text, given.caml_compat)
-    prepare(given.source, given.out, options)
+    prepare(given.source, given.out, options, notes_source=given.notes)
 
 
 if __name__ == "__main__":

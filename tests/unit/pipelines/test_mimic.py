@@ -181,6 +181,17 @@ def test_mixed_code_versions_are_told_apart(tmp_path: Path) -> None:
         assert {i: row[1] for i, row in documents(tmp_path / version).items()} == expected
 
 
+def test_notes_of_mimic_iv_may_lie_apart(tmp_path: Path) -> None:
+    source = write_iv(tmp_path / "raw", [(h, h, f"text {h}") for h in IDS], [(h, "I10", 10) for h in IDS])
+    (tmp_path / "apart").mkdir()
+    (source / "note").rename(tmp_path / "apart" / "note")
+    options = Options("mimic-iv", "icd10", "full", split=ids(tmp_path))
+    with pytest.raises(UserError, match="note: folder is missing"):
+        prepare(source, tmp_path / "out", options, progress=quiet)
+    prepare(source, tmp_path / "out", options, notes_source=tmp_path / "apart", progress=quiet)
+    assert documents(tmp_path / "out")["101"] == ("train", {"I10"}, "text 101")
+
+
 def test_top50_of_mimic_iii_is_the_published_list_whatever_is_frequent(tmp_path: Path) -> None:
     assert len(set(MIMIC_III_TOP_50)) == 50
     source = three_notes(tmp_path, [(101, "4019"), (101, "99999"), (102, "4280"), (103, "99999")])
