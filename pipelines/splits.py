@@ -57,9 +57,9 @@ def read_id_lists(folder: Path, labels: str) -> PublishedSplit:
             if not name:
                 continue
             if not name.isdigit():
-                raise UserError(f"{path}, line {number}: {name!r} is not an admission id (one id a line)")
+                raise UserError(f"{path}, line {number}: not an admission id (one id a line)")
             if name in split_of:
-                raise UserError(f"{path}, line {number}: id {name} is listed already in {split_of[name]!r}")
+                raise UserError(f"{path}, line {number}: the id is listed already in {split_of[name]!r}")
             split_of[name] = split
         if split not in split_of.values():
             raise UserError(f"{path}: lists no id; the split {split!r} would be empty")
@@ -82,9 +82,9 @@ def read_split_table(path: Path) -> PublishedSplit:
         if column not in table.columns:
             raise UserError(f"{path}: column {column!r} is missing; found {', '.join(table.columns)}")
     table = table.select(pl.col("_id").cast(pl.Int64).cast(pl.String), pl.col("split").cast(pl.String))
-    twice = table.filter(pl.col("_id").is_duplicated())
+    twice = table.with_row_index("row", offset=1).filter(pl.col("_id").is_duplicated())
     if twice.height:
-        raise UserError(f"{path}: id {twice['_id'][0]} is listed more than once")
+        raise UserError(f"{path}, row {twice['row'][1]}, field _id: the id is listed more than once")
     unknown = table.filter(~pl.col("split").is_in(list(_EDIN_NAMES)))
     if unknown.height:
         raise UserError(f"{path}: unknown split {unknown['split'][0]!r}; expected train, val or test")

@@ -48,8 +48,8 @@ def test_the_list_that_fits_the_labels_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("12.5\n", "line 2: '12.5' is not an admission id"),
-        ("1\n", "line 2: id 1 is listed already in 'train'"),
+        ("12.5\n", "line 2: not an admission id"),
+        ("1\n", "line 2: the id is listed already in 'train'"),
     ],
 )
 def test_mistakes_in_a_list_name_file_and_line(tmp_path: Path, line: str, message: str) -> None:
@@ -64,7 +64,7 @@ def test_mistakes_in_a_list_name_file_and_line(tmp_path: Path, line: str, messag
     ("frame", "message"),
     [
         ({"id": [1], "split": ["train"]}, "column '_id' is missing; found id, split"),
-        ({"_id": [1, 1], "split": ["train", "val"]}, "id 1 is listed more than once"),
+        ({"_id": [1, 1], "split": ["train", "val"]}, "row 2, field _id: the id is listed more than once"),
         ({"_id": [1], "split": ["validation set"]}, "unknown split 'validation set'"),
     ],
 )
