@@ -231,7 +231,7 @@ def check_sharded(
     labels: LabelFactory = multi_hot_labels,
     parallel: Literal["ddp", "fsdp"] = "ddp",
     tolerance: float | None = None,
-    timeout_seconds: float = 60.0,
+    timeout_seconds: float = 120.0,
 ) -> ShardedReport:
     """Compare a contrastive loss on several real processes with itself on one.
 

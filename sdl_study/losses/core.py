@@ -67,6 +67,7 @@ class Core:
         self.batch = batch
         self.plan = plan
         self.positives = positives
+        self.by_rule = positives if isinstance(positives, RulePositives) else None
         self.scale = inverse_temperature
         self.cache_bytes = cache_bytes
         rows = batch.rows
@@ -105,9 +106,9 @@ class Core:
 
     def _counts(self, tile: Tile) -> Float[Tensor, "n m"] | None:
         """Shared labels of a tile; None where the positive term needs no pairs."""
-        if isinstance(self.positives, LabelPositives):
+        if self.by_rule is None:
             return None
-        return self.positives.counter.count(tile, self._buffer("counts", tile))
+        return self.by_rule.counter.count(tile, self._buffer("counts", tile))
 
     def _statistics(self, keep: bool) -> Float64[Tensor, "b k"]:
         """LSE_i and the positive term's sums of the own anchors."""
@@ -118,8 +119,8 @@ class Core:
         sums = rows.new_zeros((own, self.positives.num_sums), dtype=torch.float64)
         for tile in self.plan.tiles:
             logits, counts = self._logits(tile), self._counts(tile)
-            if counts is not None and isinstance(self.positives, RulePositives):
-                self.positives.collect(tile, counts, logits, self.bias, sums, self.batch.start)
+            if counts is not None and self.by_rule is not None:
+                self.by_rule.collect(tile, counts, logits, self.bias, sums, self.batch.start)
             if tile.diagonal is not None:
                 logits.diagonal(tile.diagonal).fill_(-math.inf)
             if self.safe:
@@ -166,18 +167,16 @@ class Core:
         if self.plan.is_plain:  # the one tile stays where it is
             self._kept[tile] = values, counts
             return
-        small = None
+        counter = None if self.by_rule is None else self.by_rule.counter
         needed = values.numel() * values.element_size()
-        if counts is not None and isinstance(self.positives, RulePositives):
-            kind = self.positives.counter.storage
-            needed += counts.numel() * kind.itemsize
+        if counter is not None:
+            needed += values.numel() * counter.storage.itemsize
         if needed > self.cache_bytes:
             return
         self.cache_bytes -= needed
-        if counts is not None and isinstance(self.positives, RulePositives):
-            small = counts.to(self.positives.counter.storage)
-        held = values.untyped_storage().data_ptr() == self._scratch["logits"].untyped_storage().data_ptr()
-        self._kept[tile] = (values.clone() if held else values, small)
+        small = counts.to(counter.storage) if counts is not None and counter is not None else None
+        # exponentials that fit have memory of their own, logits lie in the scratch memory
+        self._kept[tile] = values if self.safe else values.clone(), small
 
     def _gradient(self, lse: Tensor, normalized: Normalized) -> Float[Tensor, "b D"]:
         """Σ_j G_kj z_j/τ = (Σ_j G_kj c_j + μ Σ_j G_kj)/τ of the own rows, G_kj = g_kj + g_jk."""
@@ -191,8 +190,8 @@ class Core:
         for tile in self.plan.tiles:
             values, counts = self._recall(tile)
             push = self._push(tile, values, factor, lse)
-            if counts is not None and isinstance(self.positives, RulePositives):
-                self.positives.subtract(tile, counts, scale, push)
+            if counts is not None and self.by_rule is not None:
+                self.by_rule.subtract(tile, counts, scale, push)
             for own, candidates, dim in self._own(tile):
                 along_center[own].add_(push.sum(dim))
                 gradient[own].addmm_(push if dim else push.T, rows[slice(*candidates)])

@@ -112,7 +112,7 @@ def main() -> None:
     )
     for name, factory in peers().items():
         report = check_sharded(
-            {name: factory}, (2, 3), SHARDS, labels=single_labels, tolerance=1e-9, timeout_seconds=20
+            {name: factory}, (2, 3), SHARDS, labels=single_labels, tolerance=1e-9, timeout_seconds=90
         )
         print(report, flush=True)
 
