@@ -81,13 +81,17 @@ def read_split_table(path: Path) -> PublishedSplit:
     for column in ("_id", "split"):
         if column not in table.columns:
             raise UserError(f"{path}: column {column!r} is missing; found {', '.join(table.columns)}")
-    table = table.select(pl.col("_id").cast(pl.Int64).cast(pl.String), pl.col("split").cast(pl.String))
-    twice = table.with_row_index("row", offset=1).filter(pl.col("_id").is_duplicated())
+    number = pl.col("_id").cast(pl.String).cast(pl.Int64, strict=False).cast(pl.String)
+    table = table.select(number, pl.col("split").cast(pl.String)).with_row_index("row", offset=1)
+    broken = table.filter(pl.col("_id").is_null())
+    if broken.height:
+        raise UserError(f"{path}, row {broken['row'][0]}, field _id: not an admission id")
+    twice = table.filter(pl.col("_id").is_duplicated())
     if twice.height:
         raise UserError(f"{path}, row {twice['row'][1]}, field _id: the id is listed more than once")
-    unknown = table.filter(~pl.col("split").is_in(list(_EDIN_NAMES)))
+    unknown = table.filter(~pl.col("split").is_in(list(_EDIN_NAMES)).fill_null(False))
     if unknown.height:
-        raise UserError(f"{path}: unknown split {unknown['split'][0]!r}; expected train, val or test")
+        raise UserError(f"{path}, row {unknown['row'][0]}, field split: unknown; expected train, val or test")
     pairs = zip(table["_id"].to_list(), table["split"].to_list(), strict=True)
     return PublishedSplit(
         {name: _EDIN_NAMES[split] for name, split in pairs}, "published table, admissions by _id"

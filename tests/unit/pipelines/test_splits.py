@@ -65,7 +65,8 @@ def test_mistakes_in_a_list_name_file_and_line(tmp_path: Path, line: str, messag
     [
         ({"id": [1], "split": ["train"]}, "column '_id' is missing; found id, split"),
         ({"_id": [1, 1], "split": ["train", "val"]}, "row 2, field _id: the id is listed more than once"),
-        ({"_id": [1], "split": ["validation set"]}, "unknown split 'validation set'"),
+        ({"_id": ["1-DS-2"], "split": ["train"]}, "row 1, field _id: not an admission id"),
+        ({"_id": [1], "split": ["validation set"]}, "row 1, field split: unknown"),
     ],
 )
 def test_mistakes_in_a_table(tmp_path: Path, frame: dict, message: str) -> None:
