@@ -36,7 +36,7 @@ class _Contrast(torch.autograd.Function):
         loss.valid_anchor_fraction = result.valid_fraction
         if result.gradient is not None:
             gradient = result.gradient
-            if loss.gradient_reduction == "mean":
+            if loss.gradient_reduction == "mean" and batch.world_size > 1:
                 gradient = gradient.mul_(batch.world_size)
             ctx.for_temperature = None
             if log_temperature is not None:

@@ -194,13 +194,12 @@ class Core:
                 self.by_rule.subtract(tile, counts, scale, push)
             for own, candidates, dim in self._own(tile):
                 along_center[own].add_(push.sum(dim))
-                gradient[own].addmm_(push if dim else push.T, rows[slice(*candidates)])
+                gradient[own].addmm_(push if dim else push.T, rows[slice(*candidates)], alpha=self.scale)
         if isinstance(self.positives, LabelPositives):
             attracted, along = self.positives.pull(start, stop)
-            gradient -= attracted
+            gradient -= attracted * self.scale
             along_center -= along
-        gradient.addr_(along_center.to(rows.dtype), self.batch.center)
-        return gradient.mul_(self.scale)
+        return gradient.addr_(along_center.to(rows.dtype), self.batch.center, alpha=self.scale)
 
     def _recall(self, tile: Tile) -> tuple[Tensor, Tensor | None]:
         """What `_keep` kept of a tile, or the same computed again."""

@@ -6,6 +6,7 @@ input is wrong: it reports the error first, and all ranks raise together instead
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,7 +89,7 @@ def as_label_sets(embeddings: Tensor, labels: Tensor | LabelSets) -> LabelSets:
 
 
 def _check_finite(embeddings: Tensor) -> None:
-    if bool(torch.isfinite(embeddings.sum(dtype=compute_dtype(embeddings.dtype)))):
+    if math.isfinite(float(embeddings.sum(dtype=compute_dtype(embeddings.dtype)))):
         return  # one cheap pass; a sum may overflow without a fault, so only the next test decides
     wrong = ~torch.isfinite(embeddings)
     if bool(wrong.any()):
