@@ -181,4 +181,6 @@ def is_peer_failure(error: BaseException) -> bool:
     """Whether an exception says that another rank went away, not that this one did something wrong."""
     if isinstance(error, dist.DistError):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in ("gloo/transport", "gloo/", "NCCL"))
+    return isinstance(error, RuntimeError) and any(
+        sign in str(error) for sign in ("gloo/transport", "gloo/", "NCCL")
+    )

@@ -88,7 +88,8 @@ class SearchSpace:
         inside = (
             value in distribution.choices
             if isinstance(distribution, CategoricalDistribution)
-            else isinstance(value, int | float) and distribution._contains(distribution.to_internal_repr(value))
+            else isinstance(value, int | float)
+            and distribution._contains(distribution.to_internal_repr(value))
         )
         if not inside:
             raise UserError(f"search space: published {name}={value!r} lies outside {distribution}")
@@ -134,7 +135,8 @@ class SearchSpace:
         """SHA-256 of the parameters, conditions and published points, the same on every machine."""
         described = {
             "parameters": [
-                [p.name, json.loads(distribution_to_json(p.distribution)), p.when, p.arms] for p in self.parameters
+                [p.name, json.loads(distribution_to_json(p.distribution)), p.when, p.arms]
+                for p in self.parameters
             ],
             "published": dict(self.published),
             "published_of_arm": {arm: dict(point) for arm, point in self.published_of_arm.items()},
@@ -162,7 +164,9 @@ def suggest_from(trial: optuna.Trial, name: str, distribution: BaseDistribution)
         return trial.suggest_int(name, low, high, log=distribution.log, step=distribution.step)
     if isinstance(distribution, CategoricalDistribution):
         return trial.suggest_categorical(name, distribution.choices)
-    raise UserError(f"search space: {name}: distributions of type {type(distribution).__name__} are not known")
+    raise UserError(
+        f"search space: {name}: distributions of type {type(distribution).__name__} are not known"
+    )
 
 
 def uniform(name: str, low: float, high: float, **where: Any) -> Parameter:
