@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 import torch.distributed as dist
@@ -156,7 +156,7 @@ def full_tensor(values: Tensor) -> Tensor:
 
 def control_group() -> ProcessGroup | None:
     """A gloo group of all ranks for decisions and small objects, so that an idle rank never waits in NCCL."""
-    return dist.new_group(backend="gloo") if world_size() > 1 else None
+    return cast("ProcessGroup", dist.new_group(backend="gloo")) if world_size() > 1 else None
 
 
 def broadcast_object(value: Any, group: ProcessGroup | None = None) -> Any:

@@ -11,15 +11,15 @@ STUDY = six_arms(
     "Scenes of scikit-learn's handwritten digits, 10 labels, two small ResNets with GroupNorm.",
     encoders={
         "resnet_small": {"kind": "resnet", "widths": (16, 32, 64, 128), "groups": 8},
-        "resnet_wide": {"kind": "resnet", "widths": (24, 48, 96, 192), "groups": 12},
+        "resnet_tiny": {"kind": "resnet", "widths": (8, 16, 32, 64), "groups": 8},
     },
     of_encoders=(
         choice("model.encoders.resnet_small.groups", 4, 8, when={"model.encoder": "resnet_small"}),
-        choice("model.encoders.resnet_wide.groups", 4, 12, when={"model.encoder": "resnet_wide"}),
+        choice("model.encoders.resnet_tiny.groups", 4, 8, when={"model.encoder": "resnet_tiny"}),
     ),
-    learning_rate=(1e-3, 1e-2),
-    first={"train.learning_rate": 3e-3, "model.encoders.resnet_small.groups": 8},
+    learning_rate=(2e-3, 2e-2),
+    first={"train.learning_rate": 5e-3, "model.encoders.resnet_small.groups": 8},
     data=DataSettings(name="demo_coco", pipeline="pipelines.demo", store={"image_size": 32}),
-    train=TrainSettings(epochs=4, batch_size=64),
+    train=TrainSettings(epochs=4, batch_size=128),
     budget=BudgetSettings(trials=4, final_seeds=1, selection_seeds=0),
 )

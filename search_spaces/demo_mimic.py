@@ -11,15 +11,15 @@ STUDY = six_arms(
     "Synthetic discharge summaries, 40 ICD-10 codes, two small text encoders.",
     encoders={
         "conv": {"kind": "conv", "width": 64, "kernel": 5},
-        "bert": {"kind": "bert", "width": 64, "layers": 1, "heads": 4, "dropout": 0.1},
+        "bert": {"kind": "bert", "width": 64, "layers": 1, "heads": 4, "intermediate": 128},
     },
     of_encoders=(
         choice("model.encoders.conv.kernel", 3, 5, when={"model.encoder": "conv"}),
         uniform("model.encoders.bert.dropout", 0.0, 0.2, when={"model.encoder": "bert"}),
     ),
-    learning_rate=(1e-3, 1e-2),
-    first={"train.learning_rate": 5e-3, "model.encoders.conv.kernel": 5},
+    learning_rate=(2e-3, 2e-2),
+    first={"train.learning_rate": 1e-2, "model.encoders.conv.kernel": 5},
     data=DataSettings(name="demo_mimic", pipeline="pipelines.demo", store={"max_length": 64}),
-    train=TrainSettings(epochs=4, batch_size=64),
+    train=TrainSettings(epochs=4, batch_size=128),
     budget=BudgetSettings(trials=4, final_seeds=1, selection_seeds=0),
 )

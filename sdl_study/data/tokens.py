@@ -74,7 +74,7 @@ class TokenSettings:
 
 
 class TokenStore:
-    """Tokens of every example, memory-mapped; `fetch` pads them to the store's fixed shape."""
+    """Tokens of every example, memory-mapped; `fetch` pads them to the longest of a batch."""
 
     def __init__(self, path: Path) -> None:
         record = json.loads((path / "store.json").read_text())
@@ -98,24 +98,25 @@ class TokenStore:
         return len(self._first_chunk) - 1
 
     def fetch(self, rows: Int64[np.ndarray, " n"]) -> dict[str, torch.Tensor]:
-        """Inputs of the examples `rows`.
+        """Inputs of the examples `rows`, padded to the longest chunk and the most chunks among them.
 
         Returns:
             input_ids and attention_mask, int64 [n, T], or [n, C, T] where long texts stand in C chunks.
         """
         rows = np.asarray(rows, dtype=np.int64)
-        length, chunks = self.spec.max_length, self.max_chunks
         first, counts = self._first_chunk[rows], self._first_chunk[rows + 1] - self._first_chunk[rows]
+        chunks = int(counts.max(initial=1))
         chunk, place = _ranges(first, counts)
         row_of_chunk = np.repeat(np.arange(len(rows)), counts)
         starts, sizes = self._chunk_starts[chunk], self._chunk_starts[chunk + 1] - self._chunk_starts[chunk]
         token, column = _ranges(starts, sizes)
+        length = int(sizes.max(initial=1))
         ids = np.full((len(rows), chunks, length), self.spec.pad_token_id, dtype=np.int64)
         mask = np.zeros_like(ids)
         where = (np.repeat(row_of_chunk, sizes), np.repeat(place, sizes), column)
         ids[where] = self._tokens[token]
         mask[where] = 1
-        if chunks == 1:
+        if self.max_chunks == 1:
             ids, mask = ids[:, 0], mask[:, 0]
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
 

@@ -2,7 +2,7 @@
 
 Plain batch normalisation uses each rank's own rows, so a result would change with the number of workers, and
 ``torch.nn.SyncBatchNorm`` runs on CUDA only. ``GlobalBatchNorm`` takes its statistics over the global batch
-by two differentiable all-reduces (first the mean, then the centred squares, as a single process would).
+by one differentiable all-reduce.
 
 Source of the operation: Ioffe & Szegedy 2015, "Batch Normalization", arXiv 1502.03167, algorithm 1.
 """
@@ -102,24 +102,31 @@ class GlobalBatchNorm(nn.Module):
         return normalised.to(x.dtype)
 
     def _global_statistics(self, x: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Centred input and biased variance; the rows of all ranks are counted in the same message as the
-        sum."""
+        """Centred input and biased variance, by one message between the ranks.
+
+        Each rank sends its count, its sum and its sum of squares, the last as centred squares plus the mean's
+        part (Chan, Golub & LeVeque 1983) in float64, where the final difference cancels nothing that counts.
+        """
         axes = [0, *range(2, x.ndim)]
-        per_row = math.prod(x.shape[2:])
-        sums = torch.cat([x.sum(dim=axes), x.new_full((1,), float(x.shape[0]))])
-        sums = differentiable_all_reduce_sum(sums)
-        count = (sums[-1].detach() * per_row).clamp(min=1.0)
-        mean = sums[:-1] / count
-        centred = x - mean.view(shape)
-        variance = differentiable_all_reduce_sum(centred.square().sum(dim=axes)) / count
+        rows = x.shape[0] * math.prod(x.shape[2:])
+        local_mean = x.sum(dim=axes) / max(rows, 1)
+        local_squares = (x - local_mean.view(shape)).square().sum(dim=axes).double()
+        wide_mean = local_mean.double()
+        squares = local_squares + rows * wide_mean.square()
+        message = torch.cat([rows * wide_mean, squares, squares.new_full((1,), float(rows))])
+        sums = differentiable_all_reduce_sum(message)
+        count = sums[-1].detach().clamp(min=1.0)
+        wide_mean = sums[: self.features] / count
+        wide_variance = (sums[self.features : -1] / count - wide_mean.square()).clamp(min=0.0)
+        mean, variance = wide_mean.to(x.dtype), wide_variance.to(x.dtype)
         with torch.no_grad():
             # An empty global batch leaves the running statistics alone; the factor avoids a wait for the
             # device.
             step = self.momentum * (sums[-1] > 0).to(self.running_mean.dtype)
-            unbiased = variance * (count / (count - 1.0).clamp(min=1.0))
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), step)
+            unbiased = wide_variance * (count / (count - 1.0).clamp(min=1.0))
+            self.running_mean.lerp_(wide_mean.to(self.running_mean.dtype), step)
             self.running_var.lerp_(unbiased.to(self.running_var.dtype), step)
-        return centred, variance
+        return x - mean.view(shape), variance
 
     def extra_repr(self) -> str:
         return f"{self.features}, eps={self.eps}, affine={self.weight is not None}, frozen={self.frozen}"

@@ -37,6 +37,11 @@ class Inputs:
         """Shape of one example."""
         return self.store.spec
 
+    def by_length(self, rows: np.ndarray) -> np.ndarray:
+        """Places of the rows, texts of like length together (they are padded to the longest of a batch)."""
+        lengths = getattr(self.store, "lengths", None)
+        return np.arange(len(rows)) if lengths is None else np.argsort(lengths(rows), kind="stable")
+
     def fetch(self, rows: np.ndarray, device: torch.device) -> dict[str, torch.Tensor]:
         """The encoder's inputs for some rows."""
         return {name: values.to(device, non_blocking=True) for name, values in self.store.fetch(rows).items()}

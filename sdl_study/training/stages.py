@@ -29,13 +29,13 @@ def embed(encoder: nn.Module, rows: np.ndarray, inputs: Inputs, device: torch.de
     was_training = encoder.training
     encoder.eval()
     share = np.array_split(rows, distributed.world_size())[distributed.rank()]
-    parts = [
-        encoder(**inputs.fetch(share[start : start + _ROWS_AT_ONCE], device)).float()
-        for start in range(0, len(share), _ROWS_AT_ONCE)
-    ]
-    encoder.train(was_training)
     width = int(getattr(encoder, "width"))  # noqa: B009 (an nn.Module's attributes are not typed)
-    local = torch.cat(parts) if parts else torch.empty(0, width, device=device)
+    local = torch.empty(len(share), width, device=device)
+    order = inputs.by_length(share)
+    for start in range(0, len(share), _ROWS_AT_ONCE):
+        places = order[start : start + _ROWS_AT_ONCE]
+        local[torch.from_numpy(places).to(device)] = encoder(**inputs.fetch(share[places], device)).float()
+    encoder.train(was_training)
     return distributed.all_gather_rows(local)
 
 

@@ -44,14 +44,12 @@ def test_fetch_gives_what_the_tokenizer_gives(text: PreparedData, tmp_path: Path
     tokenizer = AutoTokenizer.from_pretrained(store.tokenizer_dir)
     rows = np.array([41, 3, 3, 17])
     batch = store.fetch(rows)
-    expected = tokenizer(
-        text.texts(rows), padding="max_length", max_length=store.spec.max_length, return_tensors="pt"
-    )
+    expected = tokenizer(text.texts(rows), padding="longest", return_tensors="pt")
     assert torch.equal(batch["input_ids"], expected["input_ids"])
     assert torch.equal(batch["attention_mask"], expected["attention_mask"])
     np.testing.assert_array_equal(store.lengths(rows), batch["attention_mask"].sum(1))
     empty = store.fetch(np.array([], dtype=np.int64))
-    assert empty["input_ids"].shape == (0, store.spec.max_length)
+    assert empty["input_ids"].shape == (0, 1)
 
 
 def test_the_tokenizer_sees_train_alone(tmp_path: Path) -> None:
@@ -84,7 +82,10 @@ def test_long_texts_are_cut_or_stand_in_chunks(text: PreparedData, tmp_path: Pat
     assert chunks["input_ids"].shape == (1, 2, 6)
     assert chunks["input_ids"][0].tolist() == [[2, *inner[:4], 3], [2, *inner[4:8], 3]]
     short = np.array([int(np.argmin(whole.lengths(np.arange(60))))])
-    assert chunked.fetch(short)["attention_mask"][0, 1].tolist() == [0] * 6
+    assert chunked.fetch(short)["attention_mask"].shape == (1, 1, int(chunked.lengths(short)[0]))
+    both = chunked.fetch(np.concatenate([short, long]))
+    assert both["attention_mask"].shape == (2, 2, 6)
+    assert both["attention_mask"][0, 1].tolist() == [0] * 6
 
 
 @pytest.mark.parametrize("tokenizer", ["word", "bpe"])
