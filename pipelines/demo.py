@@ -94,7 +94,9 @@ def command(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.demo", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("out", type=Path, help="folder for raw/ and prepared/")
+    parser.add_argument(
+        "out", type=Path, nargs="?", default=Path("studies/data"), help="folder for raw/ and prepared/"
+    )
     parser.add_argument("--audit", action="store_true", help="print what simple methods reach on dev")
     given = parser.parse_args(arguments)
     for name in NAMES:

@@ -38,6 +38,10 @@ LOWER_IS_BETTER = frozenset({"hamming_loss"})
 _POWER = 0.8
 
 
+class UndefinedMetricError(ValueError):
+    """The test data are too few for the metric: no verdict can be computed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A difference with its uncertainty.
@@ -150,7 +154,9 @@ def paired_interval(
             f"{groups} groups, replicates {replicates.shape}"
         )
     if not (np.isfinite(differences).all() and np.isfinite(replicates).all()):
-        raise ValueError("the metric is undefined (NaN) for a final or for a resampled set of patients")
+        raise UndefinedMetricError(
+            "the metric is undefined (NaN) for a final or for a resampled set of patients"
+        )
     centre = float(differences.mean())
     seed_part = float(differences.var(ddof=1)) / seeds
     around = replicates - replicates.mean(axis=1, keepdims=True)

@@ -14,7 +14,12 @@ from typing import Any
 from sdl_study.arms import ARMS
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation.predictions import read_predictions
-from sdl_study.evaluation.statistics import Comparison, compare, correct_secondary
+from sdl_study.evaluation.statistics import (
+    Comparison,
+    UndefinedMetricError,
+    compare,
+    correct_secondary,
+)
 from sdl_study.report.tables import csv_table, text_table
 from sdl_study.study.controls import LABEL_PRIOR, TFIDF
 from sdl_study.study.files import write_json
@@ -62,27 +67,33 @@ class Answer:
         return fmean(final.test[key] for final in self.of(name))
 
     @cached_property
-    def primary(self) -> Comparison | None:
-        """The declared contrast, with its interval and verdict; None where a study declared none."""
-        declared = self.declaration["primary_contrast"]
-        return None if declared is None else self._compare(*declared)
+    def contrasts(self) -> list[Comparison]:
+        """The declared contrast, then the secondary ones; empty where there are none or the metric is undefined.
 
-    @cached_property
-    def secondary(self) -> list[Comparison]:
-        """``sd_weighted`` against the same arm, then ``sd`` against the others; Holm-corrected."""
+        Secondary are ``sd_weighted`` against the same arm and ``sd`` against the others, Holm-corrected.
+        """
         declared = self.declaration["primary_contrast"]
         if declared is None:
             return []
         arms = [final.name for final in self.finals if final.role == "final" and final.work.seed_number == 0]
         pairs = [(arm, declared[1]) for arm in arms if ARMS[arm].is_sd and arm != declared[0]]
         pairs += [(declared[0], arm) for arm in arms if not ARMS[arm].is_sd and arm != declared[1]]
-        return correct_secondary([self._compare(first, second) for first, second in pairs])
+        try:
+            secondary = [self._compare(first, second) for first, second in pairs]
+            return [self._compare(*declared), *correct_secondary(secondary)]
+        except UndefinedMetricError:
+            return []
 
     def _compare(self, first: str, second: str) -> Comparison:
         predictions = [
             [read_predictions(final.predictions) for final in self.of(arm)] for arm in (first, second)
         ]
         return compare(*predictions, metric=self.metric)
+
+    @property
+    def primary(self) -> Comparison | None:
+        """The declared contrast, with its interval and verdict."""
+        return self.contrasts[0] if self.contrasts else None
 
     def rows(self) -> list[dict[str, Any]]:
         """The table at the end: one row per arm and control."""
@@ -116,9 +127,12 @@ class Answer:
             f"test {self.metric} ({self.plan.settings.stage}), seconds of the arm's trials and finals"
         )
         lines = [head, text_table(self.rows(), _COLUMNS)]
-        if self.primary is not None:
-            lines.append(f"primary contrast: {self.primary.sentence()}")
-            lines += [f"secondary: {comparison.sentence()}" for comparison in self.secondary]
+        names = ["primary contrast", *["secondary"] * len(self.contrasts[1:])]
+        lines += [
+            f"{name}: {contrast.sentence()}" for name, contrast in zip(names, self.contrasts, strict=False)
+        ]
+        if self.declaration["primary_contrast"] and not self.contrasts:
+            lines.append(f"no verdict: {self.metric} is undefined on so few test examples")
         return "\n".join(lines)
 
     def leaderboard(self) -> list[dict[str, Any]]:
@@ -157,7 +171,9 @@ class Answer:
         _write_text(files.leaderboard, csv_table(board, list(board[0])))
         content = self._content()
         before = json.loads(files.answer.read_text(encoding="utf-8")) if files.answer.exists() else None
-        if before == json.loads(json.dumps(content)) and tracker.answered(content["declaration"]):
+        if json.dumps(before, sort_keys=True) == json.dumps(content, sort_keys=True) and tracker.answered(
+            content["declaration"]
+        ):
             return
         write_json(files.answer, content)
         best = self.declaration["best_arm_on_dev"]
@@ -177,7 +193,7 @@ class Answer:
             "declaration": declaration_hash(self.declaration),
             "trials": len(self.records),
             "primary": None if self.primary is None else asdict(self.primary),
-            "secondary": [asdict(comparison) for comparison in self.secondary],
+            "secondary": [asdict(comparison) for comparison in self.contrasts[1:]],
             "table": self.rows(),
         }
 
