@@ -11,7 +11,7 @@ STUDY = six_arms(
     "Synthetic discharge summaries, 40 ICD-10 codes, two small text encoders.",
     encoders={
         "conv": {"kind": "conv", "width": 64, "kernel": 5},
-        "bert": {"kind": "bert", "width": 64, "layers": 1, "heads": 4, "intermediate": 128},
+        "bert": {"kind": "bert", "width": 64, "layers": 1, "heads": 2, "intermediate": 128},
     },
     of_encoders=(
         choice("model.encoders.conv.kernel", 3, 5, when={"model.encoder": "conv"}),
