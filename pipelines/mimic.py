@@ -134,7 +134,7 @@ def _origin(published: PublishedSplit | None) -> str:
 def _index(
     admissions: pl.DataFrame, pairs: pl.DataFrame, options: Options, published: PublishedSplit | None
 ) -> tuple[pl.DataFrame, list[str], list[str]]:
-    """One row per document, in the order of the notes: hadm_id, source ids, split, labels."""
+    """One row per document, in the order of the admissions: hadm_id, source ids, split, labels."""
     documents = admissions.select("hadm_id", "subject_id")
     if published is not None:
         split_of = {int(key): split for key, split in published.split_of.items()}
@@ -142,10 +142,9 @@ def _index(
         documents = documents.with_columns(split.alias("split")).filter(pl.col("split").is_not_null())
     pairs = pairs.join(documents, on="hadm_id", how="semi")
     labels, remarks = choose_labels(pairs, options.labels, options.release)
-    number = {code: i for i, code in enumerate(labels)}
+    numbers = pl.DataFrame({"code": labels}).with_row_index("label").cast({"label": pl.Int32})
     sets = (
-        pairs.filter(pl.col("code").is_in(labels))
-        .with_columns(pl.col("code").replace_strict(number, return_dtype=pl.Int32).alias("label"))
+        pairs.join(numbers, on="code", how="inner")
         .group_by("hadm_id")
         .agg(pl.col("label").unique().sort().alias("labels"))
     )

@@ -44,7 +44,7 @@ class CodeTables:
 
 
 def read_codes(tables: CodeTables, codes: Literal["icd9", "icd10"], compat: bool) -> pl.DataFrame:
-    """Codes by admission: columns hadm_id (Int64), kind, code; each pair once.
+    """Codes by admission: columns hadm_id (Int64), kind, code, as often as they stand there.
 
     Raises:
         UserError: damaged file, unknown ICD version, an id that is no number.
@@ -53,7 +53,7 @@ def read_codes(tables: CodeTables, codes: Literal["icd9", "icd10"], compat: bool
     parts = []
     for path, kind in ((tables.diagnoses, "diagnosis"), (tables.procedures, "procedure")):
         parts.append(_read_kind(path, kind, tables.release, version, compat))
-    pairs = pl.concat(parts).unique(maintain_order=True)
+    pairs = pl.concat(parts)
     if not pairs.height:
         raise UserError(f"{tables.diagnoses}: no {codes.upper()} code here nor in {tables.procedures.name}")
     return pairs
@@ -106,7 +106,7 @@ def choose_labels(pairs: pl.DataFrame, rule: LabelRule, release: Release) -> tup
         rule: "full", "top50" (the published list for MIMIC-III, else counted) or "min10"
             (codes of at least 10 admissions, counted before splitting, diagnoses and procedures apart).
     """
-    counts = pairs.group_by("kind", "code").len("count")
+    counts = pairs.group_by("kind", "code").agg(pl.col("hadm_id").n_unique().alias("count"))
     if rule == "full":
         return sorted(counts["code"].unique().to_list()), []
     if rule == "min10":

@@ -222,12 +222,23 @@ def _inputs(
 
 def _feature_matrix(file: Path, table: pl.DataFrame, columns: Columns) -> np.ndarray:
     names = _feature_names(file, columns, [name for name in table.columns if name != "row"])
+    numbers = table.select(pl.col(name).cast(pl.Float32, strict=False) for name in names)
     for name in names:
-        numbers = table[name].cast(pl.Float64, strict=False)
-        bad = table.filter(~numbers.is_finite() | numbers.is_null())
-        if bad.height:
-            raise UserError(f"{file}, row {bad['row'][0]}, field {name}: not a finite number")
-    return table.select(pl.col(name).cast(pl.Float32) for name in names).to_numpy()
+        _refuse_no_number(file, table, name, numbers[name])
+    return numbers.to_numpy()
+
+
+def _refuse_no_number(file: Path, table: pl.DataFrame, name: str, numbers: pl.Series) -> None:
+    bad = table.with_columns(numbers.alias("_number")).filter(~pl.col("_number").is_finite().fill_null(False))
+    if not bad.height:
+        return
+    if bad[name][0] is None or not str(bad[name][0]).strip():
+        what = "empty; give a number, or leave the row out"
+    elif bad["_number"][0] is None:
+        what = "not a number"
+    else:
+        what = "not a finite number in single precision"
+    raise UserError(f"{file}, row {bad['row'][0]}, field {name}: {what}")
 
 
 def command(arguments: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -62,7 +63,7 @@ class _Contrast(torch.autograd.Function):
         return scaled.to(ctx.dtype), for_temperature, None, None
 
 
-class ContrastiveLoss(nn.Module):
+class ContrastiveLoss(nn.Module, ABC):
     """A multi-label supervised contrastive loss over the global batch.
 
     Args:
@@ -121,9 +122,9 @@ class ContrastiveLoss(nn.Module):
             return self._temperature
         return math.exp(self.log_temperature.item())
 
+    @abstractmethod
     def positives(self, batch: Batch, plan: TilePlan) -> Positives:
         """The positive term over a global batch."""
-        raise NotImplementedError(f"{type(self).__name__} does not define positives()")
 
     def gather(self, embeddings: Tensor, labels: Tensor | LabelSets) -> Batch:
         """Check this rank's rows and assemble the global batch (a collective where the batch is shared)."""

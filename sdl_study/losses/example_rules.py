@@ -13,28 +13,32 @@ from torch import Tensor
 from sdl_study.losses.rules import Normalizer, WeightRule
 
 
-class ExponentialRule(WeightRule):
-    """|S∩T|/|S| · exp(−λx)."""
+class _RateRule(WeightRule):
+    """A rule with a rate λ at which foreign labels lower the weight."""
 
-    def __init__(self, rate: float = 1.0, normalizer: Normalizer = "positives") -> None:
+    def __init__(self, rate: float, normalizer: Normalizer = "positives") -> None:
         super().__init__(normalizer)
         if not (math.isfinite(rate) and rate >= 0):
             raise ValueError(f"rate is {rate!r}; it must be a finite number ≥ 0")
         self.rate = float(rate)
+
+
+class ExponentialRule(_RateRule):
+    """|S∩T|/|S| · exp(−λx)."""
+
+    def __init__(self, rate: float = 1.0, normalizer: Normalizer = "positives") -> None:
+        super().__init__(rate, normalizer)
 
     def weight(self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor) -> Tensor:
         foreign = candidate_size - intersection
         return (intersection / anchor_size) * torch.exp(-self.rate * foreign)
 
 
-class LinearRule(WeightRule):
+class LinearRule(_RateRule):
     """|S∩T|/|S| · max(0, 1 − λx)."""
 
     def __init__(self, rate: float = 0.1, normalizer: Normalizer = "positives") -> None:
-        super().__init__(normalizer)
-        if not (math.isfinite(rate) and rate >= 0):
-            raise ValueError(f"rate is {rate!r}; it must be a finite number ≥ 0")
-        self.rate = float(rate)
+        super().__init__(rate, normalizer)
 
     def weight(self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor) -> Tensor:
         foreign = candidate_size - intersection

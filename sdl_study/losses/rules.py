@@ -8,6 +8,7 @@ with itself, never count, whatever the rule returns for them. Sizes of empty set
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -22,7 +23,7 @@ Normalizer = Literal["positives", "weights"]
 NORMALIZERS = ("positives", "weights")
 
 
-class WeightRule:
+class WeightRule(ABC):
     """An elementwise function (intersection, anchor size, candidate size) → weight, and a normaliser.
 
     ω_ij = weight_ij / (|P(i)|·V) with normalizer "positives", weight_ij / (Σ_{P(i)} weight · V) with "weights".
@@ -52,6 +53,7 @@ class WeightRule:
             raise ValueError(f"normalizer is {normalizer!r}; choose one of {', '.join(NORMALIZERS)}")
         self.normalizer = normalizer
 
+    @abstractmethod
     def weight(
         self,
         intersection: Float[Tensor, "n m"],
@@ -59,7 +61,6 @@ class WeightRule:
         candidate_size: Float[Tensor, "1 m"],
     ) -> Float[Tensor, "n m"]:
         """The weight of every pair of a tile, in the dtype of `intersection`, as a tensor of its own."""
-        raise NotImplementedError(f"{type(self).__name__} does not define weight()")
 
     def weight_out(
         self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor, out: Tensor
@@ -83,6 +84,12 @@ class WeightRule:
 
 class BufferedRule(WeightRule):
     """A rule written for speed: it defines `weight_out`, and `weight` follows."""
+
+    @abstractmethod
+    def weight_out(
+        self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor, out: Tensor
+    ) -> Tensor:
+        """As in `WeightRule`."""
 
     def weight(self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor) -> Tensor:
         return self.weight_out(intersection, anchor_size, candidate_size, torch.empty_like(intersection))

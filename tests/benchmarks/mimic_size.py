@@ -1,10 +1,11 @@
 """MIMIC at its real size: time and memory of pipelines.mimic beside the usual pandas route.
 
-    python tests/benchmarks/mimic_size.py WORK [--sets mimic-iii mimic-iii-gz mimic-iv-gz] [--scale 1.0]
+    python tests/benchmarks/mimic_size.py WORK [--sets mimic-iii mimic-iii-gz mimic-iv mimic-iv-gz] [--scale 1.0]
 
 Generates the files (nothing of MIMIC is in them) under WORK, prepares them in a process of its own, runs
 tests/benchmarks/mimic_pandas.py on the same files, prints all figures and removes what it generated.
-Needs about 12 GB of disk for a set.
+Both find the files in the page cache, so that the disk is not what is timed. Needs about 12 GB of disk for
+a set, and 12 GB of memory for pandas.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ HEADER_III = (
 )
 HEADER_IV = "note_id,subject_id,hadm_id,note_type,note_seq,charttime,storetime,text\n"
 OTHER = ("Nursing/other", "Radiology", "Nursing", "ECG", "Physician ", "Echo", "Respiratory ")
-TARGETS = {"mimic-iii": 5.0, "mimic-iii-gz": 1.8}
+TARGETS = {"mimic-iii": 5.0, "mimic-iii-gz": 1.8, "mimic-iv": 5.0, "mimic-iv-gz": 1.8}
 PEAK_GB = 3.0
 
 
@@ -179,8 +180,12 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measure(command: list[str]) -> Cost:
-    """Run a command."""
+def measure(command: list[str], raw: Path) -> Cost:
+    """Run a command on the files of `raw`, which are read once before."""
+    for file in raw.rglob("*.csv*"):
+        with file.open("rb", buffering=0) as stream:
+            while stream.read(1 << 24):
+                pass
     started, used = time.perf_counter(), processor_seconds()
     process = psutil.Popen(command)
     peak = 0
@@ -215,14 +220,14 @@ def run(name: str, work: Path, scale: float) -> bool:
     ours = [sys.executable, "-m", "pipelines.mimic", str(raw), str(out), *labels]
     pandas = [sys.executable, str(Path(__file__).with_name("mimic_pandas.py")), str(raw), release]
     try:
-        usual = measure(pandas)
-        cost = measure(ours)
+        usual = measure(pandas, raw)
+        cost = measure(ours, raw)
         counts = json.loads((out / "manifest.json").read_text())["counts"]
         documents = sum(split["examples"] for split in counts.values())
     finally:
         shutil.rmtree(raw)
         shutil.rmtree(out, ignore_errors=True)
-    ratio, target = usual.seconds / cost.seconds, TARGETS.get(name, 1.0)
+    ratio, target = usual.seconds / cost.seconds, TARGETS[name]
     less_work = usual.processor_seconds / cost.processor_seconds
     good = cost.peak_gb <= PEAK_GB and ratio >= target
     print(
@@ -241,10 +246,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("work", type=Path, help="folder for the generated files")
-    names = ["mimic-iii", "mimic-iii-gz", "mimic-iv", "mimic-iv-gz"]
-    parser.add_argument(
-        "--sets", nargs="+", choices=names, default=["mimic-iii", "mimic-iii-gz", "mimic-iv-gz"]
-    )
+    parser.add_argument("--sets", nargs="+", choices=list(TARGETS), default=list(TARGETS))
     parser.add_argument("--scale", type=float, default=1.0)
     given = parser.parse_args()
     results = [run(name, given.work, given.scale) for name in given.sets]

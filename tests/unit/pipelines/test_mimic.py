@@ -8,12 +8,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from pipelines import mimic_notes
 from pipelines.mimic import Options, prepare
 from pipelines.mimic_codes import MIMIC_III_TOP_50
 from pipelines.splits import hash_split
 from sdl_study.data.prepared import Manifest, PreparedData
 from sdl_study.errors import UserError
-from tests.unit.pipelines.raw import documents, note_iii, write_csv, write_ids, write_iii, write_iv
+from tests.unit.pipelines.raw import NOTE_IV, documents, note_iii, write_csv, write_ids, write_iii, write_iv
 
 IDS = (101, 102, 103)
 
@@ -87,8 +88,6 @@ def test_mimic_iv_addenda_follow_by_sequence_number(tmp_path: Path) -> None:
         ("2-DS-1", 2, 102, "DS", 1, "", "", "b"),
         ("3-DS-1", 3, 103, "DS", 1, "", "", "c"),
     ]
-    from tests.unit.pipelines.raw import NOTE_IV
-
     write_csv(source / "note" / "discharge.csv.gz", NOTE_IV, rows)
     run(source, tmp_path / "out", release="mimic-iv", codes="icd10", split=ids(tmp_path))
     assert documents(tmp_path / "out")["101"][2] == "summary\nfirst addendum\ntenth addendum"
@@ -280,3 +279,32 @@ def test_unusable_options() -> None:
     ):
         with pytest.raises(UserError, match=message):
             Options(**{"release": "mimic-iii", "codes": "icd9", "labels": "full", **options})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz"])
+def test_notes_of_an_admission_far_apart_in_the_file_are_joined_across_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(mimic_notes, "_CHUNK", 7)
+    rows: list[tuple[int | str, ...]] = [
+        (f"note {i}", i % 60, 1000 + i % 60, "DS" if i < 60 else "AD", i, "", "", f'{i}, "with" quotes\n')
+        for i in range(150)
+    ]
+    expected = {
+        str(1000 + i): "\n".join(str(row[-1]) for row in rows if row[2] == 1000 + i) for i in range(60)
+    }
+    source = write_iv(tmp_path / "raw", [], [(1000 + i, "I10", 10) for i in range(60)], ending=ending)
+    write_csv(source / "note" / f"discharge{ending}", NOTE_IV, rows)
+    run(source, tmp_path / "out", release="mimic-iv", codes="icd10")
+    assert {hadm: text for hadm, (_, _, text) in documents(tmp_path / "out").items()} == expected
+    order = pl.read_parquet(tmp_path / "out" / "id_map.parquet")["source_id"].to_list()
+    assert order == list(expected)
+
+
+def test_a_file_that_changes_between_the_passes_is_refused(tmp_path: Path) -> None:
+    source = write_iv(tmp_path / "raw", [(i, 100 + i, f"text {i}") for i in range(9)], [], ending=".csv")
+    file = source / "note" / "discharge.csv"
+    notes = mimic_notes.Notes.read(source, "mimic-iv", tmp_path / "spool.parquet")
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:5]))
+    with pytest.raises(UserError, match=r"discharge\.csv: changed while it was read; try again"):
+        list(notes.texts(notes.admissions["hadm_id"], "raw"))

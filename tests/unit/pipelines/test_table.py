@@ -123,7 +123,7 @@ def test_images_relative_to_the_table(tmp_path: Path) -> None:
         ({}, "exactly one of"),
         ({"text": "missing"}, "column 'missing' is missing; found key, body, tags, fold"),
         ({"features": "gene_*"}, "no column fits --features 'gene_\\*'"),
-        ({"features": "bod?"}, "row 1, field body: not a finite number"),
+        ({"features": "bod?"}, "row 1, field body: not a number"),
         ({"text": "body", "split": "key"}, "row 1, field key: unknown split"),
         ({"text": "body", "id": "tags"}, "row 2, field tags: empty"),
         ({"text": "body", "separator": ""}, "separator is empty"),
