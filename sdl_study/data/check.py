@@ -5,6 +5,7 @@ Nothing here opens the test labels; of the test split only the manifest's aggreg
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,22 +53,24 @@ def describe(prepared: PreparedData, batch_size: int) -> str:
 
 
 def verify(prepared: PreparedData) -> None:
-    """Compare examples and labels with the manifest's digests.
+    """Compare examples, labels and features with the manifest's digests; test labels stay closed.
 
     Raises:
         UserError: they differ: the data set was changed after it was prepared.
     """
-    from sdl_study.data.writer import examples_digest, labels_digest
+    from sdl_study.data.fingerprint import examples_digest, features_digest, labels_digest
 
     digests = prepared.manifest.digests
     found = {
-        "examples": examples_digest(prepared.path / "examples.parquet", prepared.manifest.modality),
-        "labels": labels_digest(prepared.label_codes, prepared.label_names),
+        "examples.parquet": examples_digest(prepared.path / "examples.parquet", prepared.manifest.modality),
+        "labels.parquet": labels_digest(prepared.label_codes, prepared.label_names),
     }
-    for part, digest in found.items():
-        if digest != digests.get(part):
+    if prepared.manifest.modality == "features":
+        found["features.npy"] = features_digest(prepared.features())
+    for file, digest in found.items():
+        if digest != digests.get(Path(file).stem):
             raise UserError(
-                f"{prepared.path / f'{part}.parquet'}: content differs from the manifest's fingerprint; "
+                f"{prepared.path / file}: content differs from the manifest's fingerprint; "
                 "prepare the data again"
             )
 

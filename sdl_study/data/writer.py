@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
 import shutil
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,15 +18,18 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from sdl_study.data.fingerprint import (
+    INPUT_COLUMNS,
+    ROW_GROUP,
+    ExampleHashing,
+    digest,
+    features_digest,
+    labels_digest,
+    split_pairs,
+)
 from sdl_study.data.prepared import SPLITS, Manifest, Modality, SplitCounts, Terms, band_of
 from sdl_study.errors import UserError
 
-_INPUT_COLUMNS: dict[Modality, dict[str, type[pl.DataType]]] = {
-    "text": {"text": pl.String},
-    "image": {"image": pl.String, "image_digest": pl.String},
-    "features": {},
-}
-_ROW_GROUP = 4_096
 _DISK_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -116,21 +117,21 @@ def write_prepared(out: Path, preparation: Preparation, inputs: Iterable[pl.Data
 
 def _write_into(folder: Path, prep: Preparation, inputs: Iterable[pl.DataFrame], final: Path) -> Manifest:
     index = _numbered(prep.index)
-    hashing = _Hashing(prep.modality)
+    hashing = ExampleHashing(prep.modality)
     _write_examples(folder / "examples.parquet", index, inputs, prep.modality, hashing)
     digests = {"examples": hashing.hexdigest()}
     files = ["examples.parquet", "labels.parquet"]
     if prep.features is not None:
         features = np.ascontiguousarray(prep.features, dtype="<f4")
         np.save(folder / "features.npy", features)
-        digests["features"] = hashlib.sha256(repr(features.shape).encode() + features.tobytes()).hexdigest()
+        digests["features"] = features_digest(features)
         hashing.add_feature_rows(index, features)
         files.append("features.npy")
     digests["labels"] = labels_digest(prep.label_codes, prep.label_names)
     _label_table(index, prep).write_parquet(folder / "labels.parquet")
     test = index.filter(pl.col("split") == "test").select("id", "labels")
     test.write_parquet(folder / "test_labels.parquet")
-    digests["test_labels"] = _digest(test.iter_rows())
+    digests["test_labels"] = digest(test.iter_rows())
     _write_private(folder / "id_map.parquet", index.select("id", "source_id", "source_group"))
     if prep.roots:
         (folder / "roots.json").write_text(json.dumps(_root_paths(prep.roots, final), indent=2) + "\n")
@@ -138,7 +139,7 @@ def _write_into(folder: Path, prep: Preparation, inputs: Iterable[pl.DataFrame],
         name=prep.name,
         modality=prep.modality,
         terms=prep.terms,
-        fingerprint=_digest(sorted({**digests, "modality": prep.modality}.items())),
+        fingerprint=digest(sorted({**digests, "modality": prep.modality}.items())),
         num_labels=len(prep.label_codes),
         counts={split: _counts(index, split) for split in SPLITS},
         split_origin=prep.split_origin,
@@ -173,7 +174,11 @@ def _label_sets(labels: pl.Series) -> pl.Series:
 
 
 def _write_examples(
-    path: Path, index: pl.DataFrame, inputs: Iterable[pl.DataFrame], modality: Modality, hashing: _Hashing
+    path: Path,
+    index: pl.DataFrame,
+    inputs: Iterable[pl.DataFrame],
+    modality: Modality,
+    hashing: ExampleHashing,
 ) -> None:
     columns = index.select(
         "id",
@@ -181,12 +186,12 @@ def _write_examples(
         "split",
         pl.when(pl.col("split") != "test").then(pl.col("labels")).alias("labels"),
     )
-    schema = {**columns.schema, **_INPUT_COLUMNS[modality]}
+    schema = {**columns.schema, **INPUT_COLUMNS[modality]}
 
     def chunks(*_: object) -> Iterator[pl.DataFrame]:
         done = 0
-        for chunk in _ahead(inputs) if _INPUT_COLUMNS[modality] else [pl.DataFrame()]:
-            rows = columns.slice(done, chunk.height if _INPUT_COLUMNS[modality] else None)
+        for chunk in _ahead(inputs) if INPUT_COLUMNS[modality] else [pl.DataFrame()]:
+            rows = columns.slice(done, chunk.height if INPUT_COLUMNS[modality] else None)
             joined = pl.concat([rows, chunk], how="horizontal").select(list(schema))
             hashing.add(joined)
             done += rows.height
@@ -198,7 +203,7 @@ def _write_examples(
         path,
         compression="uncompressed",  # packing took as long as all the rest of the writing
         statistics=False,
-        row_group_size=_ROW_GROUP,
+        row_group_size=ROW_GROUP,
         maintain_order=True,
         engine="streaming",
     )
@@ -214,71 +219,6 @@ def _ahead(chunks: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
             yield chunk
 
 
-def examples_digest(path: Path, modality: Modality) -> str:
-    """The digest `examples` of the manifest, computed again from an examples.parquet."""
-    hashing = _Hashing(modality)
-    scan = pl.scan_parquet(path)
-    height = scan.select(pl.len()).collect().item()
-    for start in range(0, height, _ROW_GROUP):
-        hashing.add(scan.slice(start, _ROW_GROUP).collect())
-    return hashing.hexdigest()
-
-
-def labels_digest(codes: Sequence[str], names: Sequence[str]) -> str:
-    """The digest `labels` of the manifest."""
-    return _digest(zip(codes, names, strict=True))
-
-
-class _Hashing:
-    """SHA-256 over the rows of examples.parquet, and how often an input stands in two splits.
-
-    The digest is taken over the values, not over the file: Parquet's bytes change with its writer.
-    """
-
-    def __init__(self, modality: Modality) -> None:
-        self._sha = hashlib.sha256()
-        self._columns = list(_INPUT_COLUMNS[modality])
-        self._seen: dict[bytes, int] = {}
-
-    def add(self, chunk: pl.DataFrame) -> None:
-        """Take in the next rows."""
-        records = chunk.select("id", "group", "split", "labels", *self._columns[:-1]).iter_rows()
-        if not self._columns:
-            for record in records:
-                _update(self._sha, record)
-            return
-        # The long value goes in by its own digest, so that a text is hashed once for both purposes.
-        for record, value in zip(records, chunk[self._columns[-1]].cast(pl.Binary), strict=True):
-            content = hashlib.sha256(value).digest()
-            _update(self._sha, (*record, content.hex()))
-            self._see(content, record[2])
-
-    def add_feature_rows(self, index: pl.DataFrame, features: np.ndarray) -> None:
-        """Count duplicate feature rows."""
-        for split, row in zip(index["split"].to_list(), features, strict=True):
-            self._see(hashlib.sha256(row.tobytes()).digest(), split)
-
-    def _see(self, digest: bytes, split: str) -> None:
-        key = digest[:16]
-        self._seen[key] = self._seen.get(key, 0) | 1 << SPLITS.index(split)
-
-    def hexdigest(self) -> str:
-        return self._sha.hexdigest()
-
-    def duplicates(self) -> dict[str, int]:
-        """Different inputs that stand in both splits of a pair, like {"train-test": 2}."""
-        return _pairs(self._seen.values())
-
-
-def _pairs(masks: Iterable[int]) -> dict[str, int]:
-    masks = [mask for mask in masks if mask & (mask - 1)]
-    pairs = [(a, b) for a in range(len(SPLITS)) for b in range(a + 1, len(SPLITS))]
-    return {
-        f"{SPLITS[a]}-{SPLITS[b]}": sum(1 for mask in masks if mask >> a & 1 and mask >> b & 1)
-        for a, b in pairs
-    }
-
-
 def _shared_groups(index: pl.DataFrame) -> dict[str, int]:
     bits = {split: 1 << i for i, split in enumerate(SPLITS)}
     masks = (
@@ -288,7 +228,7 @@ def _shared_groups(index: pl.DataFrame) -> dict[str, int]:
         .group_by("group")
         .agg(pl.col("split").sum())
     )
-    return _pairs(masks["split"].to_list())
+    return split_pairs(masks["split"].to_list())
 
 
 def _counts(index: pl.DataFrame, split: str) -> SplitCounts:
@@ -351,18 +291,3 @@ def _write_private(path: Path, table: pl.DataFrame) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
     table.write_parquet(path)
     path.chmod(0o600)
-
-
-def _digest(records: Iterable[Sequence[Any]]) -> str:
-    sha = hashlib.sha256()
-    for record in records:
-        _update(sha, record)
-    return sha.hexdigest()
-
-
-def _update(sha: Any, record: Sequence[Any]) -> None:
-    """Each value behind its length, so that no two different records give the same bytes."""
-    parts = [str(value).encode() for value in record]
-    sha.update(struct.pack(f"<I{len(parts)}Q", len(parts), *map(len, parts)))
-    for part in parts:
-        sha.update(part)

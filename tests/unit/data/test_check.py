@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -57,4 +58,15 @@ def test_changed_content_is_found(tmp_path: Path, file: str, column: str) -> Non
     path = tmp_path / "out" / f"{file}.parquet"
     pl.read_parquet(path).with_columns(pl.col(column).str.to_uppercase()).write_parquet(path)
     with pytest.raises(UserError, match=rf"{file}\.parquet: content differs"):
+        verify(prepared)
+
+
+def test_changed_features_are_found(tmp_path: Path) -> None:
+    prepared = small.write_features(tmp_path / "out")
+    verify(prepared)
+    path = tmp_path / "out" / "features.npy"
+    values = np.load(path)
+    values[7, 0] += 1
+    np.save(path, values)
+    with pytest.raises(UserError, match=r"features\.npy: content differs"):
         verify(prepared)
