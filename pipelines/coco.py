@@ -55,19 +55,17 @@ def prepare(
             raise UserError(f"{file}: annotation file is missing")
     source = {"pipeline": "coco", "keep_unlabelled": keep_unlabelled, **(extra_source or {})}
     paths = {"train": train, "test": test}
-    arguments = {"keep_unlabelled": keep_unlabelled, "terms": terms, "paths": _absolute(paths)}
-    made_from = invocation(arguments, [train[1], test[1]])
-    if (done := already_prepared(out, made_from, progress)) is not None:
-        return done
+    roots = {side: folder for side, (folder, _) in paths.items()}
     sides = {side: read_annotations(file) for side, (_, file) in paths.items()}
     _same_categories(train[1], sides["train"], test[1], sides["test"])
     images = pl.concat([_rows(side, sides[side], keep_unlabelled) for side in ("train", "test")])
-    roots = {side: folder for side, (folder, _) in paths.items()}
-    digests = check_images(
-        [(roots[side], file) for side, file in images.select("side", "file").iter_rows()], progress
-    )
+    files = [(roots[side], file) for side, file in images.select("side", "file").iter_rows()]
+    arguments = {"keep_unlabelled": keep_unlabelled, "terms": terms, "paths": _absolute(paths)}
+    made_from = invocation(arguments, [train[1], test[1]], images=(folder / file for folder, file in files))
+    if (done := already_prepared(out, made_from, progress)) is not None:
+        return done
     inputs = images.select(pl.format("{}/{}", "side", "file").alias("image")).with_columns(
-        pl.Series("image_digest", digests, dtype=pl.String)
+        pl.Series("image_digest", check_images(files, progress), dtype=pl.String)
     )
     categories = sides["train"].categories
     preparation = Preparation(

@@ -138,6 +138,35 @@ def test_the_pixels_are_part_of_the_fingerprint(tmp_path: Path) -> None:
     assert run(tmp_path, sides).fingerprint != first
 
 
+def test_changed_images_are_another_input(tmp_path: Path) -> None:
+    sides = two_sides(tmp_path, ALL_LABELLED, [(7, 1), (8, 1)])
+    first = run(tmp_path, sides)
+    assert run(tmp_path, sides) == first
+    Image.new("RGB", (8, 6), (1, 2, 3)).save(tmp_path / "train2017" / TRAIN[0][1])
+    with pytest.raises(UserError, match="was prepared with other arguments or input files"):
+        run(tmp_path, sides)
+
+
+def test_an_image_that_vanished_is_another_input(tmp_path: Path) -> None:
+    sides = two_sides(tmp_path, ALL_LABELLED, [(7, 1), (8, 1)])
+    run(tmp_path, sides)
+    (tmp_path / "train2017" / TRAIN[0][1]).unlink()
+    with pytest.raises(UserError, match="was prepared with other arguments or input files"):
+        run(tmp_path, sides)
+
+
+def test_images_are_one_record_of_the_preparation(tmp_path: Path) -> None:
+    sides = two_sides(tmp_path, ALL_LABELLED, [(7, 1), (8, 1)])
+    run(tmp_path, sides)
+    record = json.loads((tmp_path / "out" / "preparation.json").read_text())
+    stats = [f.stat() for side in ("train2017", "val2017") for f in (tmp_path / side).iterdir()]
+    assert record["images"] == {
+        "count": 62,
+        "bytes": sum(stat.st_size for stat in stats),
+        "newest": max(stat.st_mtime_ns for stat in stats),
+    }
+
+
 def test_the_same_image_in_train_and_test_is_counted(tmp_path: Path) -> None:
     sides = two_sides(tmp_path, ALL_LABELLED, [(7, 1), (8, 1)])
     manifest = run(tmp_path, sides)
