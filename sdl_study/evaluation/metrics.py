@@ -9,12 +9,14 @@
 | micro_auc, macro_auc | area under the ROC curve: of all cells; mean over labels with both classes |
 | map | mean over labels with a positive of non-interpolated average precision (COCO's mAP) |
 | map_document | mean over documents with a label of the average precision of their label ranking |
-| precision_at_k | mean over documents of (labels among the k highest scores) / k |
-| recall_at_k, r_precision | over documents with a label: found among the k, or among as many as it has |
+| precision_at_k | mean over documents of (labels among the k highest scores) / min(k, L) |
+| recall_at_k | mean over documents of the share of its labels among the k; 0 for a document without a label |
+| r_precision | mean over documents with a label of the share found among as many as it has |
 | exact_match, hamming_loss | share of documents predicted exactly; share of wrong cells |
 
-A prediction is a score above the threshold. Of equal scores the lower label index ranks first. A metric that
-no label or document defines is NaN.
+precision_at_k and recall_at_k are those of Mullenbach et al. (2018, CAML's evaluation.py), short rankings and
+unlabelled documents included. A prediction is a score above the threshold. Of equal scores the lower label
+index ranks first. A metric that no label or document defines is NaN.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from sdl_study.evaluation.targets import Labels, Scores
 
 Universe = Literal["all", "present"]
+LOWER_IS_BETTER = frozenset({"hamming_loss"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +143,8 @@ def _over_documents(
     found = {"map_document": _defined_mean(average_precision(counts))}
     for k in ks:
         hits = np.bincount(targets.rows[rank < k], minlength=scores.shape[0])
-        found[f"precision_at_{k}"] = float(hits.mean() / k)
-        found[f"recall_at_{k}"] = _mean(hits[labelled] / sizes[labelled])
+        found[f"precision_at_{k}"] = float(hits.mean() / min(k, scores.shape[1]))
+        found[f"recall_at_{k}"] = _mean(hits / np.maximum(sizes, 1))
     within = np.bincount(targets.rows[rank < sizes[targets.rows]], minlength=scores.shape[0])
     found["r_precision"] = _mean(within[labelled] / sizes[labelled])
     return found
@@ -159,7 +162,8 @@ def multilabel_metrics(
 
     With ``universe="all"`` every label counts; the macro averages over labels with a positive here come along
     under the same keys with ``_present``. With ``universe="present"`` labels without a positive are dropped
-    before anything is computed (also from rankings and pooled counts) and every key carries ``_present``.
+    before anything is computed (also from rankings and pooled counts); every value comes under its plain key
+    and, since tables show it beside the other universe's, under the key with ``_present``.
 
     Args:
         scores: probabilities [n, L], float32 or float64.
@@ -188,6 +192,5 @@ def multilabel_metrics(
     counts = count_labels(predictions, targets)
     found = pooled(counts) | macro(counts) | _over_labels(array, targets)
     found |= _over_documents(array, targets, ks) | _decisions(predictions, targets, counts)
-    if universe == "present":
-        return {f"{key}_present": value for key, value in found.items()}
-    return found | {f"{key}_present": value for key, value in macro(counts, present).items()}
+    over_present = found if universe == "present" else macro(counts, present)
+    return found | {f"{key}_present": value for key, value in over_present.items()}

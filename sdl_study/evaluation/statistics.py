@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from sdl_study.evaluation.metrics import LOWER_IS_BETTER
 from sdl_study.evaluation.predictions import Predictions
 from sdl_study.evaluation.weighted import weighted_metric
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 Word = Literal["better", "worse", "not distinguishable", "1 seed: no claim"]
 Method = Literal["cochran-cox", "satterthwaite"]
-LOWER_IS_BETTER = frozenset({"hamming_loss"})
 _POWER = 0.8
 
 

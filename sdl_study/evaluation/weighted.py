@@ -84,9 +84,11 @@ def _ranked_documents(
     rank = tie_broken_rank(scores, counts, targets.columns)
     limit = counts.positives[targets.rows] if name == "r_precision" else k
     hits = np.bincount(targets.rows[rank < limit], minlength=scores.shape[0])
+    everyone = np.ones(scores.shape[0])
     if name.startswith("precision_at"):
-        return hits / k, np.ones(scores.shape[0])
-    return hits / np.maximum(counts.positives, 1), labelled.astype(np.float64)
+        return hits / min(k, scores.shape[1]), everyone
+    counted = labelled.astype(np.float64) if name == "r_precision" else everyone
+    return hits / np.maximum(counts.positives, 1), counted
 
 
 def _decided_documents(name: str, predictions: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +128,7 @@ def _counts(
         if what != "f1_caml":
             return _row_mean(values[what], counted)
         p, r = _row_mean(precision, counted), _row_mean(recall, counted)
-        return _divide(2 * p * r, p + r)
+        return np.where(np.isnan(p), p, _divide(2 * p * r, p + r))
 
     return metric
 

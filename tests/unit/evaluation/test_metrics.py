@@ -101,9 +101,8 @@ def loop_values(
         positives = int(truth[i].sum())
         for k in ks:
             hits = sum(bool(truth[i, j]) for j in order[:k])
-            at.setdefault(f"precision_at_{k}", []).append(hits / k)
-            if positives:
-                at.setdefault(f"recall_at_{k}", []).append(hits / positives)
+            at.setdefault(f"precision_at_{k}", []).append(hits / min(k, labels))
+            at.setdefault(f"recall_at_{k}", []).append(hits / positives if positives else 0.0)
         if positives:
             at.setdefault("r_precision", []).append(
                 sum(bool(truth[i, j]) for j in order[:positives]) / positives
@@ -149,6 +148,33 @@ def test_8921_labels_equal_scikit_learn() -> None:
         np.testing.assert_allclose(ours[key], value, err_msg=key, rtol=1e-12, atol=1e-12)
 
 
+def caml_at_k(scores: np.ndarray, truth: np.ndarray, k: int) -> tuple[float, float]:
+    """CAML's precision and recall at k, document by document: a ranking shorter than k divides by its own
+    length, and a recall of 0/0 counts as 0."""
+    precision, recall = 0.0, 0.0
+    for row, labels in zip(scores, truth, strict=True):
+        ranking = [j for _, j in sorted((-float(score), j) for j, score in enumerate(row))][:k]
+        hits = sum(1 for j in ranking if labels[j])
+        precision += hits / len(ranking)
+        recall += hits / int(labels.sum()) if labels.any() else 0.0
+    return precision / len(truth), recall / len(truth)
+
+
+@pytest.mark.parametrize("k", [1, 4, 5, 6, 8, 15])
+def test_at_k_is_camls_for_short_rankings_and_unlabelled_documents(k: int) -> None:
+    scores, truth = random_case(documents=40, labels=5, seed=3)
+    truth[:13] = False
+    found = multilabel_metrics(scores, truth, threshold=0.5, ks=(k,))
+    expected = caml_at_k(scores, truth, k)
+    assert (found[f"precision_at_{k}"], found[f"recall_at_{k}"]) == pytest.approx(expected, abs=1e-12)
+    labelled = multilabel_metrics(scores[13:], truth[13:], threshold=0.5, ks=(k,))
+    assert found[f"recall_at_{k}"] == pytest.approx(labelled[f"recall_at_{k}"] * 27 / 40)
+    assert found["r_precision"] == pytest.approx(labelled["r_precision"])
+    if k >= 5:
+        assert found[f"precision_at_{k}"] == pytest.approx(truth.mean())
+        assert found[f"recall_at_{k}"] == pytest.approx(truth.any(axis=1).mean())
+
+
 def test_present_universe_is_the_metrics_of_the_labels_that_occur() -> None:
     scores, truth = degenerate_cases()["labels without positive"]
     keep = truth.any(axis=0)
@@ -156,13 +182,14 @@ def test_present_universe_is_the_metrics_of_the_labels_that_occur() -> None:
     present = multilabel_metrics(scores, truth, threshold=thresholds, universe="present")
     expected = multilabel_metrics(scores[:, keep], truth[:, keep], threshold=thresholds[keep])
     everything = multilabel_metrics(scores, truth, threshold=thresholds)
-    for key, value in present.items():
-        assert key.endswith("_present")
-        assert value == expected[key.removesuffix("_present")]
+    plain = {key for key in expected if not key.endswith("_present")}
+    assert set(present) == plain | {f"{key}_present" for key in plain}
+    for key in plain:
+        assert present[key] == present[f"{key}_present"] == expected[key]
     for key in ("macro_f1", "macro_precision", "macro_recall", "macro_f1_caml"):
         assert everything[f"{key}_present"] == present[f"{key}_present"]
         assert everything[f"{key}_present"] > everything[key]
-    assert everything["micro_f1"] != present["micro_f1_present"]
+    assert everything["micro_f1"] != present["micro_f1"]
 
 
 def test_every_form_of_input_gives_the_same() -> None:
@@ -180,9 +207,10 @@ def test_every_form_of_input_gives_the_same() -> None:
 
 def test_undefined_is_nan_and_not_zero() -> None:
     found = multilabel_metrics(np.full((3, 2), 0.5), np.zeros((3, 2)), threshold=0.6)
-    for key in ("map", "map_document", "macro_auc", "micro_auc", "recall_at_5", "macro_f1_present"):
+    for key in ("map", "map_document", "macro_auc", "micro_auc", "r_precision", "macro_f1_present"):
         assert np.isnan(found[key]), key
     assert found["exact_match"] == 1.0
+    assert found["recall_at_5"] == 0.0
 
 
 @pytest.mark.parametrize(

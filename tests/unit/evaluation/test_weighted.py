@@ -35,6 +35,16 @@ def test_weights_are_repeated_documents(name: str, decimals: int | None) -> None
         np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_replicates_without_a_positive_are_undefined_where_the_metric_is(name: str) -> None:
+    scores, truth = case(None)
+    metric = weighted_metric(name, scores, as_targets(truth, scores.shape), 0.45)
+    unlabelled = np.flatnonzero(~truth.any(axis=1))
+    weights = np.bincount(unlabelled, minlength=len(truth)).astype(np.float64)
+    found = multilabel_metrics(scores[unlabelled], truth[unlabelled], threshold=0.45, ks=(1, 2))[name]
+    np.testing.assert_equal(metric(weights[None])[0], found)
+
+
 @pytest.mark.parametrize("name", ["map", "macro_auc"])
 def test_frequent_and_rare_labels_take_different_ways_to_the_same_value(
     name: str, monkeypatch: pytest.MonkeyPatch
