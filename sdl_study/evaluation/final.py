@@ -24,6 +24,7 @@ from sdl_study.evaluation.predictions import (
     write_predictions,
 )
 from sdl_study.evaluation.targets import Targets
+from sdl_study.evaluation.thresholds import as_threshold
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -64,6 +65,7 @@ def score_final(
     Raises:
         UserError: scores that do not belong to these test inputs, test labels that are missing or damaged, a
             ledger or a folder that cannot be written.
+        ValueError: a threshold that is NaN, or neither one number nor one per label.
     """
     path = Path(out_dir) / PREDICTIONS_FILE
     if path.exists():
@@ -71,6 +73,7 @@ def score_final(
         if finished.identity == final and finished.declaration == declaration_sha:
             return finished.metrics()
     data = PreparedData.load(prepared_dir)
+    as_threshold(threshold, data.manifest.num_labels)
     ids, scores = _read_scores(scores_path, data)
     require_test_labels(data.path)
     _prepare_folder(path)

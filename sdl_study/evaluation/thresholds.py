@@ -17,17 +17,29 @@ GRID: Float[np.ndarray, " t"] = np.linspace(0.0, 1.0, 100)
 _CHUNK_CELLS = 1 << 24
 
 
+def as_threshold(threshold: float | np.ndarray, num_labels: int) -> Float[np.ndarray, "..."]:
+    """One threshold, or one for each label [L], as float64.
+
+    Raises:
+        ValueError: neither one number nor one per label, or NaN, above which no score lies.
+    """
+    limit = np.asarray(threshold, dtype=np.float64)
+    if limit.ndim > 1 or (limit.ndim == 1 and limit.shape[0] != num_labels):
+        raise ValueError(
+            f"threshold has shape {limit.shape}; expected one number or one for each of the labels"
+        )
+    if np.isnan(limit).any():
+        raise ValueError("threshold is not a number (NaN); tune_threshold chooses one on dev")
+    return limit
+
+
 def above(scores: Float[np.ndarray, "n L"], threshold: float | np.ndarray) -> Bool[np.ndarray, "n L"]:
     """Predictions, compared in float64: a float32 threshold would move a score that lies exactly on it.
 
     Raises:
-        ValueError: the threshold is neither one number nor one per label.
+        ValueError: as ``as_threshold``.
     """
-    limit = np.asarray(threshold, dtype=np.float64)
-    if limit.ndim > 1 or (limit.ndim == 1 and limit.shape[0] != scores.shape[1]):
-        raise ValueError(
-            f"threshold has shape {limit.shape}; expected one number or one for each of the labels"
-        )
+    limit = as_threshold(threshold, scores.shape[1])
     return scores > (limit if limit.ndim else np.float64(limit))
 
 
@@ -57,10 +69,14 @@ def tune_threshold(
         grid: rising candidate values.
 
     Raises:
-        ValueError: scores that are no probabilities, or labels of another shape.
+        ValueError: scores that are no probabilities, labels of another shape, or a grid that is empty, falls
+            or holds NaN.
     """
+    grid = np.asarray(grid, dtype=np.float64)
+    if grid.ndim != 1 or grid.size == 0 or np.isnan(grid).any() or (np.diff(grid) < 0).any():
+        raise ValueError("grid must be a list of rising numbers, at least one and none of them NaN")
     array, targets = as_pair(scores, labels)
-    predicted, hits = _counts_above(array, targets, np.asarray(grid, dtype=np.float64), per_label=per_label)
+    predicted, hits = _counts_above(array, targets, grid, per_label=per_label)
     positives = targets.per_label
     best = int(np.argmax(_f1(hits.sum(axis=0), predicted.sum(axis=0), positives.sum())))
     if not per_label:

@@ -199,6 +199,13 @@ def test_unreadable_scores_and_folders_cost_no_opening(prepared: Path, tmp_path:
     refuse(prepared, tmp_path, "cannot be made", out_dir=tmp_path / "file" / "out")
 
 
+@pytest.mark.parametrize("threshold", [float("nan"), np.full(3, 0.5), np.array([0.1, 0.2, np.nan, 0.4])])
+def test_a_wrong_threshold_costs_no_opening(prepared: Path, tmp_path: Path, threshold: Any) -> None:
+    with pytest.raises(ValueError, match="threshold"):
+        score(prepared, tmp_path, threshold=threshold)
+    assert not (prepared / LEDGER_FILE).exists()
+
+
 def test_parts_in_any_order_are_one_set_of_scores(prepared: Path, tmp_path: Path) -> None:
     order = np.array([5, 0, 7, 2, 1, 3, 6, 4])
     parts = [

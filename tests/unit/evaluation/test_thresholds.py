@@ -58,3 +58,25 @@ def test_per_label_thresholds_are_each_labels_best() -> None:
 
 def test_nothing_to_find_gives_a_value_of_the_grid() -> None:
     assert tune_threshold(np.full((3, 2), 0.5), np.zeros((3, 2))) == 0.0
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), np.array([0.5, np.nan])])
+def test_a_threshold_that_is_not_a_number_is_refused(threshold: Any) -> None:
+    with pytest.raises(ValueError, match="threshold is not a number"):
+        multilabel_metrics(np.full((3, 2), 0.5), np.eye(3, 2), threshold=threshold)
+
+
+@pytest.mark.parametrize("per_label", [False, True])
+@pytest.mark.parametrize("grid", [GRID[::-1], [0.1, np.nan, 0.3], [], [[0.1, 0.2]]])
+def test_a_grid_that_does_not_rise_is_refused(grid: Any, per_label: Any) -> None:
+    scores, truth = case(np.float64, None)
+    with pytest.raises(ValueError, match="grid must be a list of rising numbers"):
+        tune_threshold(scores, truth, per_label=per_label, grid=grid)
+
+
+@pytest.mark.parametrize("per_label", [False, True])
+def test_a_grid_may_be_a_list_with_repeats(per_label: Any) -> None:
+    scores, truth = case(np.float64, None)
+    given: Any = [0.2, 0.4, 0.4, 0.6]
+    found = tune_threshold(scores, truth, per_label=per_label, grid=given)
+    assert np.all(found == tune_threshold(scores, truth, per_label=per_label, grid=np.array([0.2, 0.4, 0.6])))
