@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class FinalRun:
     parameters: Mapping[str, Any]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
-    superseded: bool = False
+    failure: str | None = None
 
 
 class Tracker:
@@ -178,18 +178,31 @@ class Tracker:
             self._client.log_batch(run.info.run_id, metrics=batch)
 
     def final(self, final: FinalRun) -> None:
-        """One finished final or control; a run that is there and ended is left as it is."""
+        """One final or control that has ended; a run that is there and ended is left as it is."""
         run = self._runs.get(final.key)
         if run is None:
             run = self._create(final.key, final.role, final.name, final.tags, self.parent_id)
-        if run.info.status != "FINISHED":
+        status = "FINISHED" if final.failure is None else "FAILED"
+        if run.info.status != status:
             self._log_parameters(run, final.parameters)
             known = self._client.get_run(run.info.run_id).data.metrics
             self._log(run, {key: value for key, value in final.metrics.items() if key not in known}, 0)
-            self._client.set_terminated(run.info.run_id, "FINISHED")
+            if final.failure is not None:
+                self._client.set_tag(run.info.run_id, "sdl.reason", final.failure)
+            self._client.set_terminated(run.info.run_id, status)
             self._runs[final.key] = self._client.get_run(run.info.run_id)
-        if final.superseded and run.data.tags.get("sdl.superseded") != "true":
-            self._client.set_tag(run.info.run_id, "sdl.superseded", "true")
+
+    def supersede(self, keep: Collection[str]) -> None:
+        """Mark the finals and controls of other declarations than the one in force.
+
+        Args:
+            keep: keys of the finals in force.
+        """
+        for identity, run in self._runs.items():
+            tags = run.data.tags
+            old = tags.get("sdl.role") in ("final", "control") and identity not in keep
+            if old and tags.get("sdl.superseded") != "true":
+                self._client.set_tag(run.info.run_id, "sdl.superseded", "true")
 
     def answer(
         self, metrics: Mapping[str, float], tags: Mapping[str, str], artifacts: list[tuple[Path, str]]

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdl_study.arms import CONTRASTIVE
-from sdl_study.config import BudgetSettings, DataSettings, ModelSettings, Settings, TrainSettings
+from sdl_study.config import (
+    BudgetSettings,
+    DataSettings,
+    ModelSettings,
+    Objective,
+    PrimaryMetric,
+    Settings,
+    TrainSettings,
+)
 from sdl_study.space import Parameter, ParameterValue, SearchSpace, Study, choice, log_uniform
 
 ARMS = ("bce", "any", "all", "mulsupcon", "sd", "sd_weighted")
@@ -46,6 +54,8 @@ def six_arms(
     data: DataSettings,
     train: TrainSettings,
     budget: BudgetSettings,
+    objective: Objective = "dev/map",
+    primary_metric: PrimaryMetric = "test/map",
 ) -> Study:
     """A study of six arms over temperature, relation weights, learning rate and encoder.
 
@@ -57,6 +67,8 @@ def six_arms(
         learning_rate: lowest and highest.
         first: the published setting of the parameters that are not the loss's.
         data, train, budget: fixed settings.
+        objective, primary_metric: what is searched for on dev and compared on test; for notes the mean over
+            documents, as in ICD coding.
     """
     return Study(
         name=name,
@@ -76,7 +88,8 @@ def six_arms(
         ),
         settings=Settings(
             arms=ARMS,
-            objective="dev/map",
+            objective=objective,
+            primary_metric=primary_metric,
             data=data,
             model=ModelSettings(encoder=next(iter(encoders)), encoders=dict(encoders)),
             train=train,

@@ -22,4 +22,6 @@ STUDY = six_arms(
     data=DataSettings(name="demo_mimic", pipeline="pipelines.demo", store={"max_length": 64}),
     train=TrainSettings(epochs=4, batch_size=128),
     budget=BudgetSettings(trials=4, final_seeds=1, selection_seeds=0),
+    objective="dev/map_document",
+    primary_metric="test/map_document",
 )

@@ -26,4 +26,6 @@ STUDY = six_arms(
     data=DataSettings(store={"max_length": 256}),
     train=TrainSettings(epochs=8, batch_size=64),
     budget=BudgetSettings(trials=6, final_seeds=3, selection_seeds=1),
+    objective="dev/map_document",
+    primary_metric="test/map_document",
 )

@@ -26,12 +26,11 @@ from sdl_study.study.files import write_json
 from sdl_study.study.finals import Final
 from sdl_study.study.mlflow_view import final_run
 from sdl_study.study.plan import Plan
-from sdl_study.study.records import TrialRecord
+from sdl_study.study.records import MACHINE, TrialRecord
 from sdl_study.study.selection import declaration_hash
 from sdl_study.tracking import Tracker
 from sdl_study.training.stages import ENCODER_FOLDER
 
-TEST_KEYS = ("micro_f1", "macro_f1", "micro_auc", "macro_auc", "map", "map_document", "precision_at_5")
 _COLUMNS = {"arm": "", "encoder": "", "τ": ".3f", "dev": ".4f", "test": ".4f", "seconds": ".1f"}
 
 
@@ -44,6 +43,7 @@ class Answer:
         declaration: under which the finals ran.
         records: the trials.
         finals: the finals and controls.
+        earlier: other declarations under which this study's test labels had been opened before.
     """
 
     def __init__(
@@ -53,36 +53,50 @@ class Answer:
         declaration: dict[str, Any],
         records: Sequence[TrialRecord],
         finals: Sequence[Final],
+        earlier: Sequence[str] = (),
     ) -> None:
         self.plan, self.data, self.declaration = plan, data, declaration
-        self.records, self.finals = records, finals
+        self.records, self.finals, self.earlier = records, finals, earlier
         self.metric = plan.settings.primary_metric.removeprefix("test/")
 
     def of(self, name: str) -> list[Final]:
         """The finals of an arm or control, by seed."""
         return [final for final in self.finals if final.name == name]
 
-    def mean(self, name: str, key: str) -> float:
-        """Mean test metric over an arm's seeds."""
-        return fmean(final.test[key] for final in self.of(name))
+    def mean(self, name: str, key: str) -> float | None:
+        """Mean test metric over an arm's seeds; None where one of them failed."""
+        values = [final.test[key] for final in self.of(name) if final.test is not None]
+        return fmean(values) if len(values) == len(self.of(name)) else None
 
-    @cached_property
+    @property
     def contrasts(self) -> list[Comparison]:
-        """The declared contrast, then the secondary ones; empty where there are none or the metric is undefined.
+        """The declared contrast, then the secondary ones; empty where there are none or no verdict is possible.
 
         Secondary are ``sd_weighted`` against the same arm and ``sd`` against the others, Holm-corrected.
         """
+        return self._compared[0]
+
+    @property
+    def no_verdict(self) -> str | None:
+        """Why there is no verdict, though a contrast was declared."""
+        return self._compared[1]
+
+    @cached_property
+    def _compared(self) -> tuple[list[Comparison], str | None]:
         declared = self.declaration["primary_contrast"]
         if declared is None:
-            return []
-        arms = [final.name for final in self.finals if final.role == "final" and final.work.seed_number == 0]
+            return [], None
+        failed = {final.name for final in self.finals if final.failure is not None}
+        if failed & set(declared):
+            return [], f"a final of {' and of '.join(arm for arm in declared if arm in failed)} failed"
+        arms = [w["arm"] for w in self.declaration["winners"] if w["arm"] not in failed]
         pairs = [(arm, declared[1]) for arm in arms if ARMS[arm].is_sd and arm != declared[0]]
         pairs += [(declared[0], arm) for arm in arms if not ARMS[arm].is_sd and arm != declared[1]]
         try:
             secondary = [self._compare(first, second) for first, second in pairs]
-            return [self._compare(*declared), *correct_secondary(secondary)]
-        except UndefinedMetricError:
-            return []
+            return [self._compare(*declared), *correct_secondary(secondary)], None
+        except UndefinedMetricError as error:
+            return [], str(error)
 
     def _compare(self, first: str, second: str) -> Comparison:
         predictions = [
@@ -101,9 +115,11 @@ class Answer:
         found = []
         for name in dict.fromkeys(final.name for final in self.finals):
             finals = self.of(name)
+            results = [final.result for final in finals if final.result is not None]
             parameters = finals[0].work.parameters
             is_arm = finals[0].role == "final"
             seconds = sum(r.seconds for r in self.records if r.arm == name) if is_arm else 0.0
+            objective = [result["metrics"][self.plan.settings.objective] for result in results]
             found.append(
                 {
                     "arm": name if is_arm else f"{name} (control)",
@@ -111,11 +127,9 @@ class Answer:
                     if name in (LABEL_PRIOR, TFIDF)
                     else parameters.get("model.encoder", self.plan.settings.model.encoder),
                     "τ": parameters.get("loss.temperature") if is_arm else None,
-                    "dev": dev.get(
-                        name, fmean(f.result["metrics"][self.plan.settings.objective] for f in finals)
-                    ),
+                    "dev": dev.get(name, fmean(objective) if objective else None),
                     "test": self.mean(name, self.metric),
-                    "seconds": round(seconds + sum(final.result["seconds"] for final in finals), 1),
+                    "seconds": round(seconds + sum(result["seconds"] for result in results), 1),
                 }
             )
         return found
@@ -127,13 +141,32 @@ class Answer:
             f"test {self.metric} ({self.plan.settings.stage}), seconds of the arm's trials and finals"
         )
         lines = [head, text_table(self.rows(), _COLUMNS)]
+        lines += [
+            f"{final.role} of {final.name}, seed {final.work.seed_number}, failed: {final.failure}"
+            for final in self.finals
+            if final.failure is not None
+        ]
+        if self.earlier:
+            lines.append(
+                "exploratory, without a verdict: test data of this study had been scored before the search ended "
+                f"(declaration {', '.join(sha[:12] for sha in self.earlier)})"
+            )
         names = ["primary contrast", *["secondary"] * len(self.contrasts[1:])]
         lines += [
-            f"{name}: {contrast.sentence()}" for name, contrast in zip(names, self.contrasts, strict=False)
+            f"{name}: {self._sentence(contrast)}"
+            for name, contrast in zip(names, self.contrasts, strict=False)
         ]
-        if self.declaration["primary_contrast"] and not self.contrasts:
-            lines.append(f"no verdict: {self.metric} is undefined on so few test examples")
+        if self.no_verdict:
+            lines.append(f"no verdict: {self.no_verdict}")
         return "\n".join(lines)
+
+    def _sentence(self, contrast: Comparison) -> str:
+        if not self.earlier:
+            return contrast.sentence()
+        return (
+            f"{contrast.first} against {contrast.second}, {contrast.metric} ({contrast.stage}): "
+            f"{contrast.difference:+.4f}, exploratory"
+        )
 
     def leaderboard(self) -> list[dict[str, Any]]:
         """Every trial, best first within its arm, as in leaderboard.csv."""
@@ -165,7 +198,8 @@ class Answer:
             record_files: record-level files and weights that may go into MLflow as well.
         """
         for final in self.finals:
-            tracker.final(self._final_run(final))
+            tracker.final(final_run(final, self.plan.settings.stage, self._trials(final.name)))
+        tracker.supersede({final.work.job.key for final in self.finals})
         files = self.plan.files
         board = self.leaderboard()
         _write_text(files.leaderboard, csv_table(board, list(board[0])))
@@ -177,11 +211,13 @@ class Answer:
             return
         write_json(files.answer, content)
         best = self.declaration["best_arm_on_dev"]
-        metrics = {f"test/{key}": self.mean(best, key) for key in TEST_KEYS}
+        metrics = self._test_metrics(best)
         tags = {"sdl.declaration": content["declaration"], "sdl.best_arm": best}
+        if self.no_verdict:
+            tags["answer/verdict"] = f"no verdict: {self.no_verdict}"
         if self.primary is not None:
             tags |= {
-                "answer/verdict": self.primary.word,
+                "answer/verdict": "exploratory" if self.earlier else self.primary.word,
                 "answer/contrast": f"{self.primary.first} - {self.primary.second}",
             }
             metrics |= _numbers(self.primary)
@@ -192,24 +228,33 @@ class Answer:
         return {
             "declaration": declaration_hash(self.declaration),
             "trials": len(self.records),
+            "exploratory": list(self.earlier),
+            "no_verdict": self.no_verdict,
+            "failed": {final.work.job.key: final.failure for final in self.finals if final.failure},
             "primary": None if self.primary is None else asdict(self.primary),
             "secondary": [asdict(comparison) for comparison in self.contrasts[1:]],
             "table": self.rows(),
         }
 
-    def _final_run(self, final: Final) -> Any:
-        trials = sum(record.arm == final.name for record in self.records)
-        test = {key: final.test[key] for key in TEST_KEYS}
-        device = "gpu_seconds" if final.result["device"] == "cuda" else "cpu_seconds"
-        more = {"trials_of_arm": float(trials), device: final.result["seconds"] * final.result["workers"]}
-        return final_run(
-            final.work, final.name, final.role, final.result, test, more, self.plan.settings.stage
-        )
+    def _trials(self, arm: str) -> int:
+        """What the arm was given: trials that the machine ended are asked anew and do not count."""
+        return sum(record.arm == arm and record.reason != MACHINE for record in self.records)
+
+    def _test_metrics(self, name: str) -> dict[str, float]:
+        """Every test metric of an arm, mean over its seeds; none where one of them failed."""
+        tests = [final.test for final in self.of(name) if final.test is not None]
+        if len(tests) < len(self.of(name)):
+            return {}
+        return {f"test/{key}": fmean(test[key] for test in tests) for key in tests[0]}
 
     def record_files(self) -> list[tuple[Path, str]]:
         """Predictions and encoder of the best arm, each with its folder among the artifacts."""
-        first = self.of(self.declaration["best_arm_on_dev"])[0]
-        return [(first.predictions, ""), (first.folder / ENCODER_FOLDER, ENCODER_FOLDER)]
+        finals = [f for f in self.of(self.declaration["best_arm_on_dev"]) if f.failure is None]
+        return [
+            pair
+            for first in finals[:1]
+            for pair in ((first.predictions, ""), (first.folder / ENCODER_FOLDER, ENCODER_FOLDER))
+        ]
 
 
 def _numbers(comparison: Comparison) -> dict[str, float]:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import torch
 
+from sdl_study.config import Settings
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation import multilabel_metrics
 from sdl_study.evaluation.controls import ControlScores, label_prior, tfidf_logistic_regression
 from sdl_study.study.files import write_json
+from sdl_study.training.batches import train_labels
 from sdl_study.training.stages import DEV_KEYS, SCORES_FILE, save_scores
 
 UNTRAINED, LABEL_PRIOR, TFIDF = "untrained", "label_prior", "tfidf"
@@ -22,15 +24,17 @@ def controls_of(data: PreparedData, wanted: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in wanted if name != TFIDF or data.manifest.modality == "text")
 
 
-def run_control(name: str, data: PreparedData, folder: Path, result_path: Path) -> None:
+def run_control(name: str, data: PreparedData, settings: Settings, folder: Path, result_path: Path) -> None:
     """Learn from train and dev, write the test inputs' scores and the result; test labels are not known here."""
     started = time.monotonic()
-    scores = _scores(name, data)
+    workers = len(os.sched_getaffinity(0)) if name == TFIDF else 1
+    scores = _scores(name, data, settings, workers)
     folder.mkdir(parents=True, exist_ok=True)
     save_scores(folder / SCORES_FILE, data.rows("test"), scores.test)
     labels = data.labels("dev").to_multi_hot(torch.bool).numpy()
     metrics = multilabel_metrics(scores.dev, labels, threshold=scores.threshold)
     result = {
+        "event": "done",
         "metrics": {
             **{f"dev/{key}": float(metrics[key]) for key in DEV_KEYS},
             "dev/threshold": float(scores.threshold),
@@ -39,16 +43,16 @@ def run_control(name: str, data: PreparedData, folder: Path, result_path: Path) 
         "examples_seen": 0,
         "best_epoch": 0,
         "seconds": time.monotonic() - started,
-        "workers": 1,
+        "workers": workers,
         "device": "cpu",
-        "epochs": {},
     }
     write_json(result_path, result)
 
 
-def _scores(name: str, data: PreparedData) -> ControlScores:
-    train, dev = data.labels("train"), data.labels("dev")
+def _scores(name: str, data: PreparedData, settings: Settings, workers: int) -> ControlScores:
+    train, dev = train_labels(data, settings), data.labels("dev")
     if name == LABEL_PRIOR:
         return label_prior(train, dev, test_count=len(data.rows("test")))
     texts = (data.texts(data.rows("train")), data.texts(data.rows("dev")), data.texts(data.rows("test")))
-    return tfidf_logistic_regression(texts, train, dev, workers=len(os.sched_getaffinity(0)))
+    objective = settings.objective.removeprefix("dev/")
+    return tfidf_logistic_regression(texts, train, dev, workers=workers, objective=objective)

@@ -47,12 +47,13 @@ class Driver:
         record_artifacts: let predictions, tokenizer and weights of restricted data into MLflow.
 
     Raises:
-        UserError: the folder holds a study of this name that means something else.
+        UserError: the folder holds a study of this name that means something else, or nothing is labelled.
     """
 
     def __init__(
         self, plan: Plan, data: PreparedData, tracking_uri: str | None, record_artifacts: bool = False
     ) -> None:
+        _refuse_unlabelled(data)
         check_resume(plan, data.manifest.fingerprint)
         self.plan, self.data = plan, data
         self._records_may_leave = record_artifacts or data.manifest.terms == "open"
@@ -126,19 +127,23 @@ class Driver:
         Raises:
             UserError: test labels are missing, an arm has no trial with a value, or no group could run.
         """
+        if self.data.manifest.counts["test"].groups < 2:
+            self.progress.say("the test split has one group (patient or image): there will be no verdict")
         self._search(engine)
         self._select(engine)
         records = self.records.all()
         found = selection.winners(self.plan, records, self.maker)
         declaration = selection.declare(self.plan, found, self.data.manifest.fingerprint, code_version())
-        finals = Finals(self.plan, self.data, self.maker, declaration, self.progress)
+        finals = Finals(self.plan, self.data, self.maker, declaration, self.progress, code_version())
         if finals.todo():
             self.tracker.reopen_parent()
             finals.check_test_labels()
             self._prepare_store()
             finals.run(engine())
             self._check(engine())
-        answer = Answer(self.plan, self.data, declaration, records, finals.results())
+        answer = Answer(
+            self.plan, self.data, declaration, records, finals.results(), finals.earlier_openings()
+        )
         answer.write(self.tracker, self._record_files(answer) if self._records_may_leave else [])
         return answer
 
@@ -201,15 +206,29 @@ class Driver:
 
     def _select(self, engine: EngineSource) -> None:
         work = selection.repeats(self.plan, self.records.all(), self.maker)
-        if all(item.result_path.exists() for item in work):
+        if all(item.ended for item in work):
             return
         self.progress.say(f"selection: {len(work)} repeats on further seeds")
         self._prepare_store()
         running = engine()
-        run_all(
+        lost = run_all(
             work, running.groups, lambda item, event: self.progress.job(item.job.key, item.job.arm, event)
         )
         self._check(running)
+        if lost:
+            raise UserError(
+                f"{self.plan.name}: the machine ended {len(lost)} repeats of the selection (memory, lost nodes); "
+                "mend that and start the same command again"
+            )
+
+
+def _refuse_unlabelled(data: PreparedData) -> None:
+    """Without a positive in dev no metric is defined, and without one in train there is nothing to learn."""
+    for split in ("train", "dev"):
+        if not data.manifest.counts[split].labels_present:
+            raise UserError(
+                f"{data.path}: no {split} example has a label; a study needs some in train and dev"
+            )
 
 
 def _changed(path: Path, content: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.final import PREDICTIONS_FILE, require_test_labels, score_final
+from sdl_study.evaluation.ledger import read_ledger
 from sdl_study.evaluation.predictions import FinalIdentity, metrics_from_predictions
 from sdl_study.study.controls import UNTRAINED, controls_of, run_control
 from sdl_study.study.engine import Engine
@@ -22,16 +23,23 @@ from sdl_study.training.stages import SCORES_FILE
 
 @dataclass(frozen=True)
 class Final:
-    """One final or control: its work, its result and its test metrics.
+    """One final or control that has ended.
 
-    ``name`` is the arm's, or the control's.
+    Attributes:
+        name: the arm's, or the control's.
+        role: "final" or "control".
+        work: its job.
+        result: dev metrics and costs; None where it failed.
+        test: test metrics from its own predictions; None where it failed.
+        failure: why it failed.
     """
 
     name: str
     role: str
     work: Work
-    result: dict[str, Any]
-    test: dict[str, float]
+    result: dict[str, Any] | None
+    test: dict[str, float] | None
+    failure: str | None
 
     @property
     def folder(self) -> Path:
@@ -53,16 +61,22 @@ class Finals:
         maker: makes the jobs.
         declaration: what was declared.
         progress: prints.
+        code_version: of this program, for the ledger of test data.
     """
 
     def __init__(
-        self, plan: Plan, data: PreparedData, maker: JobMaker, declaration: dict[str, Any], progress: Progress
+        self,
+        plan: Plan,
+        data: PreparedData,
+        maker: JobMaker,
+        declaration: dict[str, Any],
+        progress: Progress,
+        code_version: str,
     ) -> None:
         self.plan, self.data, self.progress = plan, data, progress
-        self.declaration = declaration
+        self.declaration, self.code_version = declaration, code_version
         self.sha = declaration_hash(declaration)
         self._work = self._all(maker)
-        self._reasons: dict[str, str] = {}
 
     def _all(self, maker: JobMaker) -> list[tuple[str, str, Work]]:
         """Every final and control; ``untrained`` is sd's encoder before training, with the same last stage."""
@@ -81,7 +95,10 @@ class Finals:
 
     def todo(self) -> bool:
         """Whether a final has yet to be run or scored."""
-        return any(not _predictions(work).exists() or work.result() is None for _, _, work in self._work)
+        return any(
+            not work.ended or (work.failure() is None and not _predictions(work).exists())
+            for _, _, work in self._work
+        )
 
     def _in_driver(self) -> list[tuple[str, Work]]:
         return [(name, work) for name, role, work in self._work if role == "control" and name != UNTRAINED]
@@ -95,33 +112,35 @@ class Finals:
         require_test_labels(self.data.path)
 
     def run(self, engine: Engine) -> None:
-        """Run what has no result yet and score what has no predictions yet.
+        """Run what has not ended yet; once all have, score what has no predictions yet.
+
+        A final that failed by itself stays without a test result: the same seed would fail again.
 
         Raises:
-            UserError: a final failed.
+            UserError: the machine ended a final; no test label is opened then.
         """
         self.progress.say(f"finals: {len(self._work)} runs, declaration {self.sha[:12]}")
         for name, work in self._in_driver():
-            if not work.result_path.exists():
-                run_control(name, self.data, Path(work.job.folder), work.result_path)
+            if not work.ended:
+                run_control(name, self.data, self.plan.settings, Path(work.job.folder), work.result_path)
         in_driver = {work.job.key for _, work in self._in_driver()}
-        run_all(
+        lost = run_all(
             [work for _, _, work in self._work if work.job.key not in in_driver], engine.groups, self._told
         )
+        if lost:
+            raise UserError(
+                f"{self.plan.name}: the machine ended {len(lost)} finals (memory, lost nodes), so the test labels "
+                "stay closed; mend that and start the same command again"
+            )
         for name, role, work in self._work:
             result = work.result()
             if result is None:
-                reason = self._reasons.get(work.job.key, "stopped")
-                raise UserError(
-                    f"{self.plan.name}: final of {name}, seed {work.seed_number}, failed: {reason}"
-                )
+                continue
             test = self._score(name, role, work, result)
             metric = self.plan.settings.primary_metric.removeprefix("test/")
             self.progress.final(f"{role} {name}", work.seed_number, f"test/{metric} {test[metric]:.3f}")
 
     def _told(self, work: Work, event: Mapping[str, Any]) -> None:
-        if event["event"] == "failed":
-            self._reasons[work.job.key] = str(event["reason"])
         self.progress.job(work.job.key.split("/", 1)[1].replace(self.sha[:12] + "/", ""), work.job.arm, event)
 
     def _score(self, name: str, role: str, work: Work, result: Mapping[str, Any]) -> dict[str, float]:
@@ -131,18 +150,33 @@ class Finals:
             Path(work.job.folder) / SCORES_FILE,
             identity,
             declaration_sha=self.sha,
-            code_version=self.declaration["code_version"],
+            code_version=self.code_version,
             threshold=result["metrics"]["dev/threshold"],
             out_dir=work.job.folder,
         )
 
     def results(self) -> list[Final]:
         """All finals and controls with their test metrics, from their own predictions."""
-        return [
-            Final(name, role, work, result, metrics_from_predictions(_predictions(work)))
-            for name, role, work in self._work
-            if (result := work.result()) is not None
-        ]
+        return [_ended(name, role, work) for name, role, work in self._work]
+
+    def earlier_openings(self) -> list[str]:
+        """Other declarations under which a study of this name had these data's test labels opened."""
+        lines = read_ledger(self.data.path)
+        return sorted(
+            {
+                line.declaration
+                for line in lines
+                if line.identity.study == self.plan.name
+                and line.fingerprint == self.data.manifest.fingerprint
+                and line.declaration != self.sha
+            }
+        )
+
+
+def _ended(name: str, role: str, work: Work) -> Final:
+    result = work.result()
+    test = None if result is None else metrics_from_predictions(_predictions(work))
+    return Final(name, role, work, result, test, work.failure())
 
 
 def _predictions(work: Work) -> Path:

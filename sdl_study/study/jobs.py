@@ -13,7 +13,7 @@ from sdl_study.seeds import derive_seed
 from sdl_study.space import ParameterValue
 from sdl_study.study.files import write_json
 from sdl_study.study.plan import Plan
-from sdl_study.study.records import TrialRecord
+from sdl_study.study.records import MACHINE, TrialRecord
 from sdl_study.training.job import Job, Kind
 from sdl_study.trial import Lease
 
@@ -22,7 +22,7 @@ RESULT = "result.json"
 
 @dataclass(frozen=True)
 class Work:
-    """A job outside the search: it runs to its end and leaves ``result.json`` in its folder.
+    """A job outside the search: it runs to its end and leaves ``result.json``, its outcome, in its folder.
 
     Attributes:
         job: what the worker group does.
@@ -39,9 +39,23 @@ class Work:
         """Where its result lies once it is done."""
         return Path(self.job.folder) / RESULT
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has an outcome that stays: a result, or a failure of its own."""
+        return self.result_path.exists()
+
     def result(self) -> dict[str, Any] | None:
-        """Its result, None before it is done."""
-        return json.loads(self.result_path.read_text(encoding="utf-8")) if self.result_path.exists() else None
+        """Its result; None before it is done, or where it failed."""
+        outcome = self._outcome()
+        return outcome if outcome["event"] == "done" else None
+
+    def failure(self) -> str | None:
+        """Why it failed by itself (a loss that is not finite, memory); the same seed would fail again."""
+        outcome = self._outcome()
+        return str(outcome["reason"]) if outcome["event"] == "failed" else None
+
+    def _outcome(self) -> dict[str, Any]:
+        return json.loads(self.result_path.read_text(encoding="utf-8")) if self.ended else {"event": "none"}
 
 
 class JobMaker:
@@ -112,27 +126,28 @@ class JobMaker:
         return Work(job, parameters, number)
 
 
-def run_all(work: Sequence[Work], groups: int, told: Callable[[Work, dict[str, Any]], None]) -> None:
+def run_all(work: Sequence[Work], groups: int, told: Callable[[Work, dict[str, Any]], None]) -> list[Work]:
     """Run jobs on the worker groups, as many at a time as there are groups; finished ones are left as they are.
 
     Args:
         work: the jobs.
         groups: number of worker groups.
         told: called with every event of every job, from several threads.
+
+    Returns:
+        The jobs that the machine ended, which have no outcome: they can be run again.
     """
-    todo = [item for item in work if not item.result_path.exists()]
+    todo = [item for item in work if not item.ended]
     with ThreadPoolExecutor(max_workers=max(1, groups)) as pool:
         for future in [pool.submit(_run, item, told) for item in todo]:
             future.result()
+    return [item for item in work if not item.ended]
 
 
 def _run(item: Work, told: Callable[[Work, dict[str, Any]], None]) -> None:
-    epochs: dict[str, dict[str, float]] = {}
     event: dict[str, Any] = {}
     with Lease(item.job.to_dict()) as lease:
         for event in lease:
-            if event["event"] == "epoch":
-                epochs[str(event["epoch"])] = event["metrics"]
             told(item, event)
-    if event["event"] == "done":
-        write_json(item.result_path, {**event, "epochs": epochs, "arm": item.job.arm})
+    if event["event"] == "done" or (event["event"] == "failed" and event["reason"] != MACHINE):
+        write_json(item.result_path, {**event, "arm": item.job.arm})

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from sdl_study.study.jobs import Work
+from sdl_study.study.finals import Final
 from sdl_study.study.progress import setting_name, trial_name
 from sdl_study.study.records import TrialRecord
 from sdl_study.tracking import FinalRun, TrialRun
@@ -32,23 +29,29 @@ def trial_run(record: TrialRecord, objective: str) -> TrialRun:
     )
 
 
-def final_run(
-    work: Work, name: str, role: str, result: Mapping[str, Any], test: Mapping[str, float], more: Mapping[str, float],
-    stage: str,
-) -> FinalRun:  # fmt: skip
+def final_run(final: Final, stage: str, trials_of_arm: int) -> FinalRun:
     """A final's or control's run: the arm's parameters, dev and test metrics, what it cost."""
-    metrics = {
-        **result["metrics"],
-        **{f"test/{key}": value for key, value in test.items()},
-        "train/examples_seen": float(result["examples_seen"]),
-        "best/epoch": float(result["best_epoch"]),
-        **more,
-    }
+    work = final.work
     return FinalRun(
         key=work.job.key,
-        name=f"{role} {setting_name(name, work.parameters)} {stage} seed {work.seed_number}",
-        role=role,
-        parameters={"arm": name, "stage": stage, "seed": work.seed_number, **work.parameters},
-        metrics=metrics,
-        tags={"arm": name, "stage": stage},
+        name=f"{final.role} {setting_name(final.name, work.parameters)} {stage} seed {work.seed_number}",
+        role=final.role,
+        parameters={"arm": final.name, "stage": stage, "seed": work.seed_number, **work.parameters},
+        metrics={"trials_of_arm": float(trials_of_arm), **_measured(final)},
+        tags={"arm": final.name, "stage": stage},
+        failure=final.failure,
     )
+
+
+def _measured(final: Final) -> dict[str, float]:
+    if final.result is None or final.test is None:
+        return {}
+    result = final.result
+    device = "gpu_seconds" if result["device"] == "cuda" else "cpu_seconds"
+    return {
+        **result["metrics"],
+        **{f"test/{key}": value for key, value in final.test.items()},
+        "train/examples_seen": float(result["examples_seen"]),
+        "best/epoch": float(result["best_epoch"]),
+        device: result["seconds"] * result["workers"],
+    }

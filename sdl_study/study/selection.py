@@ -49,6 +49,9 @@ def repeats(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list
 def winners(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list[Winner]:
     """The best trial of every arm by the mean of its dev values over the search's and the selection's seeds.
 
+    A trial that failed on a selection seed stands behind those that did not, and one that ASHA stopped behind
+    those that ran to the end.
+
     Raises:
         UserError: an arm has no trial with a value.
     """
@@ -59,20 +62,20 @@ def winners(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list
             raise UserError(
                 f"{plan.name}: arm {arm}: every trial failed; see the reasons in the table of trials"
             )
-        scored = [(_mean_value(plan, record, maker), record) for record in best]
-        complete = [pair for pair in scored if pair[1].state == "complete"] or scored
-        value, record = max(complete, key=lambda pair: (pair[0], -pair[1].number))
+        scored = [(*_repeated(plan, record, maker), record) for record in best]
+        _, value, record = min(
+            scored, key=lambda item: (item[0], item[2].state != "complete", -item[1], item[2].number)
+        )
         found.append(Winner(arm, record.number, record.parameters, value))
     return found
 
 
-def _mean_value(plan: Plan, record: TrialRecord, maker: JobMaker) -> float:
-    values = [float(record.objective or 0)]
-    for number in range(plan.settings.budget.selection_seeds):
-        result = maker.selection(record, number).result()
-        if result is not None:
-            values.append(max(metrics[plan.settings.objective] for metrics in result["epochs"].values()))
-    return sum(values) / len(values)
+def _repeated(plan: Plan, record: TrialRecord, maker: JobMaker) -> tuple[int, float]:
+    """How many repeats of a trial failed, and the mean over the search's value and those of the others."""
+    work = [maker.selection(record, number) for number in range(plan.settings.budget.selection_seeds)]
+    results = [result for item in work if (result := item.result()) is not None]
+    values = [float(record.objective or 0), *(float(result["objective"]) for result in results)]
+    return len(work) - len(results), sum(values) / len(values)
 
 
 def primary_contrast(found: Sequence[Winner]) -> tuple[str, str] | None:

@@ -48,15 +48,24 @@ class Inputs:
 
 
 def open_inputs(data: Path, stores: Path, settings: Settings) -> Inputs:
-    """Open the data of a job; the control with shuffled training labels permutes them by the study seed."""
+    """Open the data of a job."""
     store = tuple(sorted(settings.data.store.items()))
     inputs = _open(str(data), str(stores), store)
     if not settings.data.shuffle_train_labels:
         return inputs
-    order = np.random.default_rng(derive_seed(settings.seed, "shuffled labels")).permutation(
-        len(inputs.train_rows)
-    )
-    return Inputs(**{**vars(inputs), "train_labels": inputs.train_labels[order]})
+    return Inputs(**{**vars(inputs), "train_labels": _shuffled(inputs.train_labels, settings)})
+
+
+def train_labels(data: PreparedData, settings: Settings) -> LabelSets:
+    """The labels that a study trains on: those of the data or, for the control, shuffled."""
+    labels = data.labels("train")
+    return _shuffled(labels, settings) if settings.data.shuffle_train_labels else labels
+
+
+def _shuffled(labels: LabelSets, settings: Settings) -> LabelSets:
+    """Label sets handed out to other examples, by the study seed."""
+    order = np.random.default_rng(derive_seed(settings.seed, "shuffled labels")).permutation(len(labels))
+    return labels[order]
 
 
 @functools.lru_cache(maxsize=4)

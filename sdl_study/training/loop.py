@@ -59,7 +59,8 @@ def run_job(job: Job, report: Report, control: Any, device: torch.device) -> dic
     """Run a job from its checkpoint, if it has one, to its end.
 
     Returns:
-        The event that ends it: {"event": "done", ...}.
+        The event that ends it: {"event": "done", ...}; a trial's has the best objective over all its epochs,
+        those before an interruption too.
 
     Raises:
         Stopped: the answer to a report was to stop.
@@ -72,7 +73,7 @@ def run_job(job: Job, report: Report, control: Any, device: torch.device) -> dic
     if job.kind != "control":
         trainer.train(report)
     if job.kind == "trial":
-        return {"event": "done"}
+        return {"event": "done", "objective": trainer.progress.best_value}
     return {"event": "done", **trainer.finish()}
 
 

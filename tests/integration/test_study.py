@@ -7,7 +7,7 @@ import os
 import shutil
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import optuna
 import polars as pl
@@ -18,12 +18,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from sdl_study.config import PrimaryMetric
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.sampler import ContrastiveSampler
 from sdl_study.errors import UserError
 from sdl_study.evaluation.ledger import read_ledger
 from sdl_study.seeds import derive_seed
-from sdl_study.study.answer import TEST_KEYS, Answer
+from sdl_study.study.answer import Answer
 from sdl_study.study.driver import Driver
 from sdl_study.study.engine import Engine
 from sdl_study.study.plan import Plan
@@ -32,6 +33,7 @@ from tests.integration.conftest import Engines
 from tests.integration.tiny import SIZES, tiny_plan
 
 ARMS = ("bce", "any", "sd")
+TEST_KEYS = [key.removeprefix("test/") for key in get_args(PrimaryMetric)]
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 PER_EPOCH = (

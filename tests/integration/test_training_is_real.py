@@ -72,7 +72,7 @@ def check(study: Any, folder: Path, seeds: tuple[int, ...], **more: Any) -> None
     trained = fmean(score(data, place / f"trained{seed}", "final", settings, seed) for seed in seeds)
     untrained = fmean(score(data, place / f"untrained{seed}", "control", settings, seed) for seed in seeds)
     shuffled = score(data, place / "shuffled", "final", shuffled_settings, seeds[0])
-    run_control(LABEL_PRIOR, data, place / "prior", place / "prior" / "result.json")
+    run_control(LABEL_PRIOR, data, settings, place / "prior", place / "prior" / "result.json")
     prior = map_of(data, place / "prior" / SCORES_FILE)
     print(
         f"{study.name}: sd {trained:.3f}, untrained {untrained:.3f}, shuffled {shuffled:.3f}, prior {prior:.3f}"

@@ -134,11 +134,24 @@ def test_a_final_is_one_run_and_may_be_superseded(
     tracker: Tracker, uri: str, study: str, tmp_path: Path
 ) -> None:
     tracker.final(final())
-    opened(uri, study, tmp_path).final(final(superseded=True))
+    again = opened(uri, study, tmp_path)
+    again.final(final())
+    again.supersede({final().key})
     (run,) = runs(uri, study, "final")
     assert (run.info.status, run.data.metrics["test/map"]) == ("FINISHED", 0.4)
+    assert "sdl.superseded" not in run.data.tags
+    opened(uri, study, tmp_path).supersede({"study/final/def/sd/0"})
+    (run,) = runs(uri, study, "final")
     assert run.data.tags["sdl.superseded"] == "true"
     assert points(uri, run) == [("test/map", 0)]
+
+
+def test_a_final_that_failed_is_a_failed_run_with_its_reason(
+    tracker: Tracker, uri: str, study: str, tmp_path: Path
+) -> None:
+    tracker.final(final(failure="NonFiniteLoss at loop.py:1"))
+    (run,) = runs(uri, study, "final")
+    assert (run.info.status, run.data.tags["sdl.reason"]) == ("FAILED", "NonFiniteLoss at loop.py:1")
 
 
 def test_the_parent_holds_the_answer(tracker: Tracker, uri: str, study: str, tmp_path: Path) -> None:

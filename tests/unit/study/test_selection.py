@@ -69,10 +69,23 @@ def test_the_winner_is_the_best_mean_over_search_and_selection_seeds(tmp_path: P
         ("small/selection/1/1", 1),
     ]
     for item, value in zip(work, (0.40, 0.44, 0.58, 0.57), strict=True):
-        write_json(item.result_path, {"epochs": {"1": {"dev/map": 0.1}, "2": {"dev/map": value}}})
+        write_json(item.result_path, {"event": "done", "objective": value})
     (winner,) = winners(plan, records, maker(plan))
     assert winner.trial == 1
     assert winner.dev == pytest.approx((0.58 + 0.58 + 0.57) / 3)
+
+
+def test_a_trial_that_failed_on_a_selection_seed_stands_behind_those_that_did_not(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, {"budget.selection_seeds": 2, "budget.selection_top": 2}, arms=("sd",))
+    records = [trial(0, "sd", 0.70), trial(1, "sd", 0.65)]
+    diverged = {"event": "failed", "reason": "NonFiniteLoss at loop.py:1"}
+    outcomes = (diverged, {"event": "done", "objective": 0.9}, *({"event": "done", "objective": 0.6},) * 2)
+    for item, outcome in zip(repeats(plan, records, maker(plan)), outcomes, strict=True):
+        write_json(item.result_path, outcome)
+    (winner,) = winners(plan, records, maker(plan))
+    assert winner.trial == 1
+    (first, *_) = repeats(plan, records, maker(plan))
+    assert (first.ended, first.result(), first.failure()) == (True, None, "NonFiniteLoss at loop.py:1")
 
 
 def test_seeds_of_search_selection_and_finals_are_disjoint_and_the_same_in_every_arm(tmp_path: Path) -> None:
