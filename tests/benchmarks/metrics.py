@@ -1,4 +1,4 @@
-"""Seconds and memory of the metrics, the thresholds and the probe, on one core.
+"""Seconds and memory of the metrics, the thresholds, bootstrap replicates and the probe, on one core.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.metrics [--probe-rows 50000 --probe-labels 892]
 
@@ -19,6 +19,9 @@ import numpy as np
 import torch
 
 from sdl_study.evaluation import multilabel_metrics, tune_threshold
+from sdl_study.evaluation.statistics import group_weights
+from sdl_study.evaluation.targets import as_targets
+from sdl_study.evaluation.weighted import weighted_metric
 from sdl_study.losses import LabelSets
 from sdl_study.training.probe import fit_probe
 
@@ -55,6 +58,18 @@ def metrics_seconds(documents: int, labels: int, dtype: Any, repeats: int) -> tu
     return tune, seconds(lambda: multilabel_metrics(scores, sets, threshold=0.3), repeats)
 
 
+def replicate_seconds(metric: str, documents: int, labels: int, replicates: int = 100) -> tuple[float, float]:
+    """Seconds that ``weighted_metric`` takes once, and for each bootstrap replicate."""
+    scores, sets = zipf_case(documents, labels)
+    targets = as_targets(sets, scores.shape)
+    weights, _ = group_weights(np.arange(documents), replicates, 0)
+    start = time.perf_counter()
+    of_weights = weighted_metric(metric, scores, targets, 0.3)
+    middle = time.perf_counter()
+    of_weights(weights)
+    return middle - start, (time.perf_counter() - middle) / replicates
+
+
 def probe_seconds(rows: int, width: int, labels: int, repeats: int) -> float:
     """Seconds of ``fit_probe`` with three strengths."""
     generator = torch.Generator().manual_seed(0)
@@ -86,6 +101,11 @@ def main() -> None:
         worst = max(worst, metrics)
         name = f"{documents:,} x {labels:,} {np.dtype(dtype).name}"
         print(f"{name:28} tune_threshold {tune:8.4f} s   multilabel_metrics {metrics:8.4f} s", flush=True)
+    for metric in ("map", "macro_auc", "micro_auc", "macro_f1", "map_document"):
+        once, each = replicate_seconds(metric, 3_372, 8_921)
+        print(
+            f"3,372 x 8,921 {metric:14} weighted_metric {once:8.4f} s   replicate {each:8.4f} s", flush=True
+        )
     for rows, width, labels in [(8_000, 64, 40), (4_000, 128, 10)]:
         print(
             f"probe {rows:,} x {width} x {labels}: {probe_seconds(rows, width, labels, 3):.3f} s", flush=True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from sdl_study.evaluation import multilabel_metrics, weighted
+from sdl_study.evaluation import multilabel_metrics, weighted_ranking
 from sdl_study.evaluation.targets import as_targets
 from sdl_study.evaluation.weighted import weighted_metric
 
@@ -53,11 +54,69 @@ def test_frequent_and_rare_labels_take_different_ways_to_the_same_value(
     weights = np.random.default_rng(2).poisson(1.0, (7, len(scores))).astype(np.float64)
     found = []
     for many in (1, 4, 1000):
-        monkeypatch.setattr(weighted, "_MANY_POSITIVES", many)
-        monkeypatch.setattr(weighted, "_CHUNK_POSITIVES", many)
+        monkeypatch.setattr(weighted_ranking, "_MANY_POSITIVES", many)
+        monkeypatch.setattr(weighted_ranking, "_CHUNK_POSITIVES", many)
         found.append(weighted_metric(name, scores, as_targets(truth, scores.shape), 0.5)(weights))
     np.testing.assert_allclose(found[1], found[0], rtol=1e-14)
     np.testing.assert_allclose(found[2], found[0], rtol=1e-14)
+
+
+def naive_flat_auc(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:
+    """Every positive cell against every negative one, ties half, each pair with both documents' weights."""
+    cell_weights = np.repeat(weights, scores.shape[1]).reshape(scores.shape)
+    own, other = scores[truth][:, None], scores[~truth][None, :]
+    won = (own > other) + 0.5 * (own == other)
+    pairs = cell_weights[truth][:, None] * cell_weights[~truth][None, :]
+    return float((won * pairs).sum() / pairs.sum())
+
+
+def flat_cases() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    scores, truth = case(None)
+    everywhere = truth.copy()
+    everywhere[:3] = True
+    return {
+        "random": (scores, truth),
+        "float32": (scores.astype(np.float32), truth),
+        "ties": (np.round(scores, 1), truth),
+        "one value": (np.full_like(scores, 0.25), truth),
+        "zeros and ones": ((scores > 0.6).astype(np.float32), truth),
+        "negatives above all positives": (np.where(truth, 0.3 * scores, scores), truth),
+        "documents of positives alone": (np.round(scores, 2), everywhere),
+    }
+
+
+@pytest.mark.parametrize("cells", [1 << 22, 40, 1])
+@pytest.mark.parametrize("name", flat_cases())
+def test_micro_auc_of_replicates_is_that_of_all_pairs_and_of_scikit_learn(
+    name: str, cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in pieces: few documents, few segments and few replicates at a time."""
+    monkeypatch.setattr(weighted_ranking, "_SEGMENT_CELLS", cells)
+    scores, truth = flat_cases()[name]
+    weights = np.random.default_rng(3).poisson(1.0, (5, len(scores))).astype(np.float64)
+    found = weighted_metric("micro_auc", scores, as_targets(truth, scores.shape), 0.5)(weights)
+    for row, value in zip(weights, found, strict=True):
+        repeated = np.repeat(np.arange(len(scores)), row.astype(int))
+        assert value == pytest.approx(naive_flat_auc(scores, truth, row), abs=1e-14)
+        theirs = roc_auc_score(truth[repeated].ravel(), scores[repeated].ravel())
+        assert value == pytest.approx(float(theirs), abs=1e-12)
+    uneven = np.random.default_rng(4).random((1, len(scores)))
+    value = weighted_metric("micro_auc", scores, as_targets(truth, scores.shape), 0.5)(uneven)[0]
+    assert value == pytest.approx(naive_flat_auc(scores, truth, uneven[0]), abs=1e-12)
+
+
+def test_micro_auc_keeps_segments_and_not_cells() -> None:
+    """A replicate must not cost a sum over all cells: few levels merge a document's negatives."""
+    generator = np.random.default_rng(5)
+    scores = generator.random((50, 400)).astype(np.float32)
+    truth = np.zeros(scores.shape, dtype=bool)
+    truth[:, 0] = True
+    levels = np.unique(scores[:, 0])
+    blocks = list(
+        weighted_ranking._negatives_by_segment(scores, as_targets(truth, scores.shape), levels[::10])
+    )
+    assert sum(block.nnz for block in blocks) <= 50 * len(levels[::10])
+    assert sum(block.sum() for block in blocks) == (scores[:, 1:] < levels[::10].max()).sum()
 
 
 def test_unknown_metrics_are_refused() -> None:
