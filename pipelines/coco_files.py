@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
 from pipelines.runner import Progress
+from sdl_study.data.image_files import BrokenImageError, image_digest, opened, rgb
 from sdl_study.errors import UserError
 
 _SHOWN = 10
@@ -86,7 +83,7 @@ def _field(file: Path, key: str, row: int, entry: Any, name: str, kind: type) ->
 
 
 def check_images(files: Sequence[tuple[Path, str]], progress: Progress) -> list[str]:
-    """Decode every image once; its digest (SHA-256 of the file, 32 hex digits), in the order given.
+    """Decode every image once; its digest (`image_digest`), in the order given.
 
     Raises:
         UserError: some are missing or broken; how many, and the first ten by path and reason.
@@ -95,7 +92,7 @@ def check_images(files: Sequence[tuple[Path, str]], progress: Progress) -> list[
     with ThreadPoolExecutor(_THREADS) as pool:
         results = list(pool.map(_check_image, files, chunksize=64))
     broken = [
-        f"{folder / name} ({reason})"
+        f"{_one_line(folder / name)} ({reason})"
         for (folder, name), (reason, _) in zip(files, results, strict=True)
         if reason
     ]
@@ -103,6 +100,11 @@ def check_images(files: Sequence[tuple[Path, str]], progress: Progress) -> list[
         more = f" and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
         raise UserError(f"{len(broken)} images cannot be read: {'; '.join(broken[:_SHOWN])}{more}")
     return [digest for _, digest in results]
+
+
+def _one_line(path: Path) -> str:
+    """The path as it is, or escaped where a character would break the line or cannot be printed."""
+    return text if (text := str(path)).isprintable() else ascii(text)
 
 
 def _check_image(where: tuple[Path, str]) -> tuple[str | None, str]:
@@ -116,13 +118,13 @@ def _check_image(where: tuple[Path, str]) -> tuple[str | None, str]:
         return "file is missing", ""
     except OSError as error:
         return f"cannot be opened: {error.strerror}", ""
+    except ValueError as error:  # a NUL or half a surrogate pair
+        return f"no possible file name: {type(error).__name__}", ""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with opened(content) as image:
             # A JPEG is decoded at an eighth of its size: every byte is still read, at a fraction of the work.
             image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
-            image.load()
-    except UnidentifiedImageError:
-        return "not an image", ""
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return f"damaged: {type(error).__name__}", ""
-    return None, hashlib.sha256(content).hexdigest()[:32]
+            rgb(image)
+    except BrokenImageError as error:
+        return str(error), ""
+    return None, image_digest(content)

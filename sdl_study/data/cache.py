@@ -12,6 +12,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sdl_study.data.disk import publish
 from sdl_study.errors import UserError
 
 SettingsT = TypeVar("SettingsT")
@@ -92,16 +93,19 @@ def build_once(cache_dir: Path, key: str, build: Callable[[Path], None]) -> Path
         fcntl.flock(lock, fcntl.LOCK_EX)
         if final.is_dir():
             return final
+        # Who holds the lock is alone: what others began and did not finish was left by killed processes.
+        for abandoned in cache_dir.glob(f".{key}.partial-*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
         partial = cache_dir / f".{key}.partial-{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
         try:
             partial.mkdir(mode=0o700)
             build(partial)
-            partial.rename(final)
+            publish(partial, final)
         except OSError as error:
             if error.errno is None:
                 raise
-            raise UserError(f"{cache_dir}: store cannot be written: {os.strerror(error.errno)}") from None
+            reason = error.strerror or os.strerror(error.errno)
+            raise UserError(f"{cache_dir}: store cannot be written: {reason}") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sdl_study.data.cache import build_once, check_type, parse_settings, store_key
+from sdl_study.data.disk import write_array
 from sdl_study.models.spec import InputSpec
 
 if TYPE_CHECKING:
@@ -70,8 +71,10 @@ def _build(folder: Path, prepared: PreparedData, settings: FeatureSettings) -> N
         train = np.asarray(raw[prepared.rows("train")], dtype=np.float64)
         mean, deviation = train.mean(axis=0), train.std(axis=0)
         scale = np.where(deviation > 0, deviation, 1.0)
-    values = np.lib.format.open_memmap(folder / "features.npy", mode="w+", dtype=np.float32, shape=raw.shape)
-    for start in range(0, len(raw), _BATCH):
-        values[start : start + _BATCH] = (raw[start : start + _BATCH] - mean) / scale
-    values.flush()
+
+    def values() -> Iterator[np.ndarray]:
+        for start in range(0, len(raw), _BATCH):
+            yield (raw[start : start + _BATCH] - mean) / scale
+
+    write_array(folder / "features.npy", raw.shape, np.float32, values())
     (folder / "store.json").write_text(json.dumps({"settings": asdict(settings)}) + "\n")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,8 @@ from sdl_study.data.cache import (
     parse_settings,
     store_key,
 )
+from sdl_study.data.disk import write_array
+from sdl_study.data.image_files import BrokenImageError, image_digest, opened, rgb
 from sdl_study.errors import UserError
 from sdl_study.models.spec import InputSpec
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
     from sdl_study.data.prepared import PreparedData
 
-_VERSION = 1
+_VERSION = 2
 _BATCH = 256
 _THREADS = 4
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -95,7 +98,7 @@ def open_image_store(
     """The image store of `prepared` for these settings, built under `cache_dir` if it is not there.
 
     Raises:
-        UserError: unknown or unusable setting, missing or broken images, a folder that cannot be written.
+        UserError: unknown or unusable setting, missing, broken or changed images, a folder that cannot be written.
     """
     if not isinstance(settings, ImageSettings):
         settings = parse_settings(ImageSettings, settings)
@@ -104,29 +107,37 @@ def open_image_store(
 
 
 def _build(folder: Path, prepared: PreparedData, settings: ImageSettings) -> None:
-    files = prepared.image_files()
-    size = settings.image_size
-    pixels = np.lib.format.open_memmap(
-        folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(files), size, size, 3)
-    )
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(files), _BATCH):
-            batch = files[start : start + _BATCH]
-            for i, image in enumerate(pool.map(lambda file: _read(file, settings), batch)):
-                pixels[start + i] = image
-    pixels.flush()
+    shape = (prepared.manifest.num_examples, settings.image_size, settings.image_size, 3)
+    write_array(folder / "pixels.npy", shape, np.uint8, _pixels(prepared, settings))
     record = {"settings": asdict(settings)}
     (folder / "store.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
-def _read(file: Path, settings: ImageSettings) -> np.ndarray:
-    from PIL import Image
+def _pixels(prepared: PreparedData, settings: ImageSettings) -> Iterator[np.ndarray]:
+    """Pixels of every example in order, uint8 [1, image_size, image_size, 3]; a batch of files at a time."""
+    files, digests = prepared.image_files(), prepared.image_digests()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(files), _BATCH):
+            batch = slice(start, start + _BATCH)
+            yield from pool.map(partial(_read, settings=settings), files[batch], digests[batch])
 
+
+def _read(file: Path, digest: str, settings: ImageSettings) -> np.ndarray:
+    """Pixels of one image, from the bytes that its digest was compared with: the file is read once.
+
+    Raises:
+        UserError: missing or broken, or other bytes than the ones that were prepared.
+    """
     try:
-        with Image.open(file) as image:
-            return np.asarray(_fit(image.convert("RGB"), settings))
-    except (OSError, SyntaxError, ValueError) as error:
+        content = file.read_bytes()
+        if image_digest(content) != digest:
+            raise UserError(f"{file}: changed since it was prepared; prepare the data again")
+        with opened(content) as image:
+            return np.asarray(_fit(rgb(image), settings))[np.newaxis]
+    except OSError as error:
         raise UserError(f"{file}: image cannot be read ({type(error).__name__})") from None
+    except BrokenImageError as error:
+        raise UserError(f"{file}: image cannot be read ({error})") from None
 
 
 def _fit(image: Image.Image, settings: ImageSettings) -> Image.Image:

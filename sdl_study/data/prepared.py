@@ -251,6 +251,10 @@ class PreparedData:
             images.append(roots[root] / relative)
         return images
 
+    def image_digests(self) -> list[str]:
+        """Digest of every example's image file when it was prepared (`image_files.image_digest`)."""
+        return self._read("examples.parquet", ["image_digest"])["image_digest"].to_list()
+
     def features(self) -> np.ndarray:
         """Feature matrix, float32 [examples, features], memory-mapped; modality "features" only."""
         return np.load(self.path / "features.npy", mmap_mode="r")

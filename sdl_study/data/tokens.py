@@ -24,6 +24,7 @@ from sdl_study.data.cache import (
     parse_settings,
     store_key,
 )
+from sdl_study.data.disk import write_array
 from sdl_study.errors import UserError
 from sdl_study.models.spec import InputSpec
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 # The training texts, batch by batch; called once for every pass over them.
 Texts = Callable[[], Iterator[list[str]]]
 
-_VERSION = 2
+_VERSION = 3
 _BATCH = 1_024
 _TOKENS = "tokens.bin"
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
@@ -158,14 +159,17 @@ def _build(folder: Path, prepared: PreparedData, settings: TokenSettings) -> Non
         _save_in_hub_format(tokenizer, where, settings)
     tokenizer.no_padding()
     tokenizer.enable_truncation(settings.max_length, stride=0)
-    small = tokenizer.get_vocab_size() <= np.iinfo(np.uint16).max + 1
+    # Not the number of tokens: a published vocabulary may have gaps, and ids above its size.
+    vocab_size = 1 + max(tokenizer.get_vocab().values())
+    small = vocab_size <= np.iinfo(np.uint16).max + 1
     dtype = "<u2" if small else "<i4"
     chunk_sizes, chunks_of = _encode_all(tokenizer, prepared, settings.max_chunks, folder / _TOKENS, dtype)
-    np.save(folder / "chunk_starts.npy", _offsets(chunk_sizes))
-    np.save(folder / "first_chunk.npy", _offsets(chunks_of))
+    for name, sizes in (("chunk_starts", chunk_sizes), ("first_chunk", chunks_of)):
+        offsets = _offsets(sizes)
+        write_array(folder / f"{name}.npy", offsets.shape, offsets.dtype, [offsets])
     longest = min(-(-int(chunk_sizes.max()) // 8) * 8, settings.max_length)
     record = {
-        "vocab_size": tokenizer.get_vocab_size(),
+        "vocab_size": vocab_size,
         "pad_token_id": pad,
         "max_length": longest,
         "max_chunks": int(chunks_of.max()),

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from sdl_study.data.disk import publish, write_array
 from sdl_study.data.fingerprint import (
     INPUT_COLUMNS,
     ROW_GROUP,
@@ -109,7 +110,7 @@ def write_prepared(out: Path, preparation: Preparation, inputs: Iterable[pl.Data
         if preparation.terms == "open":
             partial.chmod(0o755)
         try:
-            partial.rename(out)
+            publish(partial, out)
         except OSError as error:
             raise UserError(f"{out}: cannot be written: {error.strerror}") from None
     return manifest
@@ -123,7 +124,7 @@ def _write_into(folder: Path, prep: Preparation, inputs: Iterable[pl.DataFrame],
     files = ["examples.parquet", "labels.parquet"]
     if prep.features is not None:
         features = np.ascontiguousarray(prep.features, dtype="<f4")
-        np.save(folder / "features.npy", features)
+        write_array(folder / "features.npy", features.shape, features.dtype, [features])
         digests["features"] = features_digest(features)
         hashing.add_feature_rows(index, features)
         files.append("features.npy")

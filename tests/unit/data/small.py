@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from sdl_study.data.image_files import image_digest
 from sdl_study.data.prepared import Manifest, PreparedData
 from sdl_study.data.writer import Preparation, write_prepared
 
@@ -61,8 +62,17 @@ def write_images(out: Path, folder: Path, size: tuple[int, int] = (12, 8)) -> Pr
         pixels = np.zeros((size[1], size[0], 3), dtype=np.uint8)
         pixels[..., 0] = i
         Image.fromarray(pixels).save(folder / f"{i}.png")
+    return prepare_images(out, folder)
+
+
+def prepare_images(out: Path, folder: Path) -> PreparedData:
+    """A data set of the images 0.png … 59.png in `folder`, as they are now."""
+    names = [f"{i}.png" for i in range(60)]
     frame = pl.DataFrame(
-        {"image": [f"r/{i}.png" for i in range(60)], "image_digest": [f"{i:032d}" for i in range(60)]}
+        {
+            "image": [f"r/{name}" for name in names],
+            "image_digest": [image_digest((folder / name).read_bytes()) for name in names],
+        }
     )
     write_prepared(out, preparation("image", roots={"r": folder}), [frame])
     return PreparedData.load(out)

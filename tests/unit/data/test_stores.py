@@ -118,6 +118,22 @@ def test_a_ready_tokenizer_by_folder(text: PreparedData, tmp_path: Path) -> None
     assert loaded.path != own.path
 
 
+def test_a_ready_tokenizer_with_gaps_in_its_ids(text: PreparedData, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    ids = {"[PAD]": 0, "[UNK]": 1, "alpha": 70_000}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    ready = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+    ready.save_pretrained(tmp_path / "tokenizer")
+    settings = {"tokenizer": "pretrained", "name": str(tmp_path / "tokenizer")}
+    store = open_token_store(text, settings, tmp_path / "stores")
+    assert store.spec.vocab_size == 70_001
+    found = store.fetch(np.array([0]))["input_ids"][0].tolist()
+    assert found == [ids.get(word, 1) for word in small.texts()[0].split()]
+
+
 def _open_and_sum(arguments: tuple[Path, Path]) -> int:
     prepared = PreparedData.load(arguments[0])
     return int(open_token_store(prepared, {}, arguments[1]).fetch(np.arange(60))["input_ids"].sum())
@@ -167,10 +183,11 @@ def test_images_squashed_and_normalised(tmp_path: Path) -> None:
 
 
 def test_crop_keeps_the_centre_and_squash_the_whole(tmp_path: Path) -> None:
-    prepared = small.write_images(tmp_path / "out", tmp_path / "images", size=(24, 8))
+    small.write_images(tmp_path / "first", tmp_path / "images", size=(24, 8))
     pixels = np.zeros((8, 24, 3), dtype=np.uint8)
     pixels[:, 8:16] = 255
     Image.fromarray(pixels).save(tmp_path / "images" / "0.png")
+    prepared = small.prepare_images(tmp_path / "out", tmp_path / "images")
     plain = {"image_size": 8, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
     crop = open_image_store(prepared, {**plain, "resize": "crop"}, tmp_path / "stores").fetch(np.array([0]))
     squash = open_image_store(prepared, plain, tmp_path / "stores").fetch(np.array([0]))
