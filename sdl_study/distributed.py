@@ -6,6 +6,7 @@ rows are all rows. `group` is a process group, or None for the default one.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -127,12 +128,19 @@ def process_group(
 
 
 def data_parallel(model: torch.nn.Module) -> torch.nn.Module:
-    """DistributedDataParallel over the default group; the model itself where there is one process."""
+    """DistributedDataParallel over the default group; the model itself where there is one process.
+
+    Buffers are not sent in every step: they are equal on all ranks and stay so.
+    """
     if world_size() == 1:
         return model
     device = next(model.parameters()).device
-    ids = [device.index] if device.type == "cuda" else None
-    return torch.nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+    parallel: Any = torch.nn.parallel.DistributedDataParallel
+    known = inspect.signature(parallel).parameters
+    name = (
+        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    )  # before torch 2.13
+    return parallel(model, device_ids=[device.index] if device.type == "cuda" else None, **{name: False})
 
 
 def fully_sharded(model: torch.nn.Module) -> torch.nn.Module:
