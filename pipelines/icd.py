@@ -12,11 +12,14 @@ def dotted(code: pl.Expr, kind: str, version: int) -> pl.Expr:
     ICD-10-CM: after 3. ICD-10-PCS: none. No dot where nothing would follow it. The dot is also what
     keeps ICD-9 diagnoses ("4239" → "423.9") and procedures ("4239" → "42.39") apart.
 
+    Blanks around a code go, and so do dots and lower case, for files that somebody has worked on.
+
     Args:
-        code: string column of undotted codes.
+        code: string column of codes, with or without dots.
         kind: "diagnosis" or "procedure".
         version: 9 or 10.
     """
+    code = _bare(code)
     if version == 10 and kind == "procedure":
         return code
     if version == 9 and kind == "procedure":
@@ -32,9 +35,13 @@ def caml_compat(code: pl.Expr, kind: str, version: int) -> pl.Expr:
     "0066" → "66" → "66."; so some of CAML's labels end in a bare dot. Diagnoses are as in `dotted`.
     """
     if version == 9 and kind == "procedure":
-        stripped = code.str.replace(r"^0+(.)", "${1}")
+        stripped = _bare(code).str.replace(r"^0+(.)", "${1}")
         return stripped.str.slice(0, 2) + pl.lit(".") + stripped.str.slice(2)
     return dotted(code, kind, version)
+
+
+def _bare(code: pl.Expr) -> pl.Expr:
+    return code.str.strip_chars().str.replace_all(".", "", literal=True).str.to_uppercase()
 
 
 def _dot_after(code: pl.Expr, position: int) -> pl.Expr:

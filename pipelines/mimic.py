@@ -16,9 +16,17 @@ from typing import Any, Literal
 
 import polars as pl
 
-from pipelines.mimic_codes import CodeTables, LabelRule, Release, choose_labels, label_names, read_codes
+from pipelines.mimic_codes import (
+    CodeTables,
+    LabelRule,
+    Release,
+    choose_labels,
+    dictionaries,
+    label_names,
+    read_codes,
+)
 from pipelines.mimic_notes import Notes, TextRule, notes_file
-from pipelines.published import compare_with_published
+from pipelines.published import compare_top_50, compare_with_published
 from pipelines.runner import Progress, already_prepared, invocation, main, summary
 from pipelines.splits import PublishedSplit, hash_splits, read_id_lists, read_split_table
 from sdl_study.data.prepared import Manifest, Terms
@@ -84,13 +92,17 @@ def prepare(
     notes_source = notes_source or source
     published = _published_split(options)
     made_from = invocation(
-        {**options.described(), "split": options.split, "source": source.resolve(), "terms": terms},
-        [tables.diagnoses, tables.procedures, notes_file(notes_source, options.release)],
+        {**options.described(), "split": _resolved(options), "source": source.resolve(), "terms": terms},
+        [
+            *(tables.diagnoses, tables.procedures, notes_file(notes_source, options.release)),
+            *(path for path, _ in dictionaries(source, options.release)),
+            *(published.files if published is not None else ()),
+        ],
     )
     if (done := already_prepared(out, made_from, progress)) is not None:
         return done
     progress(f"mimic: reading the codes of {source}")
-    pairs = read_codes(tables, options.codes, options.caml_compat)
+    pairs = read_codes(tables, options.codes, options.caml_compat, progress)
     with temporary_folder(out.parent / f"{out.name}.spool") as spool:
         progress("mimic: reading the discharge summaries")
         notes = Notes.read(notes_source, options.release, spool / "notes.parquet")
@@ -111,9 +123,15 @@ def prepare(
         progress(f"mimic: writing {index.height:,} documents")
         manifest = write_prepared(out, preparation, notes.texts(index["hadm_id"], options.text))
     progress(summary(out, manifest))
-    for line in compare_with_published(manifest, published is not None):
+    for line in [*remarks, *compare_with_published(manifest, published is not None)]:
         progress(line)
     return manifest
+
+
+def _resolved(options: Options) -> str:
+    """--split with an absolute path: the same words mean other files in another folder."""
+    kind, colon, where = options.split.partition(":")
+    return f"{kind}:{Path(where).resolve()}" if colon else kind
 
 
 def _published_split(options: Options) -> PublishedSplit | None:
@@ -157,6 +175,8 @@ def _index(
         documents = documents.with_columns(split.alias("split"))
     else:
         missing = len(published.split_of) - documents.height
+        if published.top_50 and options.release == "mimic-iv":
+            remarks = [*remarks, compare_top_50(labels, published.top_50)]
         if missing:
             remarks = [*remarks, f"{missing} listed admissions have no discharge summary in the source"]
     documents = documents.with_columns(

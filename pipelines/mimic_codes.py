@@ -10,7 +10,8 @@ from typing import Literal
 import polars as pl
 
 from pipelines.icd import caml_compat, dotted
-from pipelines.tables import find_table, reading, scan_table
+from pipelines.runner import Progress
+from pipelines.tables import ROW, check_width, find_table, reading, scan_table
 from sdl_study.errors import UserError
 
 Release = Literal["mimic-iii", "mimic-iv"]
@@ -43,8 +44,13 @@ class CodeTables:
         return CodeTables(find_table(folder, "diagnoses_icd"), find_table(folder, "procedures_icd"), release)
 
 
-def read_codes(tables: CodeTables, codes: Literal["icd9", "icd10"], compat: bool) -> pl.DataFrame:
+def read_codes(
+    tables: CodeTables, codes: Literal["icd9", "icd10"], compat: bool, progress: Progress = print
+) -> pl.DataFrame:
     """Codes by admission: columns hadm_id (Int64), kind, code, as often as they stand there.
+
+    Args:
+        progress: told how many rows have no code or no admission; MIMIC-III has some, and they are left out.
 
     Raises:
         UserError: damaged file, unknown ICD version, an id that is no number.
@@ -52,48 +58,66 @@ def read_codes(tables: CodeTables, codes: Literal["icd9", "icd10"], compat: bool
     version = int(codes.removeprefix("icd"))
     parts = []
     for path, kind in ((tables.diagnoses, "diagnosis"), (tables.procedures, "procedure")):
-        parts.append(_read_kind(path, kind, tables.release, version, compat))
+        table = _read_rows(path, tables.release, progress)
+        if tables.release == "mimic-iv":
+            table = _of_version(path, table, version)
+        rule = caml_compat if compat else dotted
+        parts.append(
+            cast_ids(path, table, ["hadm_id"]).select(
+                "hadm_id", pl.lit(kind).alias("kind"), rule(pl.col("code"), kind, version).alias("code")
+            )
+        )
     pairs = pl.concat(parts)
     if not pairs.height:
         raise UserError(f"{tables.diagnoses}: no {codes.upper()} code here nor in {tables.procedures.name}")
     return pairs
 
 
-def _read_kind(path: Path, kind: str, release: Release, version: int, compat: bool) -> pl.DataFrame:
+def _read_rows(path: Path, release: Release, progress: Progress) -> pl.DataFrame:
+    """Rows with a code and an admission: ROW, hadm_id, code and, in MIMIC-IV, icd_version."""
     code = "icd9_code" if release == "mimic-iii" else "icd_code"
     required = ["hadm_id", code] + (["icd_version"] if release == "mimic-iv" else [])
     with reading(path):
-        table = scan_table(path, required).with_row_index("row", offset=1).collect(engine="streaming")
-    if release == "mimic-iv":
-        versions = table["icd_version"].str.strip_chars()
-        bad = table.filter(~versions.is_in(["9", "10"]) | versions.is_null())
-        if bad.height:
-            value = bad["icd_version"][0]
-            raise UserError(
-                f"{path}, row {bad['row'][0]}, field icd_version: unknown code version {value!r} (9 or 10)"
-            )
-        table = table.filter(versions == str(version))
-    table = table.with_columns(pl.col(code).str.strip_chars()).filter(
-        pl.col(code).is_not_null() & (pl.col(code) != "") & pl.col("hadm_id").is_not_null()
-    )
-    rule = caml_compat if compat else dotted
-    return cast_ids(path, table, ["hadm_id"]).select(
-        "hadm_id", pl.lit(kind).alias("kind"), rule(pl.col(code), kind, version).alias("code")
-    )
+        table = scan_table(path, required).with_row_index(ROW, offset=1).collect(engine="streaming")
+    if table.to_series(-1).null_count():
+        check_width(path, table.width - 1)  # a row that ends early looks like one with an empty last field
+    table = table.select(ROW, *required).rename({code: "code"})
+    with_code = table.filter(pl.col("code").str.strip_chars() != "")
+    kept = with_code.filter(pl.col("hadm_id").is_not_null())
+    for what, count in (
+        (f"without a code ({code} is empty)", table.height - with_code.height),
+        ("without an admission (hadm_id is empty)", with_code.height - kept.height),
+    ):
+        if count:
+            progress(f"{path}: {count:,} rows {what} are left out")
+    return kept
+
+
+def _of_version(path: Path, table: pl.DataFrame, version: int) -> pl.DataFrame:
+    versions = table["icd_version"].str.strip_chars()
+    bad = table.filter(~versions.is_in(["9", "10"]) | versions.is_null())
+    if bad.height:
+        # A short number may be shown; anything else could be a field that slipped into this column.
+        value = bad["icd_version"][0] or ""
+        shown = f" {value!r}" if value.isdecimal() and len(value) < 4 else ""
+        raise UserError(
+            f"{path}, row {bad[ROW][0]}, field icd_version: unknown code version{shown} (9 or 10)"
+        )
+    return table.filter(versions == str(version))
 
 
 def cast_ids(path: Path, table: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     """Ids as Int64; MIMIC-III has some of them as floats ("100001.0").
 
     Raises:
-        UserError: naming file, row (column `row`) and field of the first id that is no whole number.
+        UserError: naming file, row (column `ROW`) and field of the first id that is no whole number.
     """
     for column in columns:
         value = pl.col(column).str.strip_chars().str.replace(r"\.0*$", "")
         table = table.with_columns(value.cast(pl.Int64, strict=False).alias("_id"))
         bad = table.filter(pl.col("_id").is_null())
         if bad.height:
-            raise UserError(f"{path}, row {bad['row'][0]}, field {column}: not a whole number")
+            raise UserError(f"{path}, row {bad[ROW][0]}, field {column}: not a whole number")
         table = table.with_columns(pl.col("_id").alias(column)).drop("_id")
     return table
 
@@ -125,20 +149,25 @@ def choose_labels(pairs: pl.DataFrame, rule: LabelRule, release: Release) -> tup
 
 def label_names(source: Path, release: Release, codes: list[str], version: int) -> list[str]:
     """Long titles where MIMIC's dictionary tables are there, else the codes themselves."""
-    folder = source if release == "mimic-iii" else source / "hosp"
     code = "icd9_code" if release == "mimic-iii" else "icd_code"
     titles: dict[str, str] = {}
-    for stem, kind in (("d_icd_diagnoses", "diagnosis"), ("d_icd_procedures", "procedure")):
-        try:
-            path = find_table(folder, stem)
-        except UserError:
-            continue  # the dictionaries are optional: without them a label is named by its code
+    for path, kind in dictionaries(source, release):
         with reading(path):
-            table = scan_table(path, [code, "long_title"], ["icd_version"]).collect()
+            table = scan_table(path, [code, "long_title"]).collect()
         if "icd_version" in table.columns:
             table = table.filter(pl.col("icd_version").str.strip_chars() == str(version))
-        named = table.select(
-            dotted(pl.col(code).str.strip_chars(), kind, version).alias("code"), "long_title"
-        )
+        named = table.select(dotted(pl.col(code), kind, version).alias("code"), "long_title")
         titles |= {key: title for key, title in named.iter_rows() if key and title}
     return [titles.get(item, item) for item in codes]
+
+
+def dictionaries(source: Path, release: Release) -> list[tuple[Path, str]]:
+    """The dictionary tables that are there, with their kind; without them a label is named by its code."""
+    folder = source if release == "mimic-iii" else source / "hosp"
+    found = []
+    for stem, kind in (("d_icd_diagnoses", "diagnosis"), ("d_icd_procedures", "procedure")):
+        try:
+            found.append((find_table(folder, stem), kind))
+        except UserError:
+            continue
+    return found

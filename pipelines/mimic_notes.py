@@ -15,7 +15,7 @@ from typing import Literal
 import polars as pl
 
 from pipelines.mimic_codes import Release, cast_ids
-from pipelines.tables import find_table, reading, scan_table
+from pipelines.tables import ROW, check_width, find_table, reading, scan_table
 from sdl_study.errors import UserError
 
 TextRule = Literal["raw", "caml"]
@@ -84,20 +84,23 @@ class Notes:
         """
         path = notes_file(source, release)
         columns = _TABLES[release]
-        table = scan_table(path, columns.required).with_row_index("row", offset=1)
+        table = scan_table(path, columns.required).with_row_index(ROW, offset=1)
+        wanted = pl.col("hadm_id").is_not_null()
         if release == "mimic-iii":
-            table = table.filter(pl.col("category").str.strip_chars() == "Discharge summary")
-        table = table.filter(pl.col("hadm_id").is_not_null() & pl.col("text").is_not_null())
+            wanted &= pl.col("category").str.strip_chars() == "Discharge summary"
+        table = table.filter(wanted | pl.col("text").is_null())
         with reading(path):
             if columns.spooled or path.suffix == ".gz":
                 table = _spooled(table, spool)
-            keys = table.drop("text").collect(engine="streaming")
+            # Every column is read, though not all are used: see scan_table.
+            keys = table.with_columns(pl.col("text").is_null()).collect(engine="streaming")
+        keys = _without_empty(path, keys, wanted)
         if not keys.height:
             what = "no row of category 'Discharge summary'" if release == "mimic-iii" else "no note"
             raise UserError(f"{path}: {what} with an admission; the data set would be empty")
         _refuse_twice(path, keys, columns.id_column)
         keys = cast_ids(path, keys, ["hadm_id", "subject_id"])
-        return cls(path, table.select("row", "text"), _admissions(path, keys, columns, release))
+        return cls(path, table.select(ROW, "text"), _admissions(path, keys, columns, release))
 
     def texts(self, hadm_ids: pl.Series, rule: TextRule) -> Iterator[pl.DataFrame]:
         """Chunks of one column `text` for `hadm_ids`, which must be in the order of `admissions`.
@@ -109,15 +112,15 @@ class Notes:
             hadm_ids.to_frame("hadm_id"), on="hadm_id", how="semi", maintain_order="left"
         )
         joined = self._joined(chosen.filter(pl.col("rows").list.len() > 1))
-        leads = chosen.select(pl.col("lead").alias("row"), "hadm_id")
+        leads = chosen.select(pl.col("lead").alias(ROW), "hadm_id")
         for part in self._rows(leads):
             part = part.join(joined, on="hadm_id", how="left", maintain_order="left")
             yield part.select(_clean(pl.coalesce("joined", "text"), rule).alias("text"))
 
     def _joined(self, several: pl.DataFrame) -> pl.DataFrame:
         """Text of the admissions with several notes: hadm_id, joined."""
-        wanted = several.select(pl.col("rows").alias("row"), "hadm_id").explode("row").with_row_index("place")
-        parts = list(self._rows(wanted.sort("row"))) if several.height else []
+        wanted = several.select(pl.col("rows").alias(ROW), "hadm_id").explode(ROW).with_row_index("place")
+        parts = list(self._rows(wanted.sort(ROW))) if several.height else []
         if not parts:
             return pl.DataFrame(schema={"hadm_id": pl.Int64, "joined": pl.String})
         return (
@@ -128,19 +131,23 @@ class Notes:
         )
 
     def _rows(self, wanted: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """Chunks of `wanted`, which is sorted by its column row, with their column text."""
+        """Chunks of `wanted`, which is sorted by its column ROW, with their column text."""
         done = 0
+        changed = UserError(f"{self._path}: changed while it was read; try again")
         with reading(self._path):
             for chunk in self._table.collect_batches(
                 chunk_size=_CHUNK, maintain_order=True, engine="streaming"
             ):
-                stop = int(wanted["row"].search_sorted(chunk["row"][-1], side="right"))
+                stop = int(wanted[ROW].search_sorted(chunk[ROW][-1], side="right"))
                 here = wanted.slice(done, stop - done)
                 done = stop
                 if here.height:
-                    yield here.join(chunk, on="row", how="left", maintain_order="left")
+                    part = here.join(chunk, on=ROW, how="left", maintain_order="left")
+                    if part["text"].null_count():
+                        raise changed  # a row that the first pass saw has no text now, or is gone
+                    yield part
         if done != wanted.height:
-            raise UserError(f"{self._path}: changed while it was read; try again")
+            raise changed
 
 
 def _spooled(table: pl.LazyFrame, spool: Path) -> pl.LazyFrame:
@@ -159,25 +166,39 @@ def _admissions(path: Path, keys: pl.DataFrame, table: NoteTable, release: Relea
     )
     bad = keys.filter(pl.col("_number").is_null())
     if bad.height:
-        raise UserError(f"{path}, row {bad['row'][0]}, field {number}: not a whole number")
-    people = keys.group_by("hadm_id").agg(pl.col("subject_id").n_unique(), pl.col("row").max())
+        raise UserError(f"{path}, row {bad[ROW][0]}, field {number}: not a whole number")
+    people = keys.group_by("hadm_id").agg(pl.col("subject_id").n_unique(), pl.col(ROW).max())
     mixed = people.filter(pl.col("subject_id") > 1)
     if mixed.height:
         raise UserError(
-            f"{path}, row {mixed['row'].min()}, field subject_id: an admission belongs to two patients"
+            f"{path}, row {mixed[ROW].min()}, field subject_id: an admission belongs to two patients"
         )
     return (
         keys.sort(["hadm_id", *table.order], nulls_last=False, maintain_order=True)
         .group_by("hadm_id", maintain_order=True)
-        .agg(pl.col("subject_id").first(), pl.col("row").min().alias("lead"), pl.col("row").alias("rows"))
+        .agg(pl.col("subject_id").first(), pl.col(ROW).min().alias("lead"), pl.col(ROW).alias("rows"))
         .sort("lead")
     )
 
 
+def _without_empty(path: Path, keys: pl.DataFrame, wanted: pl.Expr) -> pl.DataFrame:
+    """Rows with a text (`keys` says in its column text which have none); no summary of MIMIC's is empty.
+
+    Raises:
+        UserError: a row ends early, which reads as an empty text, or a summary is empty.
+    """
+    empty = keys.filter(pl.col("text"))
+    if empty.height:
+        check_width(path, keys.width - 1)
+        if (summaries := empty.filter(wanted)).height:
+            raise UserError(f"{path}, row {summaries[ROW][0]}, field text: empty; copy the file again")
+    return keys.filter(~pl.col("text"))
+
+
 def _refuse_twice(path: Path, keys: pl.DataFrame, column: str) -> None:
-    twice = keys.filter(pl.col(column).is_duplicated() & pl.col(column).is_not_null())
+    twice = keys.filter(~pl.col(column).is_first_distinct() & pl.col(column).is_not_null())
     if twice.height:
-        raise UserError(f"{path}, row {twice['row'][1]}, field {column}: duplicate id")
+        raise UserError(f"{path}, row {twice[ROW][0]}, field {column}: duplicate id")
 
 
 def _clean(text: pl.Expr, rule: TextRule) -> pl.Expr:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipelines.splits import TOP_50_FILE
 from sdl_study.data.prepared import Manifest
 
 
@@ -66,3 +68,16 @@ def compare_with_published(manifest: Manifest, split_is_published: bool) -> list
     shared = ", ".join(f"{pair} {count}" for pair, count in manifest.leakage["groups_in_two_splits"].items())
     lines.append(f"patients in two splits: {shared}")
     return lines
+
+
+def compare_top_50(counted: Sequence[str], published: Sequence[str]) -> str:
+    """One line about the 50 codes counted here beside those of a published list; dots are not compared."""
+    found = {code.replace(".", ""): code for code in counted}
+    others = sorted(set(published) - set(found))
+    ours = sorted(code for bare, code in found.items() if bare not in set(published))
+    if not others and not ours:
+        return f"labels are those of {TOP_50_FILE} beside the id lists"
+    return (
+        f"labels differ from {TOP_50_FILE} beside the id lists: only counted here: "
+        f"{', '.join(ours) or 'none'}; only in the list: {', '.join(others) or 'none'}"
+    )

@@ -5,6 +5,8 @@
 
 FILE is CSV, TSV, JSONL or Parquet. Labels are a list (JSONL, Parquet) or a text with separators; an
 empty one is an example without labels. Without --split, a hash of the group (or of the id) decides.
+Ids, groups, splits and labels are taken without the blanks around them. In a TSV file a quote is a
+character like any other, unless quoted fields hold tabs or line breaks, or all quotes enclose fields.
 The result is restricted unless --terms open.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +24,14 @@ import polars as pl
 
 from pipelines.coco_files import check_images
 from pipelines.runner import Progress, already_prepared, invocation, main, summary
-from pipelines.splits import hash_split
+from pipelines.splits import hash_splits
+from pipelines.table_columns import feature_matrix, label_sets, names_of, splits_of, texts_of
 from pipelines.table_files import column_names, read_table
+from pipelines.tables import ROW, listed
 from sdl_study.data.prepared import Manifest, Modality, Terms
 from sdl_study.data.writer import Preparation, write_prepared
 from sdl_study.errors import UserError
 
-_SPLITS = {
-    "train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev",
-    "test": "test",
-}  # fmt: skip
 _CHUNK = 16_384
 
 
@@ -81,23 +82,20 @@ def prepare(
     if not file.is_file():
         raise UserError(f"{file}: table is missing")
     arguments = {**vars(columns), "file": file.resolve(), "terms": terms}
-    made_from = invocation(arguments, [file])
+    # Image files are inputs too, and only the table says which; any other table is read only if need be.
+    table = _read(file, columns) if columns.image else None
+    images = _image_files(file, table, columns.image) if table is not None and columns.image else []
+    made_from = invocation(arguments, [file], images=images)
     if (done := already_prepared(out, made_from, progress)) is not None:
         return done
-    table = read_table(file, _wanted(file, columns))
-    if not table.height:
-        raise UserError(f"{file}: has a header and no row")
-    names = _ids(file, table, columns)
-    sets, codes = _labels(file, table, columns)
-    groups = _filled(file, table, columns.group) if columns.group else names
+    table = _read(file, columns) if table is None else table
+    sets, codes = label_sets(file, table, columns.labels, columns.separator, columns.up_to)
     inputs, features, roots = _inputs(file, table, columns, progress)
     preparation = Preparation(
         name=name or out.name,
         modality=columns.modality,
         terms=terms,
-        index=pl.DataFrame(
-            {"source_id": names, "source_group": groups, "split": _split(file, table, columns, groups)}
-        ).with_columns(sets),
+        index=_index(file, table, columns).with_columns(sets),
         label_codes=codes,
         label_names=codes,
         split_origin=f"column {columns.split!r} of the table"
@@ -113,8 +111,8 @@ def prepare(
     return manifest
 
 
-def _wanted(file: Path, columns: Columns) -> list[str]:
-    """Names of the columns to read, each of them present."""
+def _read(file: Path, columns: Columns) -> pl.DataFrame:
+    """The columns in use, each of them present."""
     present = column_names(file)
     wanted = [
         name
@@ -123,85 +121,40 @@ def _wanted(file: Path, columns: Columns) -> list[str]:
     ]
     for name in wanted:
         if name not in present:
-            raise UserError(f"{file}: column {name!r} is missing; found {', '.join(present)}")
-    return list(dict.fromkeys([*wanted, *_feature_names(file, columns, present)]))
+            raise UserError(f"{file}: column {name!r} is missing; {listed(present)}")
+    features = _feature_names(columns, present)
+    if columns.features and not features:
+        raise UserError(f"{file}: no column fits --features {columns.features!r}; {listed(present)}")
+    table = read_table(file, list(dict.fromkeys([*wanted, *features])))
+    if not table.height:
+        raise UserError(f"{file}: has a header and no row")
+    return table
 
 
-def _feature_names(file: Path, columns: Columns, present: list[str]) -> list[str]:
+def _feature_names(columns: Columns, present: list[str]) -> list[str]:
     if columns.features is None:
         return []
-    from fnmatch import fnmatchcase
-
-    others = {columns.labels, columns.group, columns.split, columns.id}
-    found = [name for name in present if fnmatchcase(name, columns.features) and name not in others]
-    if not found:
-        raise UserError(f"{file}: no column fits --features {columns.features!r}; found {', '.join(present)}")
-    return found
+    others = {columns.labels, columns.group, columns.split, columns.id, ROW}
+    return [name for name in present if fnmatchcase(name, columns.features) and name not in others]
 
 
-def _filled(file: Path, table: pl.DataFrame, column: str) -> list[str]:
-    """A column as text, without gaps."""
-    values = _as_text(table[column])
-    empty = table.filter(values.is_null() | (values.str.strip_chars() == ""))
-    if empty.height:
-        raise UserError(f"{file}, row {empty['row'][0]}, field {column}: empty")
-    return values.to_list()
+def _image_files(file: Path, table: pl.DataFrame, column: str) -> list[Path]:
+    return [file.parent / name for name in texts_of(file, table, column)]
 
 
-def _as_text(column: pl.Series) -> pl.Series:
-    """Numbers as they are written; a list (the sentences of a document) joined by spaces."""
-    if isinstance(column.dtype, pl.List):
-        return column.cast(pl.List(pl.String)).list.join(" ", ignore_nulls=True)
-    return column.cast(pl.String)
-
-
-def _ids(file: Path, table: pl.DataFrame, columns: Columns) -> list[str]:
+def _index(file: Path, table: pl.DataFrame, columns: Columns) -> pl.DataFrame:
+    """source_id, source_group and split of every row."""
     if columns.id is None:
-        return table["row"].cast(pl.String).to_list()
-    names = _filled(file, table, columns.id)
-    twice = table.filter(table[columns.id].is_duplicated())
-    if twice.height:
-        raise UserError(f"{file}, row {twice['row'][1]}, field {columns.id}: duplicate id")
-    return names
-
-
-def _labels(file: Path, table: pl.DataFrame, columns: Columns) -> tuple[pl.Series, list[str]]:
-    """Label indices of every row, and the label codes in sorted order."""
-    column = table[columns.labels]
-    if isinstance(column.dtype, pl.List):
-        lists = column.cast(pl.List(pl.String))
-    elif column.dtype in (pl.String, pl.Null) or column.dtype.is_integer():
-        lists = column.cast(pl.String).fill_null("").str.split(columns.separator)
+        names = table[ROW].cast(pl.String).to_list()
     else:
-        raise UserError(
-            f"{file}, field {columns.labels}: holds {column.dtype}, not a text or a list of labels"
-        )
-    frame = pl.DataFrame({"row": table["row"], "label": lists}).explode("label")
-    if columns.up_to:
-        frame = frame.with_columns(pl.col("label").str.split(columns.up_to).list.first())
-    frame = frame.with_columns(pl.col("label").str.strip_chars())
-    frame = frame.filter(pl.col("label").is_not_null() & (pl.col("label") != ""))
-    codes = frame["label"].unique().sort().to_list()
-    if not codes:
-        raise UserError(f"{file}, field {columns.labels}: no row has a label")
-    number = {code: i for i, code in enumerate(codes)}
-    found = frame.select("row", pl.col("label").replace_strict(number, return_dtype=pl.Int32))
-    sets = found.group_by("row").agg(pl.col("label").unique().sort().alias("labels"))
-    joined = table.select("row").join(sets, on="row", how="left", maintain_order="left")
-    return joined["labels"].fill_null([]), codes
-
-
-def _split(file: Path, table: pl.DataFrame, columns: Columns, groups: list[str]) -> list[str]:
+        names = names_of(file, table, columns.id, unique=True)
+    groups = names_of(file, table, columns.group) if columns.group else names
     if columns.split is None:
-        chosen = {group: hash_split(group) for group in set(groups)}
-        return [chosen[group] for group in groups]
-    names = [name.strip().lower() for name in _filled(file, table, columns.split)]
-    for row, name in zip(table["row"].to_list(), names, strict=True):
-        if name not in _SPLITS:
-            raise UserError(
-                f"{file}, row {row}, field {columns.split}: unknown split; use train, dev or test"
-            )
-    return [_SPLITS[name] for name in names]
+        chosen = hash_splits(groups)
+        splits = [chosen[group] for group in groups]
+    else:
+        splits = splits_of(file, table, columns.split)
+    return pl.DataFrame({"source_id": names, "source_group": groups, "split": splits})
 
 
 def _inputs(
@@ -209,36 +162,15 @@ def _inputs(
 ) -> tuple[Iterator[pl.DataFrame], np.ndarray | None, dict[str, Path]]:
     """Chunks of the input columns, the feature matrix, the image roots."""
     if columns.text is not None:
-        texts = pl.DataFrame({"text": _filled(file, table, columns.text)}, schema={"text": pl.String})
+        texts = pl.DataFrame({"text": texts_of(file, table, columns.text)}, schema={"text": pl.String})
         return texts.iter_slices(_CHUNK), None, {}
     if columns.image is not None:
-        names = _filled(file, table, columns.image)
+        names = texts_of(file, table, columns.image)
         root = file.parent
         digests = check_images([(root, name) for name in names], progress)
         images = pl.DataFrame({"image": [f"images/{name}" for name in names], "image_digest": digests})
         return images.iter_slices(_CHUNK), None, {"images": root}
-    return iter(()), _feature_matrix(file, table, columns), {}
-
-
-def _feature_matrix(file: Path, table: pl.DataFrame, columns: Columns) -> np.ndarray:
-    names = _feature_names(file, columns, [name for name in table.columns if name != "row"])
-    numbers = table.select(pl.col(name).cast(pl.Float32, strict=False) for name in names)
-    for name in names:
-        _refuse_no_number(file, table, name, numbers[name])
-    return numbers.to_numpy()
-
-
-def _refuse_no_number(file: Path, table: pl.DataFrame, name: str, numbers: pl.Series) -> None:
-    bad = table.with_columns(numbers.alias("_number")).filter(~pl.col("_number").is_finite().fill_null(False))
-    if not bad.height:
-        return
-    if bad[name][0] is None or not str(bad[name][0]).strip():
-        what = "empty; give a number, or leave the row out"
-    elif bad["_number"][0] is None:
-        what = "not a number"
-    else:
-        what = "not a finite number in single precision"
-    raise UserError(f"{file}, row {bad['row'][0]}, field {name}: {what}")
+    return iter(()), feature_matrix(file, table, _feature_names(columns, table.columns)), {}
 
 
 def command(arguments: list[str]) -> None:

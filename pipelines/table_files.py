@@ -1,17 +1,40 @@
-"""Read CSV, TSV, JSONL and Parquet tables with their row numbers."""
+"""Read CSV, TSV, JSONL and Parquet tables with their row numbers.
+
+CSV is read as Python's csv module reads it, every row checked against the header; empty lines and rows
+whose fields are all empty are no rows. In TSV a quote is a character like any other, unless the file
+needs quoting (a quoted field holds a tab or a line break) or uses it throughout without a fault.
+"""
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from pipelines.tables import check_width, read_header, reading
+from pipelines.tables import (
+    DAMAGED_GZIP,
+    ROW,
+    check_readable,
+    diagnose,
+    open_text,
+    read_header,
+    records,
+    refuse_width,
+)
 from sdl_study.errors import UserError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _NAMES = ".csv, .csv.gz, .tsv, .tsv.gz, .jsonl, .jsonl.gz or .parquet"
+_CELLS = 1_000_000  # cells held as Python objects at a time
+_UNFIT = (OverflowError, TypeError, UnicodeEncodeError)
+_LIST = "a list"
+_WORDS = {str: "text", bool: "truth value", int: "number", float: "number", dict: "object", list: "list"}
+_REFUSED = ("object", f"{_LIST} of objects", f"{_LIST} of lists")
 
 
 def _kind(file: Path) -> str:
@@ -25,102 +48,192 @@ def column_names(file: Path) -> list[str]:
     """Names of the table's columns.
 
     Raises:
-        UserError: unknown kind of file, empty or damaged file, wrong delimiter.
+        UserError: unknown kind of file, empty, unreadable or damaged file, wrong delimiter.
     """
     kind = _kind(file)
+    check_readable(file)
     if kind in _SEPARATORS:
-        header = read_header(file, _SEPARATORS[kind])
-        if len(set(header)) != len(header):
-            twice = next(name for name in header if header.count(name) > 1)
-            raise UserError(f"{file}: column {twice!r} stands twice in the header")
-        return header
-    if kind == ".parquet":
+        names = read_header(file, _SEPARATORS[kind], quoted=_quoted(file, kind))
+    elif kind == ".parquet":
         try:
-            return list(pl.read_parquet_schema(file))
+            names = pl.scan_parquet(file, glob=False).collect_schema().names()
         except (pl.exceptions.PolarsError, OSError):
             raise UserError(f"{file}: not readable as Parquet; the file may be cut off") from None
-    return list(_read_jsonl(file).columns)
+    else:
+        names = list(dict.fromkeys(name for _, record in _json_records(file) for name in record))
+        if not names:
+            raise UserError(f"{file}: holds no record")
+    if ROW in names:
+        raise UserError(f"{file}: the column name {ROW} is used inside; rename the column")
+    return names
 
 
-def read_table(file: Path, columns: list[str]) -> pl.DataFrame:
-    """`columns` of the table and `row`, the number of the record from 1.
+def read_table(file: Path, columns: Sequence[str]) -> pl.DataFrame:
+    """`columns` of the table and `ROW`, the number of the record (JSONL: of the line) from 1.
 
     Raises:
-        UserError: damaged file, naming the row where that is known.
+        UserError: damaged file, naming the row where that is known; JSONL with values of different
+            types in a column.
     """
     kind = _kind(file)
     if kind in _SEPARATORS:
-        separator = _SEPARATORS[kind]
-        header = read_header(file, separator)
-        check_width(file, len(header), separator)
-        with reading(file, separator):
-            # Every column is read, not only those asked for: a row of another width is a mistake here.
-            table = pl.read_csv(
-                file,
-                separator=separator,
-                schema=dict.fromkeys(header, pl.String),
-                truncate_ragged_lines=False,
-                glob=False,
-            )
-    elif kind == ".jsonl":
-        table = _read_jsonl(file)
-    else:
-        try:
-            table = pl.read_parquet(file, columns=columns)
-        except (pl.exceptions.PolarsError, OSError):
-            raise UserError(f"{file}: not readable as Parquet; the file may be cut off") from None
-    return table.select(columns).with_row_index("row", offset=1)
-
-
-def _read_jsonl(file: Path) -> pl.DataFrame:
-    import gzip
-    import zlib
-
-    opener = gzip.open if file.suffix == ".gz" else open
-    records, row = [], 0
+        return _read_delimited(file, _SEPARATORS[kind], columns, quoted=_quoted(file, kind))
+    if kind == ".jsonl":
+        return _read_jsonl(file, columns)
     try:
-        with opener(file, "rt", encoding="utf-8") as stream:
-            for row, line in enumerate(stream, start=1):
+        table = pl.read_parquet(file, columns=list(columns), glob=False)
+    except (pl.exceptions.PolarsError, OSError):
+        raise UserError(f"{file}: not readable as Parquet; the file may be cut off") from None
+    return table.select(columns).with_row_index(ROW, offset=1)
+
+
+def _quoted(file: Path, kind: str) -> bool:
+    """Whether quotes enclose fields: always in CSV; for TSV see above."""
+    if kind == ".csv":
+        return True
+    width, fault = 0, False
+    try:
+        with open_text(file, "surrogateescape") as lines:
+            for line in lines:
+                bare = line.rstrip("\r\n")
+                width = width or bare.count("\t") + 1
+                if bare and bare.count("\t") + 1 != width:
+                    return True
+                fault = fault or ('"' in bare and not _well_quoted(bare, width))
+    except DAMAGED_GZIP:
+        return True  # the reader that follows says so, and after which row
+    return not fault
+
+
+def _well_quoted(line: str, width: int) -> bool:
+    try:
+        return len(next(csv.reader([line], delimiter="\t", strict=True))) == width
+    except csv.Error:
+        return False
+
+
+def _read_delimited(file: Path, separator: str, columns: Sequence[str], *, quoted: bool) -> pl.DataFrame:
+    header = read_header(file, separator, quoted=quoted)
+    places = [header.index(name) for name in columns]
+    parts = [_strings([], [], columns, places)]
+    numbers: list[int] = []
+    rows: list[list[str]] = []
+    try:
+        for number, record in records(file, separator, quoted=quoted):
+            refuse_width(file, number, record, len(header))
+            if number and any(record):
+                numbers.append(number)
+                rows.append(record)
+            if len(rows) * len(header) >= _CELLS:
+                parts.append(_strings(numbers, rows, columns, places))
+                numbers, rows = [], []
+    except (*DAMAGED_GZIP, UnicodeDecodeError, csv.Error):
+        raise UserError(diagnose(file, separator, quoted=quoted)) from None
+    return pl.concat([*parts, _strings(numbers, rows, columns, places)])
+
+
+def _strings(
+    numbers: list[int], rows: list[list[str]], columns: Sequence[str], places: Sequence[int]
+) -> pl.DataFrame:
+    cells = [
+        pl.Series(name, [row[place] for row in rows], dtype=pl.String)
+        for name, place in zip(columns, places, strict=True)
+    ]
+    return pl.DataFrame([pl.Series(ROW, numbers, dtype=pl.UInt32), *cells])
+
+
+def _read_jsonl(file: Path, columns: Sequence[str]) -> pl.DataFrame:
+    rows: list[int] = []
+    values: dict[str, list[Any]] = {name: [] for name in columns}
+    for row, record in _json_records(file):
+        rows.append(row)
+        for name in columns:
+            values[name].append(record.get(name))
+    found = [_column(file, name, rows, values[name]) for name in columns]
+    return pl.DataFrame([pl.Series(ROW, rows, dtype=pl.UInt32), *found])
+
+
+def _json_records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of every line that is not empty."""
+    row = 0
+    try:
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+            for row, raw in enumerate(stream, start=1):
+                line = raw.decode("utf-8-sig" if row == 1 else "utf-8")
                 if line.strip():
-                    records.append(_record(file, row, line))
-    except (EOFError, gzip.BadGzipFile, zlib.error):
+                    yield row, _record(file, row, line)
+    except DAMAGED_GZIP:
         raise UserError(f"{file}: gzip file is truncated or damaged after row {row}; copy it again") from None
     except UnicodeDecodeError:
-        raise UserError(f"{file}, after row {row}: not UTF-8 text; convert the file to UTF-8") from None
-    if not records:
-        raise UserError(f"{file}: holds no record")
-    names = dict.fromkeys(name for record in records for name in record)
-    try:
-        return pl.DataFrame({name: _column([r.get(name) for r in records]) for name in names})
-    except (pl.exceptions.PolarsError, TypeError):
-        raise UserError(f"{file}: a field has values of different types in different rows") from None
+        raise UserError(f"{file}, row {row}: not UTF-8 text; convert the file to UTF-8") from None
 
 
-def _record(file: Path, row: int, line: str) -> dict[str, object]:
+def _record(file: Path, row: int, line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # ValueError: also a number of more than 4,300 digits
         raise UserError(f"{file}, row {row}: not JSON") from None
     if not isinstance(record, dict):
         raise UserError(f"{file}, row {row}: not a JSON object")
     return record
 
 
-def _column(values: list[object]) -> pl.Series:
-    """Lists are flattened one level where they are lists of lists: labels per sentence become the document's."""
-    if any(isinstance(value, list) for value in values):
-        return pl.Series([_flat(value) for value in values], dtype=pl.List(pl.String), strict=False)
-    return pl.Series(values, strict=True)
+def _column(file: Path, name: str, rows: Sequence[int], values: list[Any]) -> pl.Series:
+    """One field of all records: texts, numbers, truth values, or lists of one of these; null where absent.
+
+    Whole numbers and others make a column of numbers; every other mixture of types is refused. A null in
+    a list is no label and no sentence.
+    """
+    _refuse_mixture(file, name, rows, values)
+    lists = any(isinstance(value, list) for value in values)
+    if lists:
+        values = [value and [item for item in value if item is not None] for value in values]
+    kinds = {type(item) for value in values for item in ((value or []) if lists else [value])} - {type(None)}
+    dtype = pl.String if kinds <= {str} else pl.Boolean if bool in kinds else pl.Int64
+    dtype = pl.Float64 if float in kinds else dtype
+    dtype = pl.List(dtype) if lists else dtype
+    try:
+        return pl.Series(name, values, dtype=dtype)
+    except _UNFIT as error:
+        row = next(row for row, value in zip(rows, values, strict=True) if not _fits(value, dtype))
+        what = (
+            "half of a surrogate pair (\\ud800 to \\udfff) is no text"
+            if isinstance(error, UnicodeEncodeError)
+            else "a number beyond 64 bits; write it as a text"
+        )
+        raise UserError(f"{file}, row {row}, field {name}: {what}") from None
 
 
-def _flat(value: object) -> list[str] | None:
+def _fits(value: Any, dtype: Any) -> bool:
+    try:
+        pl.Series([value], dtype=dtype)
+    except _UNFIT:
+        return False
+    return True
+
+
+def _refuse_mixture(file: Path, name: str, rows: Sequence[int], values: list[Any]) -> None:
+    usual, first = "", 0
+    for row, value in zip(rows, values, strict=True):
+        for word in _described(value):
+            if word in _REFUSED:
+                raise UserError(
+                    f"{file}, row {row}, field {name}: {word}; give a text, a number or a flat list of them"
+                )
+            both_lists = word.startswith(_LIST) and usual.startswith(_LIST)
+            if not usual or (both_lists and usual == _LIST):
+                usual, first = word, row
+            elif word not in (usual, _LIST if both_lists else usual):
+                raise UserError(
+                    f"{file}, row {row}, field {name}: {word} where row {first} has {usual}; "
+                    "give one type in every row"
+                )
+
+
+def _described(value: Any) -> set[str]:
+    """What a value is, in words; a list by its items."""
     if value is None:
-        return None
-    items = value if isinstance(value, list) else [value]
-    flat: list[str] = []
-    for item in items:
-        if isinstance(item, list):
-            flat.extend(str(inner) for inner in item)
-        else:
-            flat.append(str(item))
-    return flat
+        return set()
+    if not isinstance(value, list):
+        return {_WORDS[type(value)]}
+    return {f"{_LIST} of {_WORDS[type(item)]}s" for item in value if item is not None} or {_LIST}

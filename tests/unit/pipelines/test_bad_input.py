@@ -27,7 +27,7 @@ CASES = [(source, kind) for source in SOURCES for kind in kinds(source)]
 # What the line has to name besides saying what is wrong: file, and row and field where they are known.
 NAMES: dict[tuple[str, str], str] = {
     ("MimicIII", "header_only"): r"NOTEEVENTS\.csv: no row of category 'Discharge summary'",
-    ("MimicIII", "bad_utf8"): r"NOTEEVENTS\.csv, after row \d+: not UTF-8",
+    ("MimicIII", "bad_utf8"): r"NOTEEVENTS\.csv, row 31: not UTF-8",
     ("MimicIII", "duplicate_ids"): r"NOTEEVENTS\.csv, row 61, field row_id: duplicate id",
     ("MimicIII", "id_is_no_number"): r"NOTEEVENTS\.csv, row 31, field hadm_id: not a whole number",
     (

@@ -65,11 +65,11 @@ def test_all_kinds_of_files_give_the_same_data_set(tmp_path: Path) -> None:
     assert len(fingerprints) == 1
 
 
-def test_sentences_and_labels_by_sentence_become_the_documents(tmp_path: Path) -> None:
+def test_the_sentences_of_a_document_are_joined(tmp_path: Path) -> None:
     rows = [
-        {"sentences": ["One.", "Two."], "labels": [["A--x", "B--y"], []], "fold": "train"},
-        {"sentences": ["Three."], "labels": [[]], "fold": "dev"},
-        {"sentences": ["Four."], "labels": [["A--z"]], "fold": "test"},
+        {"sentences": ["One.", None, "Two."], "labels": ["A--x", "B--y", None], "fold": "train"},
+        {"sentences": ["Three."], "labels": [], "fold": "dev"},
+        {"sentences": ["Four."], "labels": ["A--z"], "fold": "test"},
     ]
     file = tmp_path / "hoc.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
