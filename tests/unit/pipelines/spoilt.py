@@ -6,6 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
+# A file that opens and cannot be read, for root too.
+UNREADABLE = Path("/proc/self/mem")
+
 
 class Source(ABC):
     """Good input of a source, the command over it, and ways to spoil it."""
@@ -27,6 +30,12 @@ class Source(ABC):
 
     def run(self) -> None:
         type(self).command(self.arguments())
+
+
+def make_unreadable(file: Path) -> None:
+    """Put a file in its place that the system does not let anybody read."""
+    file.unlink()
+    file.symlink_to(UNREADABLE)
 
 
 def kinds(source: type[Source]) -> list[str]:

@@ -6,7 +6,7 @@ import gzip
 
 from pipelines import mimic
 from tests.unit.pipelines.raw import NOTE_III, note_iii, write_csv, write_ids, write_iii, write_iv
-from tests.unit.pipelines.spoilt import Source
+from tests.unit.pipelines.spoilt import Source, make_unreadable
 
 
 class MimicIII(Source):
@@ -39,6 +39,19 @@ class MimicIII(Source):
 
     def missing_column(self) -> None:
         self.notes.write_text(self.notes.read_text().replace("HADM_ID", "ADMISSION"))
+
+    def no_header(self) -> None:
+        self.notes.write_text("1,2,3,4,5,6,7,8,9,10,John marker\n" + self.notes.read_text())
+
+    def unreadable(self) -> None:
+        make_unreadable(self.notes)
+
+    def unreadable_codes(self) -> None:
+        make_unreadable(self.raw / "DIAGNOSES_ICD.csv")
+
+    def unreadable_split_list(self) -> None:
+        self.split_list_without_ids()
+        make_unreadable(self.tmp / "ids" / "dev_full_hadm_ids.csv")
 
     def wrong_delimiter(self) -> None:
         self.notes.write_text(self.notes.read_text().replace(",", ";"))

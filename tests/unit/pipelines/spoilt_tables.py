@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipelines import table
 from tests.unit.pipelines.raw import write_csv
-from tests.unit.pipelines.spoilt import Source
+from tests.unit.pipelines.spoilt import Source, make_unreadable
 
 
 class Table(Source):
@@ -41,6 +41,18 @@ class Table(Source):
 
     def missing_column(self) -> None:
         self.rewrite("tags", "labels")
+
+    def no_header(self) -> None:
+        self.file.write_text("John marker admitted with pain,a,b,train\n" + self.file.read_text())
+
+    def no_header_and_a_value_twice(self) -> None:
+        self.file.write_text("marker,HIV,marker,train\n" + self.file.read_text())
+
+    def unreadable(self) -> None:
+        make_unreadable(self.file)
+
+    def list_as_pandas_prints_it(self) -> None:
+        self.rewrite(f"{self.cell}30,a b", f"{self.cell}30,['a' 'b']")
 
     def wrong_delimiter(self) -> None:
         self.rewrite(",", ";")
@@ -93,6 +105,8 @@ class JsonLines(Table):
     wrong_delimiter = None  # type: ignore[assignment]
     more_fields_than_the_header = None  # type: ignore[assignment]
     fewer_fields_than_the_header = None  # type: ignore[assignment]
+    no_header = None  # type: ignore[assignment]
+    no_header_and_a_value_twice = None  # type: ignore[assignment]
     unclosed_quote = None  # type: ignore[assignment]
 
     def duplicate_ids(self) -> None:
@@ -100,6 +114,9 @@ class JsonLines(Table):
 
     def empty_text(self) -> None:
         self.rewrite('"text 30"', '""')
+
+    def list_as_pandas_prints_it(self) -> None:
+        self.rewrite('"text 30", "tags": "a b"', """"text 30", "tags": "['a' 'b']\"""")
 
     def missing_column(self) -> None:
         self.rewrite('"tags"', '"labels"')
@@ -140,6 +157,9 @@ class ParquetTable(Table):
     def empty_text(self) -> None:
         self.rewrite(f"{self.cell}30", "")
 
+    def list_as_pandas_prints_it(self) -> None:
+        self.rewrite("a b", "['a' 'b']")
+
     def cut_off(self) -> None:
         self.file.write_bytes(self.file.read_bytes()[:-100])
 
@@ -149,6 +169,8 @@ class ParquetTable(Table):
     bad_utf8 = None  # type: ignore[assignment]
     more_fields_than_the_header = None  # type: ignore[assignment]
     fewer_fields_than_the_header = None  # type: ignore[assignment]
+    no_header = None  # type: ignore[assignment]
+    no_header_and_a_value_twice = None  # type: ignore[assignment]
     unclosed_quote = None  # type: ignore[assignment]
     unknown_ending = None  # type: ignore[assignment]
 
