@@ -225,10 +225,12 @@ class Tracker:
                 self._client.log_artifact(self.parent_id, str(path), artifact_path=folder or None)
         self._client.set_terminated(self.parent_id, "FINISHED")
 
-    def answered(self, declaration: str) -> bool:
-        """Whether the parent run is ended with the answer under a declaration."""
+    def answered(self, declaration: str, with_records: bool) -> bool:
+        """Whether the parent run is ended with the answer under a declaration, record-level files included."""
         parent = self._client.get_run(self.parent_id)
-        return parent.info.status == "FINISHED" and parent.data.tags.get("sdl.declaration") == declaration
+        tags = parent.data.tags
+        complete = tags.get("sdl.record_artifacts") == "yes" or not with_records
+        return complete and parent.info.status == "FINISHED" and tags.get("sdl.declaration") == declaration
 
     def end_parent(self, status: str) -> None:
         """End the parent run without an answer ("KILLED", "FAILED")."""

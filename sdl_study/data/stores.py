@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from jaxtyping import Int64
 
-    from sdl_study.data.prepared import PreparedData
+    from sdl_study.data.prepared import Modality, PreparedData
     from sdl_study.models.spec import InputSpec
 
 
@@ -26,6 +26,28 @@ class Store(Protocol):
     def fetch(self, rows: Int64[np.ndarray, " n"]) -> dict[str, torch.Tensor]:
         """Inputs of the examples `rows`, as the encoder takes them."""
         ...
+
+
+def check_store_settings(modality: Modality, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that the modality's store does not know, before anything is built.
+
+    Raises:
+        UserError: naming the field `data.store.NAME`.
+    """
+    from sdl_study.data.cache import parse_settings
+
+    if modality == "text":
+        from sdl_study.data.tokens import TokenSettings
+
+        parse_settings(TokenSettings, settings)
+    elif modality == "image":
+        from sdl_study.data.images import ImageSettings
+
+        parse_settings(ImageSettings, settings)
+    else:
+        from sdl_study.data.features import FeatureSettings
+
+        parse_settings(FeatureSettings, settings)
 
 
 def open_store(prepared: PreparedData, settings: Mapping[str, Any], cache_dir: Path) -> Store:

@@ -22,7 +22,7 @@ from sdl_study.evaluation.statistics import (
 )
 from sdl_study.report.tables import csv_table, text_table
 from sdl_study.study.controls import LABEL_PRIOR, TFIDF
-from sdl_study.study.files import write_json
+from sdl_study.study.files import read_json, write_json
 from sdl_study.study.finals import Final
 from sdl_study.study.mlflow_view import final_run
 from sdl_study.study.plan import Plan
@@ -204,15 +204,16 @@ class Answer:
         board = self.leaderboard()
         _write_text(files.leaderboard, csv_table(board, list(board[0])))
         content = self._content()
-        before = json.loads(files.answer.read_text(encoding="utf-8")) if files.answer.exists() else None
-        if json.dumps(before, sort_keys=True) == json.dumps(content, sort_keys=True) and tracker.answered(
-            content["declaration"]
-        ):
+        before = read_json(files.answer) if files.answer.exists() else None
+        same = json.dumps(before, sort_keys=True) == json.dumps(content, sort_keys=True)
+        if same and tracker.answered(content["declaration"], with_records=bool(record_files)):
             return
         write_json(files.answer, content)
         best = self.declaration["best_arm_on_dev"]
         metrics = self._test_metrics(best)
         tags = {"sdl.declaration": content["declaration"], "sdl.best_arm": best}
+        if record_files:
+            tags["sdl.record_artifacts"] = "yes"  # stays: what is there was put there
         if self.no_verdict:
             tags["answer/verdict"] = f"no verdict: {self.no_verdict}"
         if self.primary is not None:

@@ -5,7 +5,6 @@ Every step looks first at what is there already, so that the same command again 
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,12 +15,13 @@ import optuna
 
 import sdl_study
 from sdl_study.data.prepared import PreparedData
-from sdl_study.data.stores import open_store
+from sdl_study.data.stores import check_store_settings, open_store
 from sdl_study.errors import UserError
+from sdl_study.models.settings import parse_encoder_settings
 from sdl_study.study import selection
 from sdl_study.study.answer import Answer
 from sdl_study.study.engine import Engine
-from sdl_study.study.files import write_json
+from sdl_study.study.files import read_json, write_json
 from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import JobMaker, run_all
 from sdl_study.study.mlflow_view import trial_run
@@ -47,18 +47,21 @@ class Driver:
         record_artifacts: let predictions, tokenizer and weights of restricted data into MLflow.
 
     Raises:
-        UserError: the folder holds a study of this name that means something else, or nothing is labelled.
+        UserError: the folder holds a study of this name that means something else, or the data do not fit it.
     """
 
     def __init__(
         self, plan: Plan, data: PreparedData, tracking_uri: str | None, record_artifacts: bool = False
     ) -> None:
         _refuse_unlabelled(data)
+        _refuse_other_modality(plan, data)
         check_resume(plan, data.manifest.fingerprint)
         self.plan, self.data = plan, data
         self._records_may_leave = record_artifacts or data.manifest.terms == "open"
         settings, files = plan.settings, plan.files
         files.folder.mkdir(parents=True, exist_ok=True)
+        if data.manifest.terms == "restricted":
+            files.folder.chmod(0o700)  # scores and weights tell of patients
         fresh = not files.study_json.exists()
         content = plan.identity() | {
             "data_fingerprint": data.manifest.fingerprint,
@@ -76,7 +79,6 @@ class Driver:
             {
                 "sdl.terms": data.manifest.terms,
                 "sdl.data_fingerprint": data.manifest.fingerprint,
-                "sdl.record_artifacts": "yes" if self._records_may_leave else "no",
             },
         )
         self.maker = JobMaker(plan, data.path)
@@ -231,8 +233,23 @@ def _refuse_unlabelled(data: PreparedData) -> None:
             )
 
 
+def _refuse_other_modality(plan: Plan, data: PreparedData) -> None:
+    """Encoders and store must fit the data before the study's folder is made."""
+    holds = data.manifest.modality
+    for name, chosen in plan.settings.model.encoders.items():
+        reads = parse_encoder_settings(
+            chosen["kind"], {key: value for key, value in chosen.items() if key != "kind"}
+        ).modalities
+        if holds not in reads:
+            raise UserError(
+                f"{plan.name}: encoder {name} reads {' or '.join(reads)}, {data.path} holds {holds}; "
+                "choose another study or other data"
+            )
+    check_store_settings(holds, plan.settings.data.store)
+
+
 def _changed(path: Path, content: dict[str, Any]) -> bool:
-    return json.loads(path.read_text(encoding="utf-8"))["settings"] != content["settings"]
+    return read_json(path)["settings"] != content["settings"]
 
 
 def code_version() -> str:

@@ -94,6 +94,18 @@ def locked(files: StudyFiles) -> Iterator[None]:
         yield
 
 
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote.
+
+    Raises:
+        UserError: the file is not JSON any more.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{path}: damaged: not JSON; put it back from a copy, or start again under --name") from None
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON to a temporary name, flush it to the disk, and rename."""
     path.parent.mkdir(parents=True, exist_ok=True)

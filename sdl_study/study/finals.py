@@ -88,8 +88,10 @@ class Finals:
                 found.append((arm, "final", maker.final(self.sha, arm, "final", arm, parameters, number)))
         for name in controls_of(self.data, self.plan.settings.controls):
             # The others learn nothing from a seed.
+            chosen = winners[reference] if name == UNTRAINED else {}
+            encoder = {key: value for key, value in chosen.items() if key.startswith("model.")}
             for number in range(self.plan.settings.budget.final_seeds if name == UNTRAINED else 1):
-                control = maker.final(self.sha, name, "control", reference, winners[reference], number)
+                control = maker.final(self.sha, name, "control", reference, encoder, number)
                 found.append((name, "control", control))
         return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from sdl_study.seeds import derive_seed
 from sdl_study.space import ParameterValue
-from sdl_study.study.files import write_json
+from sdl_study.study.files import read_json, write_json
 from sdl_study.study.plan import Plan
 from sdl_study.study.records import MACHINE, TrialRecord
 from sdl_study.training.job import Job, Kind
@@ -55,7 +54,7 @@ class Work:
         return str(outcome["reason"]) if outcome["event"] == "failed" else None
 
     def _outcome(self) -> dict[str, Any]:
-        return json.loads(self.result_path.read_text(encoding="utf-8")) if self.ended else {"event": "none"}
+        return read_json(self.result_path) if self.ended else {"event": "none"}
 
 
 class JobMaker:

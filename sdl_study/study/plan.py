@@ -20,7 +20,7 @@ from sdl_study.models.settings import parse_encoder_settings
 from sdl_study.space import ParameterValue, SearchSpace, Study
 from sdl_study.study.files import StudyFiles
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # What may change on resume: where and with how many processes it runs, and how much more is spent.
 FREE = {

@@ -7,8 +7,10 @@ failure. Everything else (MLflow, leaderboard, rungs) is derived from here.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from sdl_study.errors import UserError
 from sdl_study.space import ParameterValue
 
 State = Literal["running", "complete", "pruned", "failed"]
@@ -31,6 +34,7 @@ _STATES: dict[TrialState, State] = {
     TrialState.FAIL: "failed",
 }
 _EPOCH = "sdl.epoch/"
+_TAIL = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -84,14 +88,23 @@ class Records:
         study: name of the study.
         arms: names of its arms, in order.
         objective: key of the dev metric that is maximised.
+
+    Raises:
+        UserError: the journal is damaged elsewhere than at its end.
     """
 
     def __init__(self, path: Path, study: str, arms: tuple[str, ...], objective: str) -> None:
         logging.getLogger("optuna").setLevel(logging.WARNING)
-        self._storage = JournalStorage(JournalFileBackend(str(path)))
+        _cut_torn_line(path)
         self._name = study
         self._objective = objective
-        self._studies = {arm: self._open(arm) for arm in arms}
+        try:
+            self._storage = JournalStorage(JournalFileBackend(str(path)))
+            self._studies = {arm: self._open(arm) for arm in arms}
+        except json.JSONDecodeError:
+            raise UserError(
+                f"{path}: damaged in the middle; put it back from a copy, or start again under --name"
+            ) from None
 
     def _open(self, arm: str) -> optuna.Study:
         return optuna.create_study(
@@ -206,6 +219,23 @@ class Records:
         if state == TrialState.COMPLETE:
             value = trial.intermediate_values[max(trial.intermediate_values)]
         self._studies[arm].tell(trial.number, value, state=state)
+
+
+def _cut_torn_line(path: Path) -> None:
+    """A crash or a full disk may have left the last line without its end: what it said was never answered."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - _TAIL)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        file.truncate(end)
 
 
 def _half(trial: FrozenTrial) -> bool:

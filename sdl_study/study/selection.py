@@ -11,7 +11,7 @@ from typing import Any
 from sdl_study.arms import ARMS
 from sdl_study.errors import UserError
 from sdl_study.space import ParameterValue
-from sdl_study.study.files import StudyFiles, write_json
+from sdl_study.study.files import StudyFiles, read_json, write_json
 from sdl_study.study.jobs import JobMaker, Work
 from sdl_study.study.plan import Plan
 from sdl_study.study.records import TrialRecord
@@ -122,7 +122,7 @@ def declare(plan: Plan, found: Sequence[Winner], fingerprint: str, code_version:
 
 def read_declaration(files: StudyFiles) -> dict[str, Any] | None:
     """The declaration in force, None before there is one."""
-    return json.loads(files.declaration.read_text(encoding="utf-8")) if files.declaration.exists() else None
+    return read_json(files.declaration) if files.declaration.exists() else None
 
 
 def declaration_hash(declaration: dict[str, Any]) -> str:

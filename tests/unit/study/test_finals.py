@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ import polars as pl
 import pytest
 from mlflow import MlflowClient
 
+from sdl_study.config import with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.ledger import read_ledger
@@ -189,3 +191,61 @@ def test_one_group_in_test_ends_in_no_verdict(driver: Driver, monkeypatch: pytes
     finals = make_finals(driver)
     play(monkeypatch, finals, trained)
     assert "no verdict: " in answer_of(driver, finals).text()
+
+
+def test_record_level_files_that_are_allowed_late_go_out_and_the_tag_stays(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    finals = make_finals(driver)
+    play(monkeypatch, finals, trained)
+    secret = tmp_path / "weights.bin"
+    secret.write_text("weights")
+    client = MlflowClient(tracking_uri=driver.plan.files.mlflow_uri)
+
+    def written(files: list[tuple[Path, str]]) -> tuple[str | None, bool]:
+        answer_of(driver, finals).write(driver.tracker, files)
+        tags = client.get_run(driver.tracker.parent_id).data.tags
+        names = {item.path for item in client.list_artifacts(driver.tracker.parent_id)}
+        return tags.get("sdl.record_artifacts"), "weights.bin" in names
+
+    assert written([]) == (None, False)
+    assert written([(secret, "")]) == ("yes", True)
+    assert written([]) == ("yes", True)
+
+
+def test_controls_carry_no_settings_that_they_do_not_use(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    winner = {"loss.temperature": 0.2, "model.encoder": "bert", "train.learning_rate": 0.1}
+    driver.plan = tiny_plan(driver.plan.files.out, {"controls": ("untrained", "label_prior")})
+    declaration = declare(driver.plan, [Winner("sd", 2, winner, 0.6)], "f", "1")
+    made = Finals(driver.plan, driver.data, driver.maker, declaration, driver.progress, "1")
+    of = {name: work.parameters for name, role, work in made._work if role == "control"}
+    assert of == {"untrained": {"model.encoder": "bert"}, "label_prior": {}}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"data.store.max_lenght": 3}, r"data\.store\.max_lenght: unknown; known are"),
+        (
+            {"model.encoders.conv": {"kind": "mlp"}},
+            r"encoder conv reads features, .* holds text; choose another study",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_the_data_are_refused_before_anything_is_written(
+    tmp_path: Path, overrides: dict[str, Any], told: str
+) -> None:
+    plan = tiny_plan(tmp_path)
+    plan = replace(plan, settings=with_values(plan.settings, overrides, "--set"))
+    with pytest.raises(UserError, match=told):
+        Driver(plan, PreparedData.load(str(plan.settings.data.path)), None)
+    assert not plan.files.folder.exists()
+
+
+def test_the_folder_of_a_study_on_restricted_data_is_its_owners(tmp_path: Path) -> None:
+    tiny_data(tmp_path / "prepared", "restricted")
+    plan = tiny_plan(tmp_path)
+    Driver(plan, PreparedData.load(str(plan.settings.data.path)), None)
+    assert plan.files.folder.stat().st_mode & 0o777 == 0o700

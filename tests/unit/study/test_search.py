@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from sdl_study.errors import UserError
 from sdl_study.study.records import Records
 from sdl_study.study.sampler import PUBLISHED, STARTUP, TPE, sampler_for, startup_trials
 from tests.unit.study.fakes import Watcher, open_search, play, report, small_plan, start
@@ -243,3 +244,29 @@ def test_the_search_beats_random_search(tmp_path: Path) -> None:
         random.optimize(lambda trial: bowl(space.suggest(trial, "sd", {})), n_trials=40)
         wins += ours > random.best_value
     assert wins >= 8
+
+
+@pytest.mark.parametrize("kept", [1, 20, 500])
+def test_a_torn_last_line_of_the_journal_costs_only_what_it_said(tmp_path: Path, kept: int) -> None:
+    plan = small_plan(tmp_path)
+    search = open_search(plan)
+    play(search, lambda arm, parameters, epoch: 0.5, stop_after=2)
+    before = search.records.all()
+    journal = plan.files.journal
+    whole = journal.read_bytes()
+    last = whole.rstrip(b"\n").rfind(b"\n") + 1
+    journal.write_bytes(whole[:last] + (whole[last:] * 9)[:kept].replace(b"\n", b" "))
+    again = open_search(plan).records.all()
+    assert [record.number for record in again] == [record.number for record in before]
+    assert journal.read_bytes().startswith(whole[:last])
+    play(open_search(plan), lambda arm, parameters, epoch: 0.5)
+    assert len(open_search(plan).records.all()) == 8
+
+
+def test_a_journal_that_is_damaged_in_the_middle_is_one_line(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path)
+    play(open_search(plan), lambda arm, parameters, epoch: 0.5, stop_after=1)
+    lines = plan.files.journal.read_text().splitlines(keepends=True)
+    plan.files.journal.write_text("".join([*lines[:2], lines[2][:10] + "\n", *lines[3:]]))
+    with pytest.raises(UserError, match=r"journal\.log: damaged in the middle"):
+        open_search(plan)
