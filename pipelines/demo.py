@@ -19,8 +19,8 @@ from pipelines import coco, mimic
 from pipelines.demo_notes import write_mimic
 from pipelines.demo_scenes import write_coco
 from pipelines.runner import Progress, main
+from sdl_study.data.folders import temporary_folder
 from sdl_study.data.prepared import PreparedData
-from sdl_study.data.writer import temporary_folder
 from sdl_study.errors import UserError
 
 NAMES = ("demo_mimic", "demo_coco")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.stopping import stopped_in_order
 from sdl_study.data.prepared import Manifest, PreparedData
 from sdl_study.errors import UserError
 
@@ -49,12 +50,18 @@ def already_prepared(out: Path, made_from: Mapping[str, Any], progress: Progress
     Raises:
         UserError: `out` holds something else.
     """
-    if not out.exists():
-        return None
     record = out / "preparation.json"
-    if not record.is_file():
-        raise UserError(f"{out}: exists and is not a prepared data set; name another folder")
-    if json.loads(record.read_text()) != json.loads(json.dumps(made_from)):
+    try:
+        if not out.exists():
+            return None
+        if not record.is_file():
+            raise UserError(f"{out}: exists and is not a prepared data set; name another folder")
+        recorded = json.loads(record.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise UserError(f"{record}: damaged: not JSON; remove {out} or name another folder") from None
+    if recorded != json.loads(json.dumps(made_from)):
         raise UserError(f"{out}: was prepared with other arguments or input files; name another folder")
     manifest = PreparedData.load(out).manifest
     progress(f"{out}: already prepared, nothing to do (fingerprint {manifest.fingerprint[:12]})")
@@ -71,9 +78,13 @@ def summary(out: Path, manifest: Manifest) -> str:
 
 
 def main(command: Callable[[list[str]], None]) -> None:
-    """Run a pipeline's command line; a UserError becomes one line on stderr and exit code 2."""
+    """Run a pipeline's command line; a UserError becomes one line on stderr and exit code 2.
+
+    Ctrl-C, SIGTERM and SIGHUP: one line and 130, 143 or 129.
+    """
     try:
-        command(sys.argv[1:])
+        with stopped_in_order():
+            command(sys.argv[1:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,10 +24,11 @@ from sdl_study.data.fingerprint import (
     labels_digest,
     split_pairs,
 )
+from sdl_study.data.folders import os_error_number, temporary_folder
 from sdl_study.data.prepared import SPLITS, Manifest, Modality, SplitCounts, Terms, band_of
 from sdl_study.errors import UserError
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+__all__ = ["Preparation", "os_error_number", "temporary_folder", "write_prepared"]
 
 
 @dataclass(frozen=True)
@@ -55,39 +52,6 @@ class Preparation:
     roots: Mapping[str, Path] = field(default_factory=dict)
     features: np.ndarray | None = None
     invocation: Mapping[str, Any] = field(default_factory=dict)
-
-
-@contextmanager
-def temporary_folder(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` for work in progress, removed at the end.
-
-    Raises:
-        UserError: the folder that is to hold `out` cannot be written.
-    """
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(mode=0o700)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror}") from None
-    try:
-        yield partial
-    except (OSError, pl.exceptions.PolarsError) as error:
-        number = os_error_number(error)
-        if number in _DISK_ERRORS:
-            raise UserError(f"{out}: cannot be written: {os.strerror(number)}") from None
-        raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def os_error_number(error: Exception) -> int | None:
-    """The system's error number; polars has it only in the text of its own exceptions."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found else None
 
 
 def write_prepared(out: Path, preparation: Preparation, inputs: Iterable[pl.DataFrame] = ()) -> Manifest:

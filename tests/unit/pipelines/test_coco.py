@@ -167,6 +167,17 @@ def test_images_are_one_record_of_the_preparation(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("content", [b"{", b"\xff", b""])
+def test_a_damaged_record_of_the_preparation_is_one_line(tmp_path: Path, content: bytes) -> None:
+    sides = two_sides(tmp_path, ALL_LABELLED, [(7, 1), (8, 1)])
+    run(tmp_path, sides)
+    (tmp_path / "out" / "preparation.json").write_bytes(content)
+    with pytest.raises(
+        UserError, match=r"preparation\.json: damaged: not JSON; remove .*/out or name another"
+    ):
+        run(tmp_path, sides)
+
+
 def test_the_same_image_in_train_and_test_is_counted(tmp_path: Path) -> None:
     sides = two_sides(tmp_path, ALL_LABELLED, [(7, 1), (8, 1)])
     manifest = run(tmp_path, sides)
