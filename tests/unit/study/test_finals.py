@@ -34,10 +34,26 @@ NO_ENGINE = cast(Engine, type("NoEngine", (), {"groups": 1}))
 Outcome = Callable[[Work], dict[str, Any] | None]
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared data and an empty MLflow database: making them takes seconds."""
+    folder = tmp_path_factory.mktemp("template")
+    tiny_data(folder / "prepared")
+    MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    return folder
+
+
 @pytest.fixture
-def driver(tmp_path: Path) -> Driver:
+def home(template: Path, tmp_path: Path) -> Path:
+    """A folder of studies of one's own."""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture
+def driver(home: Path) -> Driver:
     """A study of three arms and two final seeds, opened."""
-    plan = tiny_plan(tmp_path, {"budget.final_seeds": 2, "controls": ("label_prior",)})
+    plan = tiny_plan(home, {"budget.final_seeds": 2, "controls": ("label_prior",)})
     made = Driver(plan, PreparedData.load(str(plan.settings.data.path)), None)
     for arm in ARMS:
         made._ask(arm)
@@ -166,9 +182,9 @@ def test_a_new_winner_after_test_labels_were_opened_is_exploratory(
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])
-def test_a_split_without_any_label_is_refused_before_anything_is_written(tmp_path: Path, split: str) -> None:
-    plan = tiny_plan(tmp_path)
-    folder = tiny_data(tmp_path / "prepared")
+def test_a_split_without_any_label_is_refused_before_anything_is_written(home: Path, split: str) -> None:
+    plan = tiny_plan(home)
+    folder = home / "prepared" / "tiny"
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["counts"][split]["labels_present"] = 0
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -235,9 +251,9 @@ def test_controls_carry_no_settings_that_they_do_not_use(
     ],
 )
 def test_settings_that_do_not_fit_the_data_are_refused_before_anything_is_written(
-    tmp_path: Path, overrides: dict[str, Any], told: str
+    home: Path, overrides: dict[str, Any], told: str
 ) -> None:
-    plan = tiny_plan(tmp_path)
+    plan = tiny_plan(home)
     plan = replace(plan, settings=with_values(plan.settings, overrides, "--set"))
     with pytest.raises(UserError, match=told):
         Driver(plan, PreparedData.load(str(plan.settings.data.path)), None)
