@@ -28,6 +28,10 @@ def apply(rule: object, code: str, kind: str, version: int) -> str:
         ("I2510", "diagnosis", 10, "I25.10"),
         ("E119", "diagnosis", 10, "E11.9"),
         ("02HV33Z", "procedure", 10, "02HV33Z"),
+        ("401.9", "diagnosis", 9, "401.9"),
+        ("e8782", "diagnosis", 9, "E878.2"),
+        ("38.93 ", "procedure", 9, "38.93"),
+        ("02hv33z", "procedure", 10, "02HV33Z"),
     ],
 )
 def test_dots(code: str, kind: str, version: int, expected: str) -> None:
@@ -40,7 +44,7 @@ def test_the_dot_keeps_diagnosis_and_procedure_apart() -> None:
 
 @pytest.mark.parametrize(
     ("code", "expected"),
-    [("0066", "66."), ("0331", "33.1"), ("3893", "38.93"), ("0040", "40."), ("0001", "1.")],
+    [("0066", "66."), ("0331", "33.1"), ("3893", "38.93"), ("0040", "40."), ("0001", "1."), ("00.66", "66.")],
 )
 def test_caml_lost_leading_zeros_of_procedures(code: str, expected: str) -> None:
     assert apply(caml_compat, code, "procedure", 9) == expected
