@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import importlib
-import importlib.util
 import shutil
 import signal
 import sys
@@ -16,15 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdl_study.errors import UserError
+from sdl_study.own_modules import load_pipeline, load_study
 
 if TYPE_CHECKING:
-    from sdl_study.space import Study
     from sdl_study.study.answer import Answer
     from sdl_study.study.engine import Engine
     from sdl_study.study.plan import Plan
 
 DEMOS = ("demo_mimic", "demo_coco")
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,7 +117,8 @@ def run_studies(given: argparse.Namespace) -> None:
     if given.workers is not None:
         overrides["train.workers"] = given.workers
     joins = given.address is not None
-    plans = [make_plan(load_study(name), given.out, given.name, overrides, joins) for name in names]
+    studies = [load_study(name, renamed=given.name is not None) for name in names]
+    plans = [make_plan(study, given.out, given.name, overrides, joins) for study in studies]
     for answer in execute(plans, given.address, given.tracking_uri, given.allow_record_artifacts):
         print(f"\n{answer.text()}")
     uri = given.tracking_uri or plans[0].files.mlflow_uri
@@ -197,45 +195,7 @@ def prepare_data(plan: Plan) -> Path:
         if settings.path is None:
             raise UserError(f"{plan.name}: data.path is required: the folder that a pipeline prepared")
         return Path(settings.path).resolve()  # workers may run elsewhere
-    pipeline = _own_module(settings.pipeline, "data.pipeline")
-    return pipeline.prepare(settings.name or plan.name, plan.files.data)
-
-
-def load_study(name: str) -> Study:
-    """The STUDY of a module of search_spaces.
-
-    Raises:
-        UserError: there is no such module, or it exports no STUDY.
-    """
-    from sdl_study.space import Study
-
-    folder = ROOT / "search_spaces"
-    known = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "common"))
-    if name not in known:
-        raise UserError(f"unknown study {name!r}; search_spaces has {', '.join(known)}")
-    study = getattr(_own_module(f"search_spaces.{name}", "study"), "STUDY", None)
-    if not isinstance(study, Study):
-        raise UserError(f"search_spaces/{name}.py: exports no STUDY")
-    return study
-
-
-def _own_module(name: str, field: str) -> Any:
-    """Import one of the project's own modules by name; one that lies elsewhere is refused."""
-    package = name.partition(".")[0]
-    if package not in ("search_spaces", "pipelines"):
-        raise UserError(f"{field}: {name!r} is not a module of search_spaces or pipelines")
-    found = importlib.util.find_spec(package)
-    place = Path(next(iter(found.submodule_search_locations or []), "")) if found else None
-    if place is None or place.resolve() != ROOT / package:
-        raise UserError(
-            f"{package} is read from {place}, not from {ROOT / package}; start in the project's folder"
-        )
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise UserError(f"{field}: there is no module {name!r}") from None
+    return load_pipeline(settings.pipeline).prepare(settings.name or plan.name, plan.files.data)
 
 
 def parse_overrides(given: Sequence[str]) -> dict[str, Any]:
