@@ -15,6 +15,10 @@ from sdl_study.errors import UserError
 
 _SHOWN = 10
 _THREADS = 4
+# Outlines and boxes are nine tenths of a file; unread, they would take six times its size in memory.
+_READ = frozenset(
+    ("images", "annotations", "categories", "id", "file_name", "name", "image_id", "category_id")
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ def read_annotations(file: Path) -> Annotations:
     """Read images, categories and annotations; segmentations and boxes are not looked at.
 
     Raises:
-        UserError: not JSON or not UTF-8, a field is missing, ids are not unique, an annotation names
+        UserError: unreadable, not JSON or not UTF-8, a field is missing, ids are not unique, an annotation names
             an image or a category that the file does not have, or there is no image.
     """
     record = _load(file)
@@ -52,11 +56,15 @@ def read_annotations(file: Path) -> Annotations:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        record = json.loads(file.read_bytes().decode("utf-8"))
+        record = json.loads(file.read_bytes().decode("utf-8-sig"), object_pairs_hook=_fields_read)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{file}, byte {error.start}: not UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{file}, line {error.lineno}: not JSON (the file may be cut off)") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists
+        raise UserError(f"{file}: not in COCO's layout ({type(error).__name__})") from None
     if not isinstance(record, dict):
         raise UserError(f"{file}: not in COCO's layout: a JSON object is expected")
     for key in ("images", "annotations", "categories"):
@@ -65,13 +73,22 @@ def _load(file: Path) -> dict[str, Any]:
     return record
 
 
+def _fields_read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object as the parser finishes it, without what is not read."""
+    return {key: value for key, value in pairs if key in _READ}
+
+
 def _unique(file: Path, key: str, entries: list[Any], value: str) -> dict[int, str]:
     found: dict[int, str] = {}
     for row, entry in enumerate(entries):
         number = _field(file, key, row, entry, "id", int)
         if number in found:
             raise UserError(f"{file}, {key}[{row}], field id: duplicate id {number}")
-        found[number] = _field(file, key, row, entry, value, str)
+        text = _field(file, key, row, entry, value, str)
+        # JSON may hold half a surrogate pair, which no file name, hash or table can.
+        if not text.isascii() and text.encode("utf-8", "replace").decode("utf-8") != text:
+            raise UserError(f"{file}, {key}[{row}], field {value}: not Unicode text (half a surrogate pair)")
+        found[number] = text
     return found
 
 

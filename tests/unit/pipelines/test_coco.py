@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from pipelines.coco import prepare
+from pipelines.coco_files import read_annotations
 from pipelines.splits import hash_split
 from sdl_study.data.prepared import Manifest, PreparedData
 from sdl_study.errors import UserError
@@ -165,6 +167,55 @@ def test_images_are_one_record_of_the_preparation(tmp_path: Path) -> None:
         "bytes": sum(stat.st_size for stat in stats),
         "newest": max(stat.st_mtime_ns for stat in stats),
     }
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    train, test = two_sides(tmp_path, ALL_LABELLED, [(7, 1), (8, 1)])
+    test[1].write_bytes(b"\xef\xbb\xbf" + test[1].read_bytes())
+    assert run(tmp_path, (train, test)).num_examples == 62
+
+
+def test_outlines_are_dropped_while_the_file_is_parsed(tmp_path: Path) -> None:
+    (_, file), _ = two_sides(tmp_path, ALL_LABELLED, [(7, 1)])
+    record = json.loads(file.read_text())
+    for entry in record["annotations"]:
+        entry["segmentation"] = [[i / 8 for i in range(2_000)]]
+    file.write_text(json.dumps(record))
+    tracemalloc.start()
+    annotations = read_annotations(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert annotations.labels == {number: {1} for number, _ in TRAIN}
+    assert peak < 3 * file.stat().st_size, (peak, file.stat().st_size)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("[" * 100_000, "RecursionError"), ('{"images": [' + "1" * 5_000 + "]}", "ValueError")],
+)
+def test_json_that_python_refuses_is_one_line(tmp_path: Path, text: str, reason: str) -> None:
+    train, test = two_sides(tmp_path, ALL_LABELLED, [(7, 1)])
+    test[1].write_text(text)
+    with pytest.raises(UserError, match=rf"val2017\.json: not in COCO's layout \({reason}\)"):
+        run(tmp_path, (train, test))
+
+
+def test_half_a_surrogate_pair_is_no_file_name(tmp_path: Path) -> None:
+    train, test = two_sides(tmp_path, ALL_LABELLED, [(7, 1)])
+    test[1].write_text(test[1].read_text().replace(TEST[1][1], "\\ud800.png"))
+    with pytest.raises(UserError, match=r"val2017\.json, images\[1\], field file_name: not Unicode"):
+        run(tmp_path, (train, test))
+
+
+def test_an_annotation_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = two_sides(tmp_path, ALL_LABELLED, [(7, 1)])
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(UserError, match=r"train2017\.json: cannot be read: Permission denied$"):
+        run(tmp_path, sides)
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff", b""])
