@@ -224,8 +224,15 @@ def _place(tree: dict[str, Any], path: str, value: Any, origin: str) -> None:
 
 
 def value_at(settings: Settings, path: str) -> Any:
-    """The setting at a dotted path."""
+    """The setting at a dotted path.
+
+    Raises:
+        UserError: the settings have no such path.
+    """
     node: Any = settings
     for part in path.split("."):
+        known = node if isinstance(node, Mapping) else getattr(type(node), "model_fields", {})
+        if part not in known:
+            raise UserError(f"{path}: no such setting")
         node = node[part] if isinstance(node, Mapping) else getattr(node, part)
     return node

@@ -52,6 +52,13 @@ class Parameter:
         """Whether the conditions hold, given the values before it."""
         return all(values.get(name) in allowed for name, allowed in self.when)
 
+    def can_be(self, value: ParameterValue) -> bool:
+        """Whether its distribution can give a value."""
+        distribution = self.distribution
+        if isinstance(distribution, CategoricalDistribution):
+            return value in distribution.choices
+        return isinstance(value, int | float) and distribution._contains(distribution.to_internal_repr(value))
+
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -81,18 +88,13 @@ class SearchSpace:
             yield from point.items()
 
     def _check_published(self, name: str, value: ParameterValue) -> None:
-        known = {parameter.name: parameter.distribution for parameter in self.parameters}
+        known = {parameter.name: parameter for parameter in self.parameters}
         if name not in known:
             raise UserError(f"search space: published point names {name!r}, which is no parameter")
-        distribution = known[name]
-        inside = (
-            value in distribution.choices
-            if isinstance(distribution, CategoricalDistribution)
-            else isinstance(value, int | float)
-            and distribution._contains(distribution.to_internal_repr(value))
-        )
-        if not inside:
-            raise UserError(f"search space: published {name}={value!r} lies outside {distribution}")
+        if not known[name].can_be(value):
+            raise UserError(
+                f"search space: published {name}={value!r} lies outside {known[name].distribution}"
+            )
 
     def of_arm(self, arm: str) -> tuple[Parameter, ...]:
         """The parameters that an arm searches, in order."""

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-from sdl_study.arms import ARMS
 from sdl_study.config import Settings, value_at, with_values
 from sdl_study.errors import UserError
-from sdl_study.models.settings import parse_encoder_settings
 from sdl_study.space import ParameterValue, SearchSpace, Study
+from sdl_study.study.checks import (
+    check_conditions,
+    check_encoders,
+    check_name,
+    check_output,
+    check_space,
+    check_workers,
+)
 from sdl_study.study.files import StudyFiles
 
 FORMAT_VERSION = 2
@@ -80,72 +81,16 @@ def make_plan(
     Raises:
         UserError: a mistake in the study, the overrides, the output folder or the workers.
     """
-    name = name or study.name
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UserError(f"--name {name}: use letters, digits, '.', '_' and '-' only")
+    name = study.name if name is None else name
+    check_name(name)
     settings = with_values(study.settings, overrides, "--set") if overrides else study.settings
-    space = study.space.without(overrides)
-    plan = Plan(name, space, settings, StudyFiles(out.resolve(), name))
-    _check_encoders(plan)
-    _check_space(plan)
-    _check_output(plan.files)
-    _check_workers(settings, joins_cluster)
+    plan = Plan(name, study.space.without(overrides), settings, StudyFiles(out.resolve(), name))
+    check_encoders(settings, name)
+    check_conditions(study.space, study.settings, name)
+    check_space(plan.space, settings, name)
+    check_output(plan.files)
+    check_workers(settings, joins_cluster)
     return plan
-
-
-def _check_encoders(plan: Plan) -> None:
-    for name, chosen in plan.settings.model.encoders.items():
-        settings = dict(chosen)
-        try:
-            parse_encoder_settings(settings.pop("kind"), settings)
-        except UserError as error:
-            raise UserError(f"{plan.name}: model.encoders.{name}: {error}") from None
-
-
-def _check_space(plan: Plan) -> None:
-    """Every value that the space can give must be a valid setting."""
-    for parameter in plan.space.parameters:
-        for value in _extremes(parameter.distribution):
-            checked = with_values(plan.settings, {parameter.name: value}, f"{plan.name}: search space")
-            _check_encoders(replace(plan, settings=checked))
-    for arm in plan.settings.arms:
-        for parameter in plan.space.of_arm(arm):
-            if parameter.name == "loss.temperature" and ARMS[arm].stage == "supervised":
-                raise UserError(f"{plan.name}: search space: arm {arm} has no temperature")
-
-
-def _extremes(distribution: Any) -> tuple[Any, ...]:
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices
-    if isinstance(distribution, FloatDistribution | IntDistribution):
-        return (distribution.low, distribution.high)
-    raise UserError(f"search space: distributions of type {type(distribution).__name__} are not known")
-
-
-def _check_output(files: StudyFiles) -> None:
-    existing = files.folder
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise UserError(f"--out {files.out}: {existing} is a file, not a folder")
-    try:
-        with tempfile.TemporaryDirectory(prefix=".sdl-", dir=existing):
-            pass
-    except OSError as error:
-        raise UserError(f"--out {files.out}: cannot write in {existing} ({error.strerror})") from None
-
-
-def _check_workers(settings: Settings, joins_cluster: bool) -> None:
-    """More workers than this machine has CPUs; a cluster is asked when it is joined."""
-    workers, cpus = settings.train.workers, len(os.sched_getaffinity(0))
-    if workers is not None and workers > cpus and not joins_cluster:
-        raise UserError(
-            f"train.workers: {workers} workers are more than the {cpus} CPUs here; ask for {cpus} or fewer"
-        )
-    if workers is not None and workers > settings.train.batch_size:
-        raise UserError(
-            f"train.workers: {workers} workers cannot share batches of {settings.train.batch_size}"
-        )
 
 
 def check_resume(plan: Plan, data_fingerprint: str) -> None:

@@ -66,9 +66,6 @@ def test_more_workers_than_rows_of_a_batch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "../elsewhere", "a b", ".hidden"])
 def test_a_name_that_is_no_folder_name(tmp_path: Path, name: str) -> None:
-    if not name:
-        assert make_plan(small_study(), tmp_path, name, {}).name == "small"
-        return
     with pytest.raises(UserError, match="--name"):
         make_plan(small_study(), tmp_path, name, {})
 
@@ -199,3 +196,63 @@ def test_a_fingerprint_tells_spaces_apart() -> None:
     ]
     assert one.fingerprint() == same.fingerprint()
     assert len({one.fingerprint(), *(other.fingerprint() for other in others)}) == 6
+
+
+def conditional(when: Mapping[str, Any], *others: Parameter) -> SearchSpace:
+    return space(
+        choice("model.encoder", "conv", "bert"),
+        integer("model.encoders.conv.width", 16, 64, step=16),
+        *others,
+        uniform("model.encoders.bert.dropout", 0.0, 0.5, when=when),
+        log_uniform("train.learning_rate", 1e-4, 1e-1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("when", "words"),
+    [
+        ({"model.encodr": "bert"}, "'model.encodr': neither a parameter of the space nor a setting"),
+        ({"model_encoder": "bert"}, "neither a parameter of the space nor a setting"),
+        ({"train.model_dump": "bert"}, "neither a parameter of the space nor a setting"),
+        ({"model.encoders.conv.layers": 2}, "neither a parameter of the space nor a setting"),
+        ({"model.encoder": "brt"}, "'model.encoder': 'brt' cannot occur"),
+        ({"model.encoder": ("bert", "brt")}, "'brt' cannot occur"),
+        ({"model.encoder": ()}, "names no value"),
+        ({"model.encoders.conv.width": 17}, "17 cannot occur"),
+        ({"train.learning_rate": 1e-3}, "'train.learning_rate': this parameter must stand before it"),
+        ({"model.encoders.bert.dropout": 0.1}, "must stand before it"),
+        ({"loss.normalizer": "weight"}, "loss.normalizer: input should be 'positives' or 'weights'"),
+        ({"train.batch_size": "64"}, "'64' cannot occur"),
+    ],
+)
+def test_a_condition_that_cannot_hold(tmp_path: Path, when: Mapping[str, Any], words: str) -> None:
+    study = small_study()
+    with pytest.raises(UserError) as caught:
+        make_plan(type(study)("small", conditional(when), study.settings), tmp_path, None, {})
+    assert "small: search space: model.encoders.bert.dropout: when " in str(caught.value)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        {"model.encoder": "bert"},
+        {"model.encoder": ("bert", "conv"), "model.encoders.conv.width": 32},
+        {"loss.normalizer": "weights"},
+    ],
+)
+def test_a_condition_that_can_hold(tmp_path: Path, when: Mapping[str, Any]) -> None:
+    study = small_study()
+    study = type(study)("small", conditional(when), study.settings)
+    make_plan(study, tmp_path, None, {})
+    # Fixed on the command line, the value cannot occur, as the user wants it.
+    make_plan(study, tmp_path, None, {"model.encoder": "conv", "loss.normalizer": "positives"})
+
+
+def test_a_condition_on_what_an_arm_does_not_search(tmp_path: Path) -> None:
+    study = small_study()
+    only_sd = uniform("loss.similarity_power", 0.5, 1.0, arms=("sd",))
+    asked = conditional({"loss.similarity_power": 0.5}, only_sd)
+    with pytest.raises(UserError, match="arm any does not search it"):
+        make_plan(type(study)("small", asked, study.settings), tmp_path, None, {})

@@ -1,0 +1,126 @@
+"""What is checked of a study before anything is written: encoders, search space, folder and workers."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from sdl_study.arms import ARMS
+from sdl_study.config import Settings, value_at, with_values
+from sdl_study.errors import UserError
+from sdl_study.models.settings import parse_encoder_settings
+from sdl_study.space import Parameter, ParameterValue, SearchSpace
+from sdl_study.study.files import StudyFiles
+
+
+def check_encoders(settings: Settings, origin: str) -> None:
+    """Every encoder to choose from has a known kind and settings of that kind."""
+    for name, chosen in settings.model.encoders.items():
+        of_kind = dict(chosen)
+        try:
+            parse_encoder_settings(of_kind.pop("kind"), of_kind)
+        except UserError as error:
+            raise UserError(f"{origin}: model.encoders.{name}: {error}") from None
+
+
+def check_space(space: SearchSpace, settings: Settings, origin: str) -> None:
+    """Every value that the space can give is a valid setting, and every arm can use it."""
+    for parameter in space.parameters:
+        for value in _extremes(parameter.distribution):
+            checked = with_values(settings, {parameter.name: value}, f"{origin}: search space")
+            check_encoders(checked, origin)
+    for arm in settings.arms:
+        for parameter in space.of_arm(arm):
+            if parameter.name == "loss.temperature" and ARMS[arm].stage == "supervised":
+                raise UserError(f"{origin}: search space: arm {arm} has no temperature")
+
+
+def check_conditions(space: SearchSpace, settings: Settings, origin: str) -> None:
+    """Every condition of the space names a parameter before it, or a setting, and values that can occur.
+
+    A condition that never holds would leave its parameter unsearched without a word.
+    """
+    for place, parameter in enumerate(space.parameters):
+        before = {earlier.name: earlier for earlier in space.parameters[:place]}
+        later = {other.name for other in space.parameters[place:]}
+        for name, allowed in parameter.when:
+            where = f"{origin}: search space: {parameter.name}: when {name!r}"
+            if not allowed:
+                raise UserError(f"{where}: names no value")
+            if name in later:
+                raise UserError(f"{where}: this parameter must stand before it in the space")
+            if name in before:
+                _check_searched(before[name], parameter, allowed, settings.arms, where)
+            else:
+                _check_fixed(name, allowed, settings, where)
+
+
+def _check_searched(
+    asked: Parameter,
+    parameter: Parameter,
+    allowed: Iterable[ParameterValue],
+    arms: Iterable[str],
+    where: str,
+) -> None:
+    for value in allowed:
+        if not asked.can_be(value):
+            raise UserError(f"{where}: {value!r} cannot occur; it is searched in {asked.distribution}")
+    for arm in arms:
+        if parameter.in_arm(arm) and not asked.in_arm(arm):
+            raise UserError(f"{where}: arm {arm} does not search it; give both the same arms")
+
+
+def _check_fixed(name: str, allowed: Iterable[ParameterValue], settings: Settings, where: str) -> None:
+    try:
+        value_at(settings, name)
+    except UserError:
+        raise UserError(f"{where}: neither a parameter of the space nor a setting of the study") from None
+    for value in allowed:
+        if value_at(with_values(settings, {name: value}, where), name) != value:
+            raise UserError(f"{where}: {value!r} cannot occur; the setting would read it as another value")
+
+
+def _extremes(distribution: Any) -> tuple[Any, ...]:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return (distribution.low, distribution.high)
+    raise UserError(f"search space: distributions of type {type(distribution).__name__} are not known")
+
+
+def check_name(name: str) -> None:
+    """A study's name is a folder's name in --out, and none of the folders that all studies there share."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"--name {name}: use letters, digits, '.', '_' and '-' only")
+
+
+def check_output(files: StudyFiles) -> None:
+    """The study's folder can be made and written."""
+    existing = files.folder
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UserError(f"--out {files.out}: {existing} is a file, not a folder")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".sdl-", dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(f"--out {files.out}: cannot write in {existing} ({error.strerror})") from None
+
+
+def check_workers(settings: Settings, joins_cluster: bool) -> None:
+    """More workers than this machine has CPUs; a cluster is asked when it is joined."""
+    workers, cpus = settings.train.workers, len(os.sched_getaffinity(0))
+    if workers is not None and workers > cpus and not joins_cluster:
+        raise UserError(
+            f"train.workers: {workers} workers are more than the {cpus} CPUs here; ask for {cpus} or fewer"
+        )
+    if workers is not None and workers > settings.train.batch_size:
+        raise UserError(
+            f"train.workers: {workers} workers cannot share batches of {settings.train.batch_size}"
+        )
