@@ -39,6 +39,15 @@ class FinalIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class FinalHeader:
+    """What a file of predictions says about itself: which final, and under which declaration and data."""
+
+    identity: FinalIdentity
+    declaration: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Predictions:
     """A final's predictions, as read from or written to a file.
 
@@ -63,6 +72,11 @@ class Predictions:
     fingerprint: str
     code_version: str
     threshold: float | np.ndarray
+
+    @property
+    def header(self) -> FinalHeader:
+        """Which final, declaration and data."""
+        return FinalHeader(self.identity, self.declaration, self.fingerprint)
 
     def metrics(self) -> dict[str, float]:
         """All test metrics, over all labels, without a prefix."""
@@ -124,9 +138,26 @@ def read_predictions(path: str | Path) -> Predictions:
         table = pl.read_parquet(path)
         return _from_table(table, header)
     except (OSError, pl.exceptions.PolarsError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: damaged predictions ({type(error).__name__}); score this final again"
-        ) from None
+        raise _damaged(path, error) from None
+
+
+def read_header(path: str | Path) -> FinalHeader:
+    """Which final a file holds, without its scores.
+
+    Raises:
+        UserError: as ``read_predictions``.
+    """
+    header = _header(Path(path))
+    try:
+        return FinalHeader(
+            FinalIdentity(**header["identity"]), str(header["declaration"]), str(header["fingerprint"])
+        )
+    except (KeyError, TypeError) as error:
+        raise _damaged(Path(path), error) from None
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: damaged predictions ({type(error).__name__}); score this final again")
 
 
 def _header(path: Path) -> dict[str, Any]:
@@ -137,9 +168,7 @@ def _header(path: Path) -> dict[str, Any]:
     try:
         header = json.loads(pl.read_parquet_metadata(path).get(METADATA_KEY, "null"))
     except (OSError, pl.exceptions.PolarsError, ValueError) as error:
-        raise UserError(
-            f"{path}: damaged predictions ({type(error).__name__}); score this final again"
-        ) from None
+        raise _damaged(path, error) from None
     if not isinstance(header, dict):
         raise UserError(f"{path}: not the predictions of a final (no {METADATA_KEY} in its metadata)")
     version = header.get("format_version")

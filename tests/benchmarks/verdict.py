@@ -5,7 +5,8 @@
 Simulates null studies, two arms of the same quality, and prints for each method the share whose 95% interval
 leaves out zero: the project's (Cochran-Cox), Satterthwaite's degrees of freedom, and a percentile bootstrap
 over seeds and patients. First for means over 300 patients, where seeds, patients and noise vary in different
-proportions; then for metrics that are no means (map, macro_f1) on simulated predictions.
+proportions, and over a few patients; then for metrics that are no means (map, macro_f1) on simulated
+predictions.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import argparse
 
 import numpy as np
 
+from sdl_study.evaluation.intervals import paired_interval
 from sdl_study.evaluation.predictions import FinalIdentity, Predictions
-from sdl_study.evaluation.statistics import compare, paired_interval
+from sdl_study.evaluation.statistics import compare
 from sdl_study.evaluation.targets import as_targets
 
 PATIENTS = 300
+FEW = (3, 5, 10)
 # Standard deviations of the difference: between seeds, between patients, of a patient between seeds.
 MIXTURES = {
     "seeds above patients": (0.1, 1.0, 1.0),
@@ -28,34 +31,44 @@ MIXTURES = {
     "seeds almost alone": (0.2, 0.3, 0.3),
     "patients alone": (0.0, 1.0, 0.0),
 }
+FEW_MIXTURES = {"patients alone": (0.0, 1.0, 0.0), "patients and noise": (0.0, 1.0, 1.0)}
 
 
 def null_study(
-    seeds: int, mixture: tuple[float, float, float], replicates: int, generator: np.random.Generator
+    seeds: int,
+    mixture: tuple[float, float, float],
+    replicates: int,
+    generator: np.random.Generator,
+    patients: int = PATIENTS,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Differences [k], their bootstrap replicates [r, k], and the percentile bootstrap's means [r]."""
     between_seeds, between_patients, noise = mixture
     values = (
         between_seeds * generator.normal(size=(seeds, 1))
-        + between_patients * generator.normal(size=(1, PATIENTS))
-        + noise * generator.normal(size=(seeds, PATIENTS))
+        + between_patients * generator.normal(size=(1, patients))
+        + noise * generator.normal(size=(seeds, patients))
     )
-    weights = generator.multinomial(PATIENTS, np.full(PATIENTS, 1 / PATIENTS), size=replicates)
-    resampled = weights @ values.T / PATIENTS
+    weights = generator.multinomial(patients, np.full(patients, 1 / patients), size=replicates)
+    resampled = weights @ values.T / patients
     drawn = generator.integers(seeds, size=(replicates, seeds))
     return values.mean(axis=1), resampled, np.take_along_axis(resampled, drawn, axis=1).mean(axis=1)
 
 
 def mean_rates(
-    seeds: int, mixture: tuple[float, float, float], studies: int, replicates: int = 200, seed: int = 0
+    seeds: int,
+    mixture: tuple[float, float, float],
+    studies: int,
+    replicates: int = 200,
+    patients: int = PATIENTS,
+    seed: int = 0,
 ) -> dict[str, float]:
     """Share of null studies in which each method sees a difference."""
-    generator = np.random.default_rng([seed, seeds, *(round(1e4 * part) for part in mixture)])
+    generator = np.random.default_rng([seed, seeds, patients, *(round(1e4 * part) for part in mixture)])
     wrong = {"cochran-cox": 0, "satterthwaite": 0, "percentile": 0}
     for _ in range(studies):
-        differences, resampled, means = null_study(seeds, mixture, replicates, generator)
+        differences, resampled, means = null_study(seeds, mixture, replicates, generator, patients)
         for method in ("cochran-cox", "satterthwaite"):
-            interval = paired_interval(differences, resampled, PATIENTS, method=method)
+            interval = paired_interval(differences, resampled, patients, method=method)
             wrong[method] += not interval.low <= 0 <= interval.high
         low, high = np.quantile(means, [0.025, 0.975])
         wrong["percentile"] += not low <= 0 <= high
@@ -100,13 +113,15 @@ def main() -> None:
         "--studies", type=int, default=2000, help="null studies per cell (metrics: a fifth of it)"
     )
     studies = parser.parse_args().studies
-    print(f"{studies} null studies per line, nominal 5%, {PATIENTS} patients")
-    print(f"{'mean of patients':24}{'seeds':>6}{'cochran-cox':>14}{'satterthwaite':>15}{'percentile':>12}")
-    for name, mixture in MIXTURES.items():
-        for seeds in (2, 3, 5, 10):
-            rates = mean_rates(seeds, mixture, studies)
-            print(f"{name:24}{seeds:>6}{rates['cochran-cox']:>14.1%}{rates['satterthwaite']:>15.1%}"
-                  f"{rates['percentile']:>12.1%}", flush=True)  # fmt: skip
+    print(f"{studies} null studies per line, nominal 5%")
+    columns = f"{'seeds':>6}{'cochran-cox':>14}{'satterthwaite':>15}{'percentile':>12}"
+    print(f"{'mean of patients':24}{'patients':>9}{columns}")
+    cases = [(mixture, PATIENTS, seeds) for mixture in MIXTURES.items() for seeds in (2, 3, 5, 10)]
+    cases += [(mixture, few, 3) for mixture in FEW_MIXTURES.items() for few in FEW]
+    for (name, mixture), patients, seeds in cases:
+        rates = mean_rates(seeds, mixture, studies, patients=patients)
+        print(f"{name:24}{patients:>9}{seeds:>6}{rates['cochran-cox']:>14.1%}{rates['satterthwaite']:>15.1%}"
+              f"{rates['percentile']:>12.1%}", flush=True)  # fmt: skip
     print(f"\n{'metric':24}{'seeds':>6}{'seed sd':>9}{'cochran-cox':>14}")
     for metric in ("map", "macro_f1", "map_document"):
         for seeds in (3, 5):

@@ -3,88 +3,29 @@ compare."""
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from sdl_study.evaluation import multilabel_metrics
-from sdl_study.evaluation.statistics import (
-    Comparison,
-    compare,
-    correct_secondary,
-    group_weights,
-    holm,
-    paired_interval,
+from sdl_study.errors import UserError
+from sdl_study.evaluation import multilabel_metrics, statistics
+from sdl_study.evaluation.intervals import UndefinedMetricError, paired_interval
+from sdl_study.evaluation.predictions import (
+    FinalIdentity,
+    Predictions,
+    read_predictions,
+    write_predictions,
 )
-from tests.benchmarks.verdict import MIXTURES, mean_rates, null_predictions, prediction_rate
+from sdl_study.evaluation.statistics import Comparison, compare, correct_secondary, holm
+from sdl_study.evaluation.targets import as_targets
+from tests.benchmarks.verdict import null_predictions, prediction_rate
 
 
 def pair(seeds: int = 3, effect: float = 0.0, seed: int = 0):  # noqa: ANN201
     return null_predictions(seeds, 0.1, np.random.default_rng(seed), effect=effect)
-
-
-def test_with_seeds_alone_it_is_students_t() -> None:
-    differences = np.array([0.1, 0.3, 0.2, 0.25])
-    interval = paired_interval(differences, np.tile(differences, (5, 1)), groups=50)
-    expected: Any = stats.ttest_1samp(differences, 0.0)
-    low, high = expected.confidence_interval(0.95)
-    assert (interval.low, interval.high) == pytest.approx((low, high), rel=1e-9)
-    assert interval.p_value == pytest.approx(expected.pvalue, rel=1e-6)
-    assert interval.degrees_of_freedom == pytest.approx(3)
-
-
-def test_with_patients_alone_it_is_the_bootstraps_normal() -> None:
-    generator = np.random.default_rng(0)
-    patients = generator.normal(0.1, 1.0, 400)
-    weights, groups = group_weights(np.arange(400), 4000, 0)
-    means = (weights @ patients / 400)[:, None]
-    interval = paired_interval(np.full(3, patients.mean()), np.repeat(means, 3, axis=1), groups)
-    expected: Any = stats.ttest_1samp(patients, 0.0)
-    assert interval.p_value == pytest.approx(expected.pvalue, rel=0.15)
-    assert interval.high - interval.low == pytest.approx(np.ptp(expected.confidence_interval()), rel=0.05)
-    assert interval.seed_variance == 0.0
-
-
-def test_the_seed_part_is_not_counted_twice() -> None:
-    """Pure noise of every patient at every seed: the variance of the mean is known."""
-    generator = np.random.default_rng(1)
-    found = []
-    for _ in range(200):
-        values = generator.normal(size=(4, 300))
-        weights, groups = group_weights(np.arange(300), 100, int(generator.integers(1 << 30)))
-        interval = paired_interval(values.mean(axis=1), weights @ values.T / 300, groups)
-        found.append(interval.standard_error**2)
-    assert np.mean(found) == pytest.approx(1 / 1200, rel=0.15)
-
-
-def test_p_value_and_interval_agree() -> None:
-    generator = np.random.default_rng(2)
-    for method in ("cochran-cox", "satterthwaite"):
-        for _ in range(20):
-            centre = generator.normal(0.0, 0.3)
-            differences = centre + generator.normal(0.0, 0.2, 3)
-            replicates = (
-                differences + generator.normal(0.0, 0.1, (50, 1)) + generator.normal(0.0, 0.05, (50, 3))
-            )
-            plain = paired_interval(differences, replicates, 100, method=method)
-            touching = paired_interval(differences, replicates, 100, 1 - plain.p_value, method)
-            assert min(abs(touching.low), abs(touching.high)) < 1e-6
-            assert plain.low < plain.difference < plain.high
-            assert plain.detectable > plain.high - plain.difference
-
-
-def test_groups_are_drawn_whole() -> None:
-    groups = np.array([5, 5, 9, 2, 9, 5])
-    weights, count = group_weights(groups, 500, 0)
-    assert count == 3
-    for name in (2, 5, 9):
-        assert (weights[:, groups == name] == weights[:, groups == name][:, :1]).all()
-    per_group = np.stack([weights[:, 0], weights[:, 2], weights[:, 3]], axis=1)
-    assert (per_group.sum(axis=1) == 3).all()
-    assert per_group.mean(axis=0) == pytest.approx([1, 1, 1], abs=0.15)
 
 
 def test_repeated_documents_of_a_patient_do_not_sharpen_the_verdict() -> None:
@@ -144,6 +85,104 @@ def test_no_difference_is_said_with_what_could_have_been_found() -> None:
     assert itself.word == "not distinguishable"
     assert itself.interval is not None
     assert itself.interval.p_value == 1.0
+    assert "not distinguishable (no seed and no group shows a difference)" in itself.sentence()
+    assert correct_secondary([itself, same])[0].word == "not distinguishable"
+
+
+def made(
+    arm: str, scores: np.ndarray, truth: np.ndarray, groups: np.ndarray, seeds: int = 2
+) -> list[Predictions]:
+    """Finals of one arm that predict the same whatever the seed."""
+    rows, targets = np.arange(len(truth)), as_targets(truth, truth.shape)
+    return [
+        Predictions(rows, groups, scores, targets, FinalIdentity("s", arm, "probe", k), "d", "f", "1", 0.5)
+        for k in range(seeds)
+    ]
+
+
+TRUTH = np.eye(3, dtype=bool)[[0, 1, 2, 0]]
+GOOD, EVEN = np.where(TRUTH, 0.9, 0.1), np.full(TRUTH.shape, 0.5)
+
+
+def no_verdict(words: str, *arms: list[Predictions], metric: str = "map_document") -> None:
+    """What a caller prints after "no verdict: " is one line without a capital or a full stop."""
+    with pytest.raises(UndefinedMetricError, match=words) as caught:
+        compare(*arms, metric=metric, replicates=50)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line[0].islower()
+    assert not line.endswith(".")
+
+
+def test_one_group_allows_no_verdict() -> None:
+    groups = np.zeros(4, dtype=int)
+    no_verdict(
+        "^the test split has one group", made("sd", GOOD, TRUTH, groups), made("any", EVEN, TRUTH, groups)
+    )
+    alone = [made(arm, scores, TRUTH, groups, seeds=1) for arm, scores in (("sd", GOOD), ("any", EVEN))]
+    assert compare(*alone, metric="map_document").word == "1 seed: no claim"
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_an_undefined_metric_allows_no_verdict(seeds: int) -> None:
+    nothing, groups = np.zeros_like(TRUTH), np.arange(4)
+    for metric in ("map", "micro_auc", "macro_f1_caml_present"):
+        arms = (made("sd", GOOD, nothing, groups, seeds), made("any", EVEN, nothing, groups, seeds))
+        no_verdict(f"^{metric} is undefined on the test split", *arms, metric=metric)
+
+
+def test_a_metric_that_resampling_undefines_allows_no_verdict() -> None:
+    rare = np.zeros_like(TRUTH)
+    rare[0, 0] = True
+    arms = (made("sd", GOOD, rare, np.arange(4)), made("any", EVEN, rare, np.arange(4)))
+    no_verdict("^the metric is undefined on some resampled sets of patients", *arms, metric="map")
+
+
+@pytest.mark.parametrize("documents", [2, 4])
+def test_a_difference_that_nothing_varies_allows_no_verdict(documents: int) -> None:
+    truth, groups = TRUTH[:documents], np.arange(documents)
+    for good, bad in ((GOOD, EVEN), (EVEN, GOOD)):
+        arms = (made("sd", good[:documents], truth, groups), made("any", bad[:documents], truth, groups))
+        no_verdict("^neither seeds nor patients vary: all 2 seeds show the same difference", *arms)
+
+
+def written(folder: Path, finals: list[Predictions]) -> list[Path]:
+    paths = [folder / f"{final.identity.arm}-{final.identity.seed}.parquet" for final in finals]
+    for path, final in zip(paths, finals, strict=True):
+        write_predictions(path, final, private=False)
+    return paths
+
+
+def test_finals_are_read_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = pair(effect=1.0)
+    given = written(tmp_path, first), written(tmp_path, second)
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def spy(path: Path) -> Predictions:
+        assert [of for of in alive if of() is not None] == []
+        found = read_predictions(path)
+        alive.append(weakref.ref(found.scores))
+        return found
+
+    monkeypatch.setattr(statistics, "read_predictions", spy)
+    for metric in ("map", "micro_auc", "macro_f1", "map_document"):
+        from_paths = compare(*given, metric=metric, replicates=50)
+        assert from_paths == compare(first, second, metric=metric, replicates=50)
+    assert len(alive) == 4 * 6
+    assert compare(given[0], second, replicates=50) == compare(first, second, replicates=50)
+
+
+def test_paths_that_cannot_be_paired_are_refused(tmp_path: Path) -> None:
+    first, second = pair()
+    paths = written(tmp_path, first)
+    with pytest.raises(ValueError, match=r"seeds \[0, 1, 2\] cannot be paired with \[0, 1\]"):
+        compare(paths, written(tmp_path, second[:2]))
+    moved = [replace(final, groups=final.groups[::-1].copy()) for final in second]
+    with pytest.raises(ValueError, match="first/0 and second/0 differ in test inputs"):
+        compare(paths, written(tmp_path, moved))
+    paths[1].write_bytes(b"")
+    with pytest.raises(UserError, match=r"first-1\.parquet: damaged predictions"):
+        compare(paths, written(tmp_path, second))
 
 
 def test_one_seed_makes_no_claim() -> None:
@@ -179,7 +218,7 @@ def test_what_cannot_be_paired_is_refused() -> None:
         compare(first, second, metric="accuracy")
     with pytest.raises(ValueError, match="two seeds"):
         paired_interval(np.zeros(1), np.zeros((5, 1)), 10)
-    with pytest.raises(ValueError, match="undefined"):
+    with pytest.raises(UndefinedMetricError, match="undefined"):
         paired_interval(np.zeros(2), np.full((5, 2), np.nan), 10)
 
 
@@ -189,31 +228,63 @@ def test_holm_against_its_definition() -> None:
     assert holm([]) == []
 
 
-def test_secondary_words_follow_the_corrected_p_value() -> None:
+def family(seed: int) -> list[Comparison]:
+    """Contrasts of three arms of different strength with one other."""
+    effects = (0.0, 0.35, 0.6)
+    pairs = [
+        null_predictions(3, 0.05, np.random.default_rng([seed, place]), effect=effect)
+        for place, effect in enumerate(effects)
+    ]
+    return [compare(*finals, replicates=60) for finals in pairs]
+
+
+def test_words_intervals_and_detectable_differences_agree_after_holm() -> None:
+    """A family in which the correction takes words back; each line must hold in itself."""
+    plain = [contrast for seed in range(12) for contrast in family(seed)]
+    changed = 0
+    for start in range(0, len(plain), 6):
+        before = plain[start : start + 6]
+        after = correct_secondary(before)
+        known = [c.interval.p_value for c in before if c.interval is not None]
+        assert [c.adjusted_p for c in after] == pytest.approx(holm(known))
+        for old, new in zip(before, after, strict=True):
+            assert old.interval is not None
+            assert new.interval is not None
+            found = new.word != "not distinguishable"
+            assert found == (new.adjusted_p is not None and new.adjusted_p < 0.05)
+            assert found == (new.interval.low > 0 or new.interval.high < 0)
+            assert found or abs(new.difference) < new.interval.detectable
+            assert new.interval.p_value == pytest.approx(old.interval.p_value)
+            assert new.interval.high >= old.interval.high
+            assert ("after Holm)" in new.sentence()) == (new.interval.confidence > 0.95)
+            changed += old.word != new.word
+    assert changed
+
+
+def test_a_narrow_interval_is_printed_with_the_decimals_it_needs() -> None:
     base = compare(*pair(effect=1.0), replicates=100)
     assert base.interval is not None
-
-    def with_p(value: float) -> Comparison:
-        assert base.interval is not None
-        return replace(base, interval=replace(base.interval, p_value=value), adjusted_p=value)
-
-    corrected = correct_secondary([with_p(0.04), with_p(0.001), with_p(0.03)])
-    assert [c.adjusted_p for c in corrected] == pytest.approx([0.06, 0.003, 0.06])
-    assert [c.word for c in corrected] == ["not distinguishable", "better", "not distinguishable"]
+    narrow = replace(
+        base,
+        difference=4.2e-6,
+        interval=replace(base.interval, standard_error=1.3e-6, low=1.5e-6, high=6.9e-6),
+    )
+    assert ": +0.0000042 [+0.0000015, +0.0000069], 3 seeds" in narrow.sentence()
 
 
-def test_null_studies_are_wrong_about_as_often_as_they_say() -> None:
-    rates = mean_rates(3, MIXTURES["seeds almost alone"], studies=300, replicates=100)
-    assert rates["cochran-cox"] < 0.09
-    assert rates["percentile"] > 0.12
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
-@pytest.mark.parametrize("name", MIXTURES)
-def test_means_hold_their_level(name: str, seeds: int) -> None:
-    rates = mean_rates(seeds, MIXTURES[name], studies=2000)
-    assert rates["cochran-cox"] < 0.07, rates  # 5% and four standard errors of 2,000 studies
+def test_holm_takes_the_level_of_the_place() -> None:
+    base = compare(*pair(effect=1.0), replicates=100)
+    assert base.interval is not None
+    first, *others = correct_secondary([base, compare(*pair(seed=3), replicates=100)])
+    assert first.interval is not None
+    assert first.holm == 2.0
+    assert first.interval.confidence == pytest.approx(0.975)
+    assert (first.interval.high - first.difference) > (base.interval.high - base.difference)
+    assert "] (97.5% after Holm), 3 seeds, 300 groups: better" in first.sentence()
+    assert others[0].holm == 1.0
+    (alone,) = correct_secondary([base])
+    assert alone == base
+    assert "Holm" not in alone.sentence()
 
 
 @pytest.mark.slow
