@@ -17,6 +17,7 @@ from sdl_study.errors import UserError
 from sdl_study.own_modules import load_pipeline, load_study
 
 if TYPE_CHECKING:
+    from sdl_study.data.prepared import PreparedData
     from sdl_study.study.answer import Answer
     from sdl_study.study.engine import Engine
     from sdl_study.study.plan import Plan
@@ -121,19 +122,28 @@ def run_studies(given: argparse.Namespace) -> None:
     plans = [make_plan(study, given.out, given.name, overrides, joins) for study in studies]
     for answer in execute(plans, given.address, given.tracking_uri, given.allow_record_artifacts):
         print(f"\n{answer.text()}")
-    uri = given.tracking_uri or plans[0].files.mlflow_uri
-    found = Path(sys.executable).parent / "mlflow"
-    mlflow = f"MLFLOW_DISABLE_TELEMETRY=true {found if found.exists() else 'mlflow'} ui"
-    print(f"\nTrials, parameters and metrics: {mlflow} --backend-store-uri {uri}")
+    from sdl_study.study.tracking_server import how_to_look
+
+    look = how_to_look(given.tracking_uri, plans[0].files.mlflow_uri)
+    print(f"\nTrials, parameters and metrics: {look}")
 
 
 def execute(
     plans: Sequence[Plan], address: str | None, tracking_uri: str | None, record_artifacts: bool = False
 ) -> list[Answer]:
-    """Run checked plans one after another; the engine is started when a plan first needs it."""
+    """Run checked plans one after another; the engine is started when a plan first needs it.
+
+    Raises:
+        UserError: the tracking server or the data of one of the studies is not there; before the first starts.
+    """
+    from sdl_study.study.tracking_server import check_reachable
+
     with _terminated_as_interrupted(), ExitStack() as stack:
+        if tracking_uri is not None:
+            check_reachable(tracking_uri)
+        data = load_data(plans)
         engines = _Engines(stack, address)
-        return [_run_study(plan, engines, tracking_uri, record_artifacts) for plan in plans]
+        return [_run_study(plan, data[plan.name], engines, tracking_uri, record_artifacts) for plan in plans]
 
 
 @contextmanager
@@ -178,21 +188,43 @@ class _Engines:
         return self._running[key]
 
 
-def _run_study(plan: Plan, engines: _Engines, tracking_uri: str | None, record_artifacts: bool) -> Answer:
-    from sdl_study.data.prepared import PreparedData
+def _run_study(
+    plan: Plan, data: PreparedData, engines: _Engines, tracking_uri: str | None, record_artifacts: bool
+) -> Answer:
     from sdl_study.study.driver import Driver
     from sdl_study.study.files import locked
 
-    data = PreparedData.load(prepare_data(plan))
     with locked(plan.files):
         return Driver(plan, data, tracking_uri, record_artifacts).run(lambda: engines.for_plan(plan))
+
+
+def load_data(plans: Sequence[Plan]) -> dict[str, PreparedData]:
+    """The prepared data of every study, by its name; first those that lie ready, then what pipelines make.
+
+    Raises:
+        UserError: a data set is missing, damaged, or not the one that a study began with.
+    """
+    from sdl_study.data.prepared import PreparedData
+    from sdl_study.study.plan import check_resume
+
+    found: dict[str, PreparedData] = {}
+    for plan in sorted(plans, key=lambda plan: plan.settings.data.pipeline is not None):
+        path = prepare_data(plan)
+        try:
+            data = PreparedData.load(path)
+        except OSError as error:
+            raise UserError(f"{plan.name}: data.path {path}: cannot be read ({error.strerror})") from None
+        data.rows("train")  # reads the table of examples, so that damage is found now
+        check_resume(plan, data.manifest.fingerprint)
+        found[plan.name] = data
+    return found
 
 
 def prepare_data(plan: Plan) -> Path:
     """The folder of the study's prepared data set, made by its pipeline where one is named."""
     settings = plan.settings.data
     if settings.pipeline is None:
-        if settings.path is None:
+        if not settings.path:
             raise UserError(f"{plan.name}: data.path is required: the folder that a pipeline prepared")
         return Path(settings.path).resolve()  # workers may run elsewhere
     return load_pipeline(settings.pipeline).prepare(settings.name or plan.name, plan.files.data)

@@ -17,6 +17,10 @@ from sdl_study.models.settings import parse_encoder_settings
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
 from sdl_study.study.files import StudyFiles
 
+LONGEST_NAME = 100  # MLflow and file systems take 255 with what is added to it
+LONGEST_PATH = 1000  # a path may have 4,095 bytes, and trials write below this one
+SHARED = ("data", "mlartifacts")  # what StudyFiles keeps in --out for all studies
+
 
 def check_encoders(settings: Settings, origin: str) -> None:
     """Every encoder to choose from has a known kind and settings of that kind."""
@@ -94,23 +98,41 @@ def _extremes(distribution: Any) -> tuple[Any, ...]:
 
 
 def check_name(name: str) -> None:
-    """A study's name is a folder's name in --out, and none of the folders that all studies there share."""
+    """A study's name is a folder's name in --out, and none of those that the studies there share."""
+    if not name:
+        raise UserError("--name: is empty; leave it out for the study's own name")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"--name {name}: use letters, digits, '.', '_' and '-' only")
+    if len(name) > LONGEST_NAME:
+        raise UserError(f"--name {name[:20]}...: has {len(name)} characters; use at most {LONGEST_NAME}")
+    if name.lower() in SHARED or name.lower().startswith("mlflow.db"):
+        raise UserError(f"--name {name}: --out keeps something else under this name; choose another")
 
 
 def check_output(files: StudyFiles) -> None:
-    """The study's folder can be made and written."""
+    """The study's folder can be made and written, and MLflow's database beside it too."""
+    out = str(files.out)
+    if found := re.search(r"[?%\x00-\x1f\x7f\ud800-\udfff]", out):
+        raise UserError(
+            f"--out {out!r}: MLflow cannot keep a database in a path with {found[0]!r}; choose another"
+        )
+    if (
+        len(os.fsencode(files.folder)) > LONGEST_PATH
+        or max(map(len, map(os.fsencode, files.out.parts))) > 255
+    ):
+        raise UserError(
+            f"--out {out[:40]}...: is too long; use at most 255 bytes a folder, {LONGEST_PATH} in all"
+        )
     existing = files.folder
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise UserError(f"--out {files.out}: {existing} is a file, not a folder")
     try:
+        while not existing.exists():
+            existing = existing.parent
+        if not existing.is_dir():
+            raise UserError(f"--out {out}: {existing} is a file, not a folder")
         with tempfile.TemporaryDirectory(prefix=".sdl-", dir=existing):
             pass
     except OSError as error:
-        raise UserError(f"--out {files.out}: cannot write in {existing} ({error.strerror})") from None
+        raise UserError(f"--out {out}: cannot write in {existing} ({error.strerror})") from None
 
 
 def check_workers(settings: Settings, joins_cluster: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sdl_study import run
 from sdl_study.config import value_at
 from sdl_study.run import DEMOS, load_study, main, parse_overrides
 from sdl_study.study.sampler import startup_trials
@@ -141,3 +142,35 @@ def test_a_fixed_setting_is_not_searched() -> None:
     space = load_study("demo_coco").space.without(["loss.temperature"])
     assert "loss.temperature" not in {parameter.name for parameter in space.parameters}
     assert value_at(load_study("demo_coco").settings, "loss.temperature") == 0.07
+
+
+def test_the_data_of_all_studies_are_checked_before_the_first_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.integration.tiny import tiny_data
+
+    started: list[str] = []
+    monkeypatch.setattr(run, "_run_study", lambda plan, *_: started.append(plan.name))
+    out = tmp_path / "studies"
+    assert main(["study", "demo_coco", "text", "--out", str(out)]) == 2
+    assert "text: data.path is required" in capsys.readouterr().err
+    assert not out.exists()  # nothing was prepared for the first one either
+    data = tiny_data(tmp_path / "data")
+    (data / "examples.parquet").write_bytes(b"0" * (data / "examples.parquet").stat().st_size)
+    given = ["study", "text", "images", "--set", f"data.path={data}", "--out", str(out)]
+    assert main(given) == 2
+    assert "examples.parquet: damaged" in capsys.readouterr().err
+    assert not started
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("x" * 300, "File name too long"), ("", "data.path is required")]
+)
+def test_a_path_of_data_that_cannot_be_looked_at(
+    path: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["study", "text", "--set", f"data.path={path}", "--out", str(tmp_path / "studies")]
+    assert main(given) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1

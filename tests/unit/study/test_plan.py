@@ -14,6 +14,7 @@ from sdl_study.config import build_settings, value_at, with_values
 from sdl_study.errors import UserError
 from sdl_study.space import Parameter, SearchSpace, choice, integer, log_uniform, uniform
 from sdl_study.study.plan import check_resume, make_plan
+from sdl_study.tracking import Tracker
 from tests.unit.study.fakes import small_plan, small_study
 
 FINGERPRINT = "f" * 64
@@ -256,3 +257,29 @@ def test_a_condition_on_what_an_arm_does_not_search(tmp_path: Path) -> None:
     asked = conditional({"loss.similarity_power": 0.5}, only_sd)
     with pytest.raises(UserError, match="arm any does not search it"):
         make_plan(type(study)("small", asked, study.settings), tmp_path, None, {})
+
+
+@pytest.mark.parametrize("name", ["data", "Data", "mlartifacts", "mlflow.db", "mlflow.db-journal", "x" * 300])
+def test_a_name_that_the_folder_of_studies_needs_itself(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="--name") as caught:
+        make_plan(small_study(), tmp_path, name, {})
+    assert len(str(caught.value)) < 120
+
+
+@pytest.mark.parametrize(
+    "folder", ["q?x", "p%20x", "100%", "new\nline", "x" * 300, "/".join(["x" * 200] * 9)]
+)
+def test_an_output_folder_that_cannot_hold_a_study(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(UserError, match="--out") as caught:
+        small_plan(tmp_path / folder)
+    assert "\n" not in str(caught.value)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_tracking_database_lies_in_a_folder_with_odd_characters(tmp_path: Path) -> None:
+    files = small_plan(tmp_path / "sp ace h#x ü & a=b").files
+    files.folder.mkdir(parents=True)
+    tracker = Tracker(files.mlflow_uri, files.artifacts, "small")
+    tracker.open_parent({"seed": 0}, {})
+    assert sorted(path.name for path in files.out.iterdir() if path.is_file()) == ["mlflow.db"]
+    assert [path.name for path in tmp_path.iterdir()] == [files.out.name]
