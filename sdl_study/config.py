@@ -21,12 +21,17 @@ PrimaryMetric = Literal[
 ]  # fmt: skip
 Control = Literal["untrained", "label_prior", "tfidf"]
 Objective = Literal["dev/map", "dev/map_document", "dev/micro_f1", "dev/macro_f1"]
+LIST_EXAMPLES = {
+    "arms": "('any', 'sd')",
+    "controls": "('untrained', 'label_prior')",
+    "probe.l2_grid": "(0.001, 0.01)",
+}
 
 
 class Section(BaseModel):
-    """A part of the settings: immutable, and a name it does not have is a mistake."""
+    """A part of the settings: immutable; a name it does not have and a number without end are mistakes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class DataSettings(Section):
@@ -71,6 +76,8 @@ class ModelSettings(Section):
         for name, settings in self.encoders.items():
             if "kind" not in settings:
                 raise ValueError(f"encoders.{name}.kind is required")
+            if not isinstance(settings["kind"], str):
+                raise ValueError(f"encoders.{name}.kind is a word, not {settings['kind']!r}")
         return self
 
 
@@ -187,6 +194,9 @@ def _mistake(detail: Any, origin: str) -> str:
         return f"{origin}: {path}: no such setting"
     if detail["type"] == "missing":
         return f"{origin}: {path}: is required"
+    if detail["type"] == "tuple_type":
+        example = LIST_EXAMPLES.get(path, "(1, 2)")
+        return f'{origin}: {path}: needs a list, for example "{path}={example}" (given {detail["input"]!r})'
     given = (
         ""
         if isinstance(detail.get("input"), (dict, list, BaseModel))
@@ -221,6 +231,17 @@ def _place(tree: dict[str, Any], path: str, value: Any, origin: str) -> None:
             f"{origin}: {path}: no such setting; {'.'.join(parents) or 'the settings'} has {near}"
         )
     node[leaf] = value
+
+
+def takes_text(path: str) -> bool:
+    """Whether the setting at a dotted path is a text, so that digits given for it are one too."""
+    section: Any = Settings
+    for part in path.split("."):
+        field = getattr(section, "model_fields", {}).get(part)
+        if field is None:
+            return False
+        section = field.annotation
+    return section in (str, str | None)
 
 
 def value_at(settings: Settings, path: str) -> Any:

@@ -233,18 +233,24 @@ def prepare_data(plan: Plan) -> Path:
 def parse_overrides(given: Sequence[str]) -> dict[str, Any]:
     """``PATH=VALUE`` pairs; a value is read as a Python literal where it is one, else as a word.
 
+    A number for a setting that is a text stays what was written: a folder may be called 2024.
+
     Raises:
         UserError: a pair without "=".
     """
+    from sdl_study.config import takes_text
+
     found: dict[str, Any] = {}
     for pair in given:
         path, sign, text = pair.partition("=")
         if not sign or not path:
             raise UserError(f"--set {pair}: write it as PATH=VALUE, for example train.epochs=2")
         try:
-            found[path] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            found[path] = {"true": True, "false": False}.get(text, text)
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            value = {"true": True, "false": False}.get(text, text)
+        as_it_stands = takes_text(path) and not isinstance(value, str | None)
+        found[path] = text if as_it_stands else value
     return found
 
 

@@ -29,6 +29,22 @@ def test_overrides_are_python_literals_or_words() -> None:
     }
 
 
+def test_digits_are_a_text_where_the_setting_is_one() -> None:
+    given = ["data.path=2024", "data.name=007", "data.path=1e3", "model.encoder=5", "objective=3", "seed=7"]
+    assert parse_overrides(given) == {
+        "data.path": "1e3",
+        "data.name": "007",
+        "model.encoder": "5",
+        "objective": 3,
+        "seed": 7,
+    }
+    assert parse_overrides(["data.path=2024"]) == {"data.path": "2024"}
+    assert parse_overrides(["data.pipeline=None", "data.path='a b'"]) == {
+        "data.pipeline": None,
+        "data.path": "a b",
+    }
+
+
 @pytest.mark.parametrize("pair", ["train.epochs", "=2", ""])
 def test_an_override_without_its_path_or_value(pair: str) -> None:
     with pytest.raises(UserError, match="PATH=VALUE"):
@@ -63,6 +79,16 @@ def test_the_demo_studies_keep_the_protocol(name: str) -> None:
         (["demo_coco", "--workers", "10000"], "10000 workers"),
         (["demo_coco", "--trials", "0"], "budget.trials"),
         (["demo_coco", "--name", "../x"], "--name"),
+        (["demo_coco", "--name", ""], "--name: is empty"),
+        (["demo_coco", "--name", "data"], "--name data: --out keeps something else"),
+        (["demo_coco", "--name", "x" * 300], "has 300 characters; use at most 100"),
+        (
+            ["demo_coco", "--set", "loss.temperature=1e999"],
+            "loss.temperature: input should be a finite number",
+        ),
+        (["text", "--set", "data.path=2024"], "2024: no prepared data set here"),
+        (["demo_coco", "--set", "arms={[]: 1}"], "arms: needs a list, for example"),
+        (["demo_coco", "--tracking-uri", ""], "--tracking-uri: is empty"),
         (["demo_coco", "demo_mimic", "--name", "x"], "--name"),
         (["demo_coco", "--set", "data.pipeline=os"], "'os' is not a module of search_spaces or pipelines"),
         (["demo_coco", "--set", "data.pipeline=pipelines.nothing"], "no module 'pipelines.nothing'"),
@@ -81,6 +107,13 @@ def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(
     assert words in told.err
     assert told.err.count("\n") == 1
     assert not out.exists()
+
+
+def test_an_output_folder_of_a_name_too_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo_coco", "--out", str(tmp_path / ("x" * 300))]) == 2
+    told = capsys.readouterr().err
+    assert "is too long; use at most 255 bytes a folder" in told
+    assert told.count("\n") == 1
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "manifest"])

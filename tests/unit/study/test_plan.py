@@ -44,6 +44,15 @@ def refused(out: Path, overrides: Mapping[str, Any], **study: Any) -> str:
         ("train.workers", 10_000, "10000 workers"),
         ("train.batch_size", 1, "greater than or equal to 2"),
         ("probe.l2_grid", (0.0,), "above 0"),
+        ("loss.temperature", float("inf"), "finite"),
+        ("train.learning_rate", float("inf"), "finite"),
+        ("train.weight_decay", float("nan"), "finite"),
+        ("loss.relation_weights.overlap", float("inf"), "finite"),
+        ("probe.l2_grid", (0.1, float("inf")), "finite"),
+        ("model.encoders.conv.kind", [1], "kind is a word, not [1]"),
+        ("model.encoders.conv.kind", None, "kind is a word, not None"),
+        ("arms", "any", "for example \"arms=('any', 'sd')\""),
+        ("probe.l2_grid", 0.1, 'for example "probe.l2_grid=(0.001, 0.01)"'),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(
