@@ -6,6 +6,8 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +21,16 @@ from sdl_study.training.broker import ACTOR_NAME, NAMESPACE, Broker
 from sdl_study.training.group import quiet_environment, serve
 
 _CLOSING_SECONDS = 20.0
+
+
+@contextmanager
+def _files_for_this_user_alone() -> Iterator[None]:
+    """The processes started here, and all that they start, write files that only this user can read."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 class Engine:
@@ -53,24 +65,38 @@ class Engine:
 
     def __enter__(self) -> Engine:
         os.environ.update(quiet_environment())
-        ray.init(
-            address=self._address or "local",
-            namespace=NAMESPACE,
-            include_dashboard=None if self._address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-            runtime_env={"env_vars": quiet_environment()},
-        )
+        own = self._address in (None, "local")
+        with _files_for_this_user_alone() if own else nullcontext():
+            session = self._connect()
         for name in ("ray", "ray.train", "ray.tune", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        self.logs = str(ray.get_runtime_context().get_session_name())
+        self.logs = f"{session}/logs" if own else f"{session}/logs on each machine of the cluster"
         try:
+            if own:
+                Path(session).chmod(0o700)  # Ray opens it to all; what workers print may quote the data
             self._start_groups()
         except BaseException:
             ray.shutdown()
             raise
         return self
+
+    def _connect(self) -> str:
+        """Start Ray, or join it; returns the folder that its session has on every machine."""
+        try:
+            context: Any = ray.init(
+                address=self._address or "local",
+                namespace=NAMESPACE,
+                include_dashboard=None if self._address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+                runtime_env={"env_vars": quiet_environment()},
+            )
+        except ConnectionError:
+            if self._address is None:
+                raise
+            raise UserError(f"--address {self._address}: no Ray cluster answers there") from None
+        return str(context.address_info["session_dir"])
 
     def _start_groups(self) -> None:
         have = ray.cluster_resources()
