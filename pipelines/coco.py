@@ -47,17 +47,10 @@ def prepare(
     Raises:
         UserError: a file is missing, damaged or not in COCO's layout; unreadable images are all named.
     """
-    for folder in (train[0], test[0]):
-        if not folder.is_dir():
-            raise UserError(f"{folder}: image folder is missing")
-    for file in (train[1], test[1]):
-        if not file.is_file():
-            raise UserError(f"{file}: annotation file is missing")
     source = {"pipeline": "coco", "keep_unlabelled": keep_unlabelled, **(extra_source or {})}
     paths = {"train": train, "test": test}
     roots = {side: folder for side, (folder, _) in paths.items()}
-    sides = {side: read_annotations(file) for side, (_, file) in paths.items()}
-    _same_categories(train[1], sides["train"], test[1], sides["test"])
+    sides = _read_sides(paths)
     images = pl.concat([_rows(side, sides[side], keep_unlabelled) for side in ("train", "test")])
     files = [(roots[side], file) for side, file in images.select("side", "file").iter_rows()]
     arguments = {"keep_unlabelled": keep_unlabelled, "terms": terms, "paths": _absolute(paths)}
@@ -84,6 +77,19 @@ def prepare(
     manifest = write_prepared(out, preparation, [inputs])
     progress(summary(out, manifest))
     return manifest
+
+
+def _read_sides(paths: Mapping[str, tuple[Path, Path]]) -> dict[str, Annotations]:
+    """The annotations of train and test, which have the same categories."""
+    for folder, _ in paths.values():
+        if not folder.is_dir():
+            raise UserError(f"{folder}: image folder is missing")
+    for _, file in paths.values():
+        if not file.is_file():
+            raise UserError(f"{file}: annotation file is missing")
+    sides = {side: read_annotations(file) for side, (_, file) in paths.items()}
+    _same_categories(paths["train"][1], sides["train"], paths["test"][1], sides["test"])
+    return sides
 
 
 def _absolute(paths: Mapping[str, tuple[Path, Path]]) -> dict[str, list[str]]:
