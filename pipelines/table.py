@@ -178,7 +178,8 @@ def command(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.table", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("file", type=Path, help="CSV, TSV, JSONL or Parquet")
+    kinds = "CSV, TSV (where quotes are letters unless they enclose fields throughout), JSONL or Parquet"
+    parser.add_argument("file", type=Path, help=kinds)
     parser.add_argument("out", type=Path, help="folder of the prepared data set, must be new")
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--text", metavar="COLUMN")

@@ -131,23 +131,20 @@ def feature_matrix(file: Path, table: pl.DataFrame, names: list[str]) -> np.ndar
         ).cast(pl.Float32, strict=False)
         for name in names
     )
-    for name in names:
-        _refuse_no_number(file, table, name, numbers[name])
-    return numbers.to_numpy()
+    matrix = numbers.to_numpy()  # nulls become NaN
+    bad = ~np.isfinite(matrix)
+    if bad.any():
+        place = int(bad.any(axis=0).argmax())
+        row = int(bad[:, place].argmax())
+        what = _what_is_no_number(table[names[place]][row], numbers[names[place]][row])
+        raise UserError(f"{file}, row {table[ROW][row]}, field {names[place]}: {what}")
+    return matrix
 
 
-def _refuse_no_number(file: Path, table: pl.DataFrame, name: str, numbers: pl.Series) -> None:
-    bad = table.select(ROW, name).filter(~numbers.is_finite().fill_null(value=False))
-    if not bad.height:
-        return
-    number = numbers.filter(~numbers.is_finite().fill_null(value=False))[0]
-    if bad[name][0] is None or not str(bad[name][0]).strip():
-        what = "empty; give a number, or leave the row out"
-    elif number is None:
-        what = "not a number"
-    else:
-        what = "not a finite number in single precision"
-    raise UserError(f"{file}, row {bad[ROW][0]}, field {name}: {what}")
+def _what_is_no_number(value: object, number: float | None) -> str:
+    if value is None or not str(value).strip():
+        return "empty; give a number, or leave the row out"
+    return "not a number" if number is None else "not a finite number in single precision"
 
 
 def _plain_texts(file: Path, table: pl.DataFrame, column: str) -> pl.Series:

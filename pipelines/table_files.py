@@ -30,7 +30,7 @@ from sdl_study.errors import UserError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _NAMES = ".csv, .csv.gz, .tsv, .tsv.gz, .jsonl, .jsonl.gz or .parquet"
-_CELLS = 1_000_000  # cells held as Python objects at a time
+_ROWS, _CELLS = 16_384, 4_000_000  # at most so many are held as Python objects at a time
 _UNFIT = (OverflowError, TypeError, UnicodeEncodeError)
 _LIST = "a list"
 _WORDS = {str: "text", bool: "truth value", int: "number", float: "number", dict: "object", list: "list"}
@@ -114,8 +114,9 @@ def _well_quoted(line: str, width: int) -> bool:
 
 def _read_delimited(file: Path, separator: str, columns: Sequence[str], *, quoted: bool) -> pl.DataFrame:
     header = read_header(file, separator, quoted=quoted)
-    places = [header.index(name) for name in columns]
-    parts = [_strings([], [], columns, places)]
+    place_of = {name: place for place, name in enumerate(header)}
+    places = [place_of[name] for name in columns]
+    parts = []
     numbers: list[int] = []
     rows: list[list[str]] = []
     try:
@@ -124,7 +125,7 @@ def _read_delimited(file: Path, separator: str, columns: Sequence[str], *, quote
             if number and any(record):
                 numbers.append(number)
                 rows.append(record)
-            if len(rows) * len(header) >= _CELLS:
+            if len(rows) >= _ROWS or len(rows) * len(header) >= _CELLS:
                 parts.append(_strings(numbers, rows, columns, places))
                 numbers, rows = [], []
     except (*DAMAGED_GZIP, UnicodeDecodeError, csv.Error):
