@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sdl_study.errors import UserError
 from sdl_study.evaluation import multilabel_metrics
-from sdl_study.evaluation.controls import label_prior, tfidf_logistic_regression
+from sdl_study.evaluation.controls import ControlScores, label_prior, tfidf_logistic_regression
 from sdl_study.losses import LabelSets
 
 WORDS = ["fever", "cough", "rash", "fracture"]
@@ -66,3 +67,54 @@ def test_labels_that_none_or_all_of_train_carries_predict_their_frequency() -> N
     assert (control.test[:, 3] == 0).all()
     with pytest.raises(ValueError, match="c_grid"):
         tfidf_logistic_regression((train, dev, dev), truth, dev_truth, c_grid=())
+
+
+def test_texts_that_share_no_word_are_learnt_from_all_their_words() -> None:
+    truth = np.eye(3, dtype=bool)
+    control = tfidf_logistic_regression(
+        (["aa bb", "cc dd", "ee ff"], ["aa"], ["dd x"]), truth, truth[:1], c_grid=(10.0,)
+    )
+    assert control.chosen["min_df"] == 1.0
+    assert control.test[0].argmax() == 1
+    shared = tfidf_logistic_regression(
+        (["aa bb", "cc dd", "aa ff"], ["aa"], ["dd"]), truth, truth[:1], c_grid=(10.0,)
+    )
+    assert shared.chosen["min_df"] == 2.0
+
+
+@pytest.mark.parametrize("texts", [["", "", ""], ["!?", " ", "…"]])
+def test_texts_without_a_word_are_told_in_one_line(texts: list[str]) -> None:
+    truth = np.eye(3, dtype=bool)
+    with pytest.raises(UserError, match=r"no text of train holds a word.*leave tfidf out") as caught:
+        tfidf_logistic_regression((texts, ["aa"], ["bb"]), truth, truth[:1])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("objective", ["map", "map_document", "micro_f1", "macro_f1", "hamming_loss"])
+def test_the_strength_is_the_best_by_the_objective(objective: str) -> None:
+    """Also for metrics of decisions, whose threshold is each strength's own."""
+    (train, train_truth), (dev, dev_truth) = notes(120, 0), notes(60, 1)
+    grid = (1e-3, 0.03, 1.0, 30.0)
+
+    def tuned(c_grid: tuple[float, ...]) -> ControlScores:
+        return tfidf_logistic_regression(
+            (train, dev, dev[:1]), train_truth, dev_truth, c_grid=c_grid, objective=objective
+        )
+
+    values = []
+    for c in grid:
+        one = tuned((c,))
+        values.append(multilabel_metrics(one.dev, dev_truth, threshold=one.threshold)[objective])
+        assert one.chosen[f"dev/{objective}"] == values[-1]
+    best = min(values) if objective == "hamming_loss" else max(values)
+    found = tuned(grid)
+    assert found.chosen["C"] == grid[values.index(best)]
+    assert found.chosen[f"dev/{objective}"] == best
+
+
+def test_an_objective_that_cannot_be_used_is_named() -> None:
+    (train, truth), (dev, dev_truth) = notes(40, 0), notes(10, 1)
+    with pytest.raises(ValueError, match="unknown objective 'accuracy'"):
+        tfidf_logistic_regression((train, dev, dev), truth, dev_truth, objective="accuracy")
+    with pytest.raises(UserError, match="map is undefined on dev"):
+        tfidf_logistic_regression((train, dev, dev), truth, np.zeros_like(dev_truth))
