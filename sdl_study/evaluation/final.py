@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdl_study.data.fingerprint import digest
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.ledger import append_line
@@ -154,6 +155,9 @@ def _open_test_labels(data: PreparedData, ids: Int[np.ndarray, " n"]) -> Targets
         raise UserError(f"{path}: damaged ({type(error).__name__}); prepare the data again") from None
     if not np.array_equal(table["id"].to_numpy(), ids):
         raise UserError(f"{path}: does not hold the labels of these test inputs; prepare the data again")
+    # Other labels under the same ids would give numbers that nobody could tell from the right ones.
+    if digest(table.iter_rows()) != data.manifest.digests.get("test_labels"):
+        raise UserError(f"{path}: differs from the manifest; prepare the data again")
     sizes = table["labels"].list.len().fill_null(0).to_numpy().astype(np.int64)
     columns = table["labels"].explode().drop_nulls().to_numpy().astype(np.int64)
     if columns.size and not (columns.min() >= 0 and columns.max() < data.manifest.num_labels):

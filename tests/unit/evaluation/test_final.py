@@ -232,6 +232,34 @@ def test_restricted_predictions_are_private(prepared: Path, tmp_path: Path) -> N
     assert stat.S_IMODE(mode) == 0o600
 
 
+LABELS = pl.List(pl.Int32)
+
+
+@pytest.mark.parametrize(
+    "labels", [TRUTH[::-1], [TRUTH[0][::-1], *TRUTH[1:]], [[9], *TRUTH[1:]], [None, *TRUTH[1:]]]
+)
+def test_other_labels_than_those_prepared_are_refused(prepared: Path, tmp_path: Path, labels: Any) -> None:
+    table = pl.DataFrame({"id": TEST, "labels": pl.Series(labels, dtype=LABELS)})
+    table.write_parquet(prepared / "test_labels.parquet")
+    with pytest.raises(UserError, match=r"test_labels\.parquet: differs from the manifest; prepare the data"):
+        score(prepared, tmp_path)
+    assert len(read_ledger(prepared)) == 1
+    assert not (tmp_path / "out" / "predictions.parquet").exists()
+
+
+def test_the_same_labels_in_another_file_are_the_same(prepared: Path, tmp_path: Path) -> None:
+    table = pl.DataFrame({"id": TEST, "labels": pl.Series(TRUTH, dtype=LABELS)})
+    table.reverse().write_parquet(prepared / "test_labels.parquet", compression="uncompressed")
+    assert score(prepared, tmp_path) == multilabel_metrics(scores(), truth(), threshold=0.4)
+
+
+def test_other_inputs_in_the_file_of_the_labels_are_named(prepared: Path, tmp_path: Path) -> None:
+    table = pl.DataFrame({"id": TEST + 1, "labels": pl.Series(TRUTH, dtype=LABELS)})
+    table.write_parquet(prepared / "test_labels.parquet")
+    with pytest.raises(UserError, match="does not hold the labels of these test inputs"):
+        score(prepared, tmp_path)
+
+
 def test_a_torn_ledger_line_hides_no_other(prepared: Path) -> None:
     facts = {"fingerprint": "f", "declaration": "d", "code_version": "1"}
     append_line(prepared, FINAL, **facts)
