@@ -19,7 +19,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from sdl_study.errors import UserError
+from sdl_study.errors import UserError, without_password
 
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _AT_ONCE = 100
@@ -71,10 +71,10 @@ class Tracker:
             self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._open(study, artifacts)
         except MlflowException as error:
-            raise UserError(f"{uri}: MLflow cannot open it ({error.error_code})") from None
+            raise UserError(f"{without_password(uri)}: MLflow cannot open it ({error.error_code})") from None
         except SQLAlchemyError as error:
             raise UserError(
-                f"{uri}: MLflow cannot open it ({type(error).__name__}); is the file damaged?"
+                f"{without_password(uri)}: MLflow cannot open it ({type(error).__name__}); is the file damaged?"
             ) from None
         self._runs: dict[str, Run] = {}
         self._steps: dict[str, set[int]] = {}

@@ -13,7 +13,6 @@ from typing import Any
 
 from sdl_study.arms import ARMS
 from sdl_study.data.prepared import PreparedData
-from sdl_study.evaluation.predictions import read_predictions
 from sdl_study.evaluation.statistics import (
     Comparison,
     UndefinedMetricError,
@@ -99,9 +98,7 @@ class Answer:
             return [], str(error)
 
     def _compare(self, first: str, second: str) -> Comparison:
-        predictions = [
-            [read_predictions(final.predictions) for final in self.of(arm)] for arm in (first, second)
-        ]
+        predictions = [[final.predictions for final in self.of(arm)] for arm in (first, second)]
         return compare(*predictions, metric=self.metric)
 
     @property
