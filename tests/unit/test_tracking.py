@@ -159,15 +159,15 @@ def test_the_parent_holds_the_answer(tracker: Tracker, uri: str, study: str, tmp
     folder = tmp_path / "encoder"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    assert not tracker.answered("abc")
+    assert not tracker.answered("abc", with_records=False)
     for _ in range(2):
         tracker.answer(
             {"test/map": 0.4},
             {"sdl.declaration": "abc"},
             [(tmp_path / "leaderboard.csv", ""), (folder, "encoder")],
         )
-    assert tracker.answered("abc")
-    assert not tracker.answered("other")
+    assert tracker.answered("abc", with_records=False)
+    assert not tracker.answered("other", with_records=False)
     (parent,) = runs(uri, study, "study")
     assert parent.info.status == "FINISHED"
     assert points(uri, parent) == [("test/map", 0)]
