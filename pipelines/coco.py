@@ -42,6 +42,7 @@ def prepare(
     Args:
         train: folder of the training images and their instances_*.json.
         test: folder and annotations of the published validation images, the test split here.
+        terms: "restricted" keeps predictions and weights in the study's folder.
         keep_unlabelled: keep images without any annotation (they have no positives).
 
     Raises:
@@ -139,12 +140,17 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("--test-images", type=Path, required=True, help="folder like val2017/")
     parser.add_argument("--test-annotations", type=Path, required=True, help="instances_val2017.json")
     parser.add_argument("--keep-unlabelled", action="store_true", help="keep images without annotations")
+    parser.add_argument(
+        "--terms", default="open", choices=["open", "restricted"],
+        help="restricted for images of your own that must not leave the study's folder (default: open, as MS-COCO)",
+    )  # fmt: skip
     given = parser.parse_args(arguments)
     prepare(
         given.out,
         (given.train_images, given.train_annotations),
         (given.test_images, given.test_annotations),
         keep_unlabelled=given.keep_unlabelled,
+        terms=given.terms,
     )
 
 

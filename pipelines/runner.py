@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.stopping import stopped_in_order
 from sdl_study.data.prepared import Manifest, PreparedData
-from sdl_study.errors import UserError
+from sdl_study.errors import UserError, internal_error
 
 Progress = Callable[[str], None]
 
@@ -88,3 +88,6 @@ def main(command: Callable[[list[str]], None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except Exception as error:  # noqa: BLE001 (any text may hold a patient's words: only places are shown)
+        print(internal_error(error), end="", file=sys.stderr)
+        raise SystemExit(1) from None

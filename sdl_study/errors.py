@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 
 
 class UserError(Exception):
@@ -10,6 +11,12 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def internal_error(error: BaseException) -> str:
+    """What may be shown of an unexpected exception: its type and places; its text may quote the data."""
+    head = f"internal error: {type(error).__name__}; its text is not shown, it may quote the data\n"
+    return head + "".join(traceback.format_tb(error.__traceback__))
 
 
 def without_password(uri: str) -> str:

@@ -7,13 +7,12 @@ import ast
 import shutil
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdl_study.errors import UserError
+from sdl_study.errors import UserError, internal_error
 from sdl_study.own_modules import load_pipeline, load_study
 
 if TYPE_CHECKING:
@@ -43,11 +42,7 @@ def main_of(command: Callable[[], None]) -> int:
         print("interrupted; the same command goes on where it was", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001 (any text may hold a patient's words: only places are shown)
-        print(
-            f"internal error: {type(error).__name__}; its text is not shown, it may quote the data",
-            file=sys.stderr,
-        )
-        print("".join(traceback.format_tb(error.__traceback__)), end="", file=sys.stderr)
+        print(internal_error(error), end="", file=sys.stderr)
         return 1
     return 0
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.coco import prepare
+from pipelines.coco import command, prepare
 from pipelines.coco_files import read_annotations
 from pipelines.splits import hash_split
 from sdl_study.data.prepared import Manifest, PreparedData
@@ -243,3 +243,14 @@ def test_the_same_image_in_train_and_test_is_counted(tmp_path: Path) -> None:
         manifest.leakage["duplicate_inputs"]["train-test"] + manifest.leakage["duplicate_inputs"]["dev-test"]
         == 2
     )
+
+
+def test_images_of_ones_own_may_be_restricted(tmp_path: Path) -> None:
+    (train_images, train_file), (test_images, test_file) = two_sides(tmp_path, ALL_LABELLED, [(7, 1), (8, 1)])
+    command(
+        [
+            str(tmp_path / "out"), "--train-images", str(train_images), "--train-annotations", str(train_file),
+            "--test-images", str(test_images), "--test-annotations", str(test_file), "--terms", "restricted",
+        ]
+    )  # fmt: skip
+    assert PreparedData.load(tmp_path / "out").manifest.terms == "restricted"
