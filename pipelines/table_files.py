@@ -183,12 +183,10 @@ def _column(file: Path, name: str, rows: Sequence[int], values: list[Any]) -> pl
     """One field of all records: texts, numbers, truth values, or lists of one of these; null where absent.
 
     Whole numbers and others make a column of numbers; every other mixture of types is refused. A null in
-    a list is no label and no sentence.
+    a list stays: it is no label and no sentence, here as in Parquet.
     """
     _refuse_mixture(file, name, rows, values)
     lists = any(isinstance(value, list) for value in values)
-    if lists:
-        values = [value and [item for item in value if item is not None] for value in values]
     kinds = {type(item) for value in values for item in ((value or []) if lists else [value])} - {type(None)}
     dtype = pl.String if kinds <= {str} else pl.Boolean if bool in kinds else pl.Int64
     dtype = pl.Float64 if float in kinds else dtype
