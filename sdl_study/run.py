@@ -200,6 +200,7 @@ def load_data(plans: Sequence[Plan]) -> dict[str, PreparedData]:
         UserError: a data set is missing, damaged, or not the one that a study began with.
     """
     from sdl_study.data.prepared import PreparedData
+    from sdl_study.study.checks import check_data_fits
     from sdl_study.study.plan import check_resume
 
     found: dict[str, PreparedData] = {}
@@ -210,6 +211,7 @@ def load_data(plans: Sequence[Plan]) -> dict[str, PreparedData]:
         except OSError as error:
             raise UserError(f"{plan.name}: data.path {path}: cannot be read ({error.strerror})") from None
         data.rows("train")  # reads the table of examples, so that damage is found now
+        check_data_fits(plan.settings, data, plan.name)
         check_resume(plan, data.manifest.fingerprint)
         found[plan.name] = data
     return found

@@ -12,6 +12,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from sdl_study.arms import ARMS
 from sdl_study.config import Settings, value_at, with_values
+from sdl_study.data.prepared import PreparedData
+from sdl_study.data.stores import check_store_settings
 from sdl_study.errors import UserError
 from sdl_study.models.settings import parse_encoder_settings
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
@@ -20,6 +22,29 @@ from sdl_study.study.files import StudyFiles
 LONGEST_NAME = 100  # MLflow and file systems take 255 with what is added to it
 LONGEST_PATH = 1000  # a path may have 4,095 bytes, and trials write below this one
 SHARED = ("data", "mlartifacts")  # what StudyFiles keeps in --out for all studies
+
+
+def check_data_fits(settings: Settings, data: PreparedData, origin: str) -> None:
+    """Encoders and store read what the data hold, and there are labels to learn and to measure by.
+
+    Raises:
+        UserError: one line.
+    """
+    for split in ("train", "dev"):
+        if not data.manifest.counts[split].labels_present:
+            raise UserError(
+                f"{data.path}: no {split} example has a label; a study needs some in train and dev"
+            )
+    holds = data.manifest.modality
+    for name, chosen in settings.model.encoders.items():
+        of_kind = dict(chosen)
+        reads = parse_encoder_settings(of_kind.pop("kind"), of_kind).modalities
+        if holds not in reads:
+            raise UserError(
+                f"{origin}: encoder {name} reads {' or '.join(reads)}, {data.path} holds {holds}; "
+                "choose another study or other data"
+            )
+    check_store_settings(holds, settings.data.store)
 
 
 def check_encoders(settings: Settings, origin: str) -> None:

@@ -15,11 +15,11 @@ import optuna
 
 import sdl_study
 from sdl_study.data.prepared import PreparedData
-from sdl_study.data.stores import check_store_settings, open_store
+from sdl_study.data.stores import open_store
 from sdl_study.errors import UserError
-from sdl_study.models.settings import parse_encoder_settings
 from sdl_study.study import selection
 from sdl_study.study.answer import Answer
+from sdl_study.study.checks import check_data_fits
 from sdl_study.study.engine import Engine
 from sdl_study.study.files import read_json, write_json
 from sdl_study.study.finals import Finals
@@ -53,8 +53,7 @@ class Driver:
     def __init__(
         self, plan: Plan, data: PreparedData, tracking_uri: str | None, record_artifacts: bool = False
     ) -> None:
-        _refuse_unlabelled(data)
-        _refuse_other_modality(plan, data)
+        check_data_fits(plan.settings, data, plan.name)
         check_resume(plan, data.manifest.fingerprint)
         self.plan, self.data = plan, data
         self._records_may_leave = record_artifacts or data.manifest.terms == "open"
@@ -222,30 +221,6 @@ class Driver:
                 f"{self.plan.name}: the machine ended {len(lost)} repeats of the selection (memory, lost nodes); "
                 "mend that and start the same command again"
             )
-
-
-def _refuse_unlabelled(data: PreparedData) -> None:
-    """Without a positive in dev no metric is defined, and without one in train there is nothing to learn."""
-    for split in ("train", "dev"):
-        if not data.manifest.counts[split].labels_present:
-            raise UserError(
-                f"{data.path}: no {split} example has a label; a study needs some in train and dev"
-            )
-
-
-def _refuse_other_modality(plan: Plan, data: PreparedData) -> None:
-    """Encoders and store must fit the data before the study's folder is made."""
-    holds = data.manifest.modality
-    for name, chosen in plan.settings.model.encoders.items():
-        reads = parse_encoder_settings(
-            chosen["kind"], {key: value for key, value in chosen.items() if key != "kind"}
-        ).modalities
-        if holds not in reads:
-            raise UserError(
-                f"{plan.name}: encoder {name} reads {' or '.join(reads)}, {data.path} holds {holds}; "
-                "choose another study or other data"
-            )
-    check_store_settings(holds, plan.settings.data.store)
 
 
 def _changed(path: Path, content: dict[str, Any]) -> bool:

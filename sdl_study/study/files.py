@@ -103,7 +103,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise UserError(f"{path}: damaged: not JSON; put it back from a copy, or start again under --name") from None
+        raise UserError(
+            f"{path}: damaged: not JSON; put it back from a copy, or start again under --name"
+        ) from None
 
 
 def write_json(path: Path, content: Any) -> None:

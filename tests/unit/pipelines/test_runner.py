@@ -10,7 +10,7 @@ from pipelines.runner import main
 def test_an_unexpected_exception_shows_places_and_never_its_text(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    note = " ".join(["Patient", "John", "has", "pneumonia"])
+    note = "Patient John has pneumonia"
 
     def broken(_: list[str]) -> None:
         raise ValueError(note)
