@@ -105,7 +105,7 @@ def prepare(
     pairs = read_codes(tables, options.codes, options.caml_compat, progress)
     with temporary_folder(out.parent / f"{out.name}.spool") as spool:
         progress("mimic: reading the discharge summaries")
-        notes = Notes.read(notes_source, options.release, spool / "notes.parquet")
+        notes = Notes.read(notes_source, options.release, spool / "notes.parquet", progress)
         index, labels, remarks = _index(notes.admissions, pairs, options, published)
         version = int(options.codes.removeprefix("icd"))
         preparation = Preparation(

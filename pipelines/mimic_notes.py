@@ -15,6 +15,7 @@ from typing import Literal
 import polars as pl
 
 from pipelines.mimic_codes import Release, cast_ids
+from pipelines.runner import Progress
 from pipelines.tables import ROW, check_width, find_table, reading, scan_table
 from sdl_study.errors import UserError
 
@@ -72,12 +73,13 @@ class Notes:
         self.admissions = admissions
 
     @classmethod
-    def read(cls, source: Path, release: Release, spool: Path) -> Notes:
+    def read(cls, source: Path, release: Release, spool: Path, progress: Progress = print) -> Notes:
         """Read all but the texts of `source`.
 
         Args:
             spool: file for a copy of the summaries, made where the table is packed (unpacking takes far
                 longer than reading) or `spooled`.
+            progress: told how many summaries have no text; they are left out.
 
         Raises:
             UserError: missing or damaged file or column, no discharge summary in it, note ids twice.
@@ -94,7 +96,7 @@ class Notes:
                 table = _spooled(table, spool)
             # Every column is read, though not all are used: see scan_table.
             keys = table.with_columns(pl.col("text").is_null()).collect(engine="streaming")
-        keys = _without_empty(path, keys, wanted)
+        keys = _without_empty(path, keys, wanted, progress)
         if not keys.height:
             what = "no row of category 'Discharge summary'" if release == "mimic-iii" else "no note"
             raise UserError(f"{path}: {what} with an admission; the data set would be empty")
@@ -181,17 +183,17 @@ def _admissions(path: Path, keys: pl.DataFrame, table: NoteTable, release: Relea
     )
 
 
-def _without_empty(path: Path, keys: pl.DataFrame, wanted: pl.Expr) -> pl.DataFrame:
-    """Rows with a text (`keys` says in its column text which have none); no summary of MIMIC's is empty.
+def _without_empty(path: Path, keys: pl.DataFrame, wanted: pl.Expr, progress: Progress) -> pl.DataFrame:
+    """Rows with a text; `keys` says in its column text which have none.
 
     Raises:
-        UserError: a row ends early, which reads as an empty text, or a summary is empty.
+        UserError: a row ends early, which reads as an empty text.
     """
     empty = keys.filter(pl.col("text"))
     if empty.height:
         check_width(path, keys.width - 1)
-        if (summaries := empty.filter(wanted)).height:
-            raise UserError(f"{path}, row {summaries[ROW][0]}, field text: empty; copy the file again")
+        if count := empty.filter(wanted).height:
+            progress(f"{path}: {count:,} summaries without text are left out")
     return keys.filter(~pl.col("text"))
 
 

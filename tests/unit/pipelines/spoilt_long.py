@@ -98,9 +98,6 @@ class LongMimicIII(Long):
     def wide_row_of_another_category(self) -> None:
         self.change(b"text 1400", b"text 1400,more")
 
-    def empty_summary(self) -> None:
-        self.change(b"text 1405", b"")
-
     def cut_off_in_a_text(self) -> None:
         content = self.file.read_bytes()
         self.file.write_bytes(content[: content.index(b"text 1450") + 3])

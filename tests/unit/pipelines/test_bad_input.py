@@ -68,7 +68,6 @@ NAMES: dict[tuple[str, str], str] = {
     ("LongMimicIII", "short_row_without_its_category"): r"NOTEEVENTS\.csv, row 1402: 3 fields",
     ("LongMimicIII", "wide_row"): r"NOTEEVENTS\.csv, row 1403: 13 fields",
     ("LongMimicIII", "wide_row_of_another_category"): r"NOTEEVENTS\.csv, row 1400: 12 fields",
-    ("LongMimicIII", "empty_summary"): r"NOTEEVENTS\.csv, row 1405, field text: empty",
     ("LongMimicIII", "cut_off_in_a_text"): r"NOTEEVENTS\.csv: does not end in a line break",
     ("LongMimicIII", "bad_utf8"): r"NOTEEVENTS\.csv, row 1404: not UTF-8",
     ("LongMimicIII", "bad_utf8_of_another_category"): r"NOTEEVENTS\.csv, row 1407: not UTF-8",

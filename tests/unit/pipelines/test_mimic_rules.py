@@ -78,6 +78,14 @@ def test_rows_without_a_code_or_an_admission_are_left_out_aloud(tmp_path: Path) 
     ]
 
 
+def test_summaries_without_text_are_left_out_aloud(tmp_path: Path) -> None:
+    notes = [*notes_iii(), note_iii(77, 101, "101", ""), note_iii(78, 9, "", "", category="Radiology")]
+    lines: list[str] = []
+    codes = [(h, "4019") for h in IDS]
+    run(write_iii(tmp_path / "raw", notes, codes), tmp_path / "out", lines, split=ids(tmp_path))
+    assert f"{tmp_path}/raw/NOTEEVENTS.csv: 1 summaries without text are left out" in lines
+
+
 def test_blanks_around_codes_versions_and_categories_do_not_count(tmp_path: Path) -> None:
     three = notes_iii(category=" Discharge summary ")
     run(write_iii(tmp_path / "iii", three, [(h, " 4019 ") for h in IDS]), tmp_path / "a", split=ids(tmp_path))
