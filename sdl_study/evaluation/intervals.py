@@ -11,10 +11,10 @@ parts:
 
 The interval is difference ± t·sqrt(sum). t is the average of Student's quantiles for K - 1 and G - 1 degrees
 of freedom, weighted by the two parts (Cochran & Cox, "Experimental Designs", 1950). On simulated null
-studies of 300 patients at nominal 5% it is wrong in 2 to 6%, from 2 seeds on. Satterthwaite's degrees of
-freedom (1946) are wrong in up to 12 / 8 / 6% at 2 / 3 / 5 seeds, where the variance between seeds comes out
-small by chance, and a percentile bootstrap over seeds and patients in up to 40 / 27 / 16%.
-``tests/benchmarks/verdict.py`` prints the rates.
+studies at nominal 5% it is wrong in 2 to 6% with 300 patients, from 2 seeds on, and in 3 to 5% with 3, 5 or
+10 patients and 3 seeds. With 300 patients Satterthwaite's degrees of freedom (1946) are wrong in up to
+12 / 8 / 6% at 2 / 3 / 5 seeds, where the variance between seeds comes out small by chance, and a percentile
+bootstrap over seeds and patients in up to 40 / 27 / 16%. ``tests/benchmarks/verdict.py`` prints the rates.
 """
 
 from __future__ import annotations
