@@ -218,8 +218,8 @@ class Driver:
         self._check(running)
         if lost:
             raise UserError(
-                f"{self.plan.name}: the machine ended {len(lost)} repeats of the selection (memory, lost nodes); "
-                "mend that and start the same command again"
+                f"{self.plan.name}: {len(lost)} repeats of the selection did not end, for the reasons above; mend "
+                "that and start the same command again"
             )
 
 

@@ -119,7 +119,7 @@ class Finals:
         A final that failed by itself stays without a test result: the same seed would fail again.
 
         Raises:
-            UserError: the machine ended a final; no test label is opened then.
+            UserError: a final was ended by the machine or an unexpected exception; no test label is opened then.
         """
         self.progress.say(f"finals: {len(self._work)} runs, declaration {self.sha[:12]}")
         for name, work in self._in_driver():
@@ -131,8 +131,8 @@ class Finals:
         )
         if lost:
             raise UserError(
-                f"{self.plan.name}: the machine ended {len(lost)} finals (memory, lost nodes), so the test labels "
-                "stay closed; mend that and start the same command again"
+                f"{self.plan.name}: {len(lost)} finals did not end, for the reasons above, so the test labels stay "
+                "closed; mend that and start the same command again"
             )
         for name, role, work in self._work:
             result = work.result()

@@ -12,11 +12,13 @@ from sdl_study.seeds import derive_seed
 from sdl_study.space import ParameterValue
 from sdl_study.study.files import read_json, write_json
 from sdl_study.study.plan import Plan
-from sdl_study.study.records import MACHINE, TrialRecord
+from sdl_study.study.records import TrialRecord
 from sdl_study.training.job import Job, Kind
 from sdl_study.trial import Lease
 
 RESULT = "result.json"
+_OF_THE_SETTING = ("NonFiniteLoss", "OutOfMemoryError")
+"""Failures that the same setting and seed would have again; a full disk or a lost node would not."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def run_all(work: Sequence[Work], groups: int, told: Callable[[Work, dict[str, A
         told: called with every event of every job, from several threads.
 
     Returns:
-        The jobs that the machine ended, which have no outcome: they can be run again.
+        The jobs without an outcome, which the machine ended or another exception: they can be run again.
     """
     todo = [item for item in work if not item.ended]
     with ThreadPoolExecutor(max_workers=max(1, groups)) as pool:
@@ -148,5 +150,7 @@ def _run(item: Work, told: Callable[[Work, dict[str, Any]], None]) -> None:
     with Lease(item.job.to_dict()) as lease:
         for event in lease:
             told(item, event)
-    if event["event"] == "done" or (event["event"] == "failed" and event["reason"] != MACHINE):
+    if event["event"] == "done" or (
+        event["event"] == "failed" and str(event["reason"]).startswith(_OF_THE_SETTING)
+    ):
         write_json(item.result_path, {**event, "arm": item.job.arm})

@@ -105,7 +105,7 @@ def test_no_label_is_opened_while_the_machine_owes_a_final(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finals = make_finals(driver)
-    with pytest.raises(UserError, match=r"the machine ended 2 finals .* test labels stay closed"):
+    with pytest.raises(UserError, match=r"2 finals did not end, .* test labels stay closed"):
         play(monkeypatch, finals, lambda work: None if work.job.arm == "sd" else trained(work))
     assert read_ledger(driver.data.path) == []
     play(monkeypatch, finals, trained)
