@@ -77,7 +77,7 @@ class Answer:
 
     @property
     def no_verdict(self) -> str | None:
-        """Why there is no verdict, though a contrast was declared."""
+        """Why there is no verdict on the declared contrast, or on a secondary one."""
         return self._compared[1]
 
     @cached_property
@@ -92,10 +92,16 @@ class Answer:
         pairs = [(arm, declared[1]) for arm in arms if ARMS[arm].is_sd and arm != declared[0]]
         pairs += [(declared[0], arm) for arm in arms if not ARMS[arm].is_sd and arm != declared[1]]
         try:
-            secondary = [self._compare(first, second) for first, second in pairs]
-            return [self._compare(*declared), *correct_secondary(secondary)], None
+            primary = self._compare(*declared)
         except UndefinedMetricError as error:
             return [], str(error)
+        secondary, undefined = [], []
+        for first, second in pairs:
+            try:
+                secondary.append(self._compare(first, second))
+            except UndefinedMetricError as error:
+                undefined.append(f"{first} against {second}: {error}")
+        return [primary, *correct_secondary(secondary)], "; ".join(undefined) or None
 
     def _compare(self, first: str, second: str) -> Comparison:
         predictions = [[final.predictions for final in self.of(arm)] for arm in (first, second)]

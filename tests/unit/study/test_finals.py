@@ -18,6 +18,8 @@ from sdl_study.config import with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.ledger import read_ledger
+from sdl_study.evaluation.statistics import UndefinedMetricError
+from sdl_study.study import answer as answer_module
 from sdl_study.study import finals as finals_module
 from sdl_study.study.answer import Answer
 from sdl_study.study.driver import Driver
@@ -179,6 +181,24 @@ def test_a_new_winner_after_test_labels_were_opened_is_exploratory(
     assert len(finals) == 12
     assert sum(run.data.tags.get("sdl.superseded") == "true" for run in finals) == 6
     assert json.loads(driver.plan.files.answer.read_text())["exploratory"] == [before.sha]
+
+
+def test_a_secondary_contrast_without_a_verdict_leaves_the_primary_one(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finals = make_finals(driver)
+    play(monkeypatch, finals, trained)
+    plain = answer_module.compare
+
+    def compare(first: Any, second: Any, **more: Any) -> Any:
+        if "bce" in str(second[0]):
+            raise UndefinedMetricError("neither seeds nor patients vary")
+        return plain(first, second, **more)
+
+    monkeypatch.setattr(answer_module, "compare", compare)
+    text = answer_of(driver, finals).text()
+    assert "primary contrast: sd against any" in text
+    assert text.endswith("no verdict: sd against bce: neither seeds nor patients vary")
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])
