@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import resource
 import subprocess
 import sys
 from collections import namedtuple
@@ -44,21 +44,49 @@ MOUNT = 'mount -t tmpfs -o size=1m tmpfs "$2" && exec "$0" -c "$3" "$1" "$2" "$4
 
 
 def on_a_small_disk(prepared: Path, disk: Path, free: str) -> subprocess.CompletedProcess[str]:
-    """Build a store of `prepared` in a mount of its own, seen by the new process alone."""
+    """Build a store of `prepared` in a mount of its own, seen by the new process alone (a user namespace)."""
     disk.mkdir()
-    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
-    if (
-        not shutil.which("unshare")
-        or subprocess.run(
-            [*unshare, "mount", "-t", "tmpfs", "tmpfs", str(disk)], capture_output=True, check=False
-        ).returncode
-    ):
-        pytest.skip("this system does not let a user mount a small disk")
-    command = [*unshare, "sh", "-c", MOUNT, sys.executable, str(prepared), str(disk), ON_A_SMALL_DISK, free]
+    command = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        MOUNT,
+        sys.executable,
+        str(prepared),
+        str(disk),
+        ON_A_SMALL_DISK,
+        free,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
+def test_a_store_beyond_the_largest_file_allowed_is_one_line(tmp_path: Path) -> None:
+    small.write_images(tmp_path / "image", tmp_path / "files")
+    (tmp_path / "stores").mkdir()
+    command = [
+        sys.executable,
+        "-c",
+        ON_A_SMALL_DISK,
+        str(tmp_path / "image"),
+        str(tmp_path / "stores"),
+        "as it is",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY)),
+    )  # fmt: skip
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    line, left = done.stdout.splitlines()
+    assert line.startswith(f"{tmp_path / 'stores'}: store cannot be written: File too large")
+    assert left == "0 left"
+
+
+@pytest.mark.slow  # where users may not mount (most containers) these two cannot run
 @pytest.mark.parametrize("free", ["as it is", "1000000000000"])
 def test_a_full_disk_is_one_line_not_a_killed_process(tmp_path: Path, free: str) -> None:
     small.write_images(tmp_path / "image", tmp_path / "files")
@@ -69,6 +97,7 @@ def test_a_full_disk_is_one_line_not_a_killed_process(tmp_path: Path, free: str)
     assert left == "0 left"
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_under_the_offsets_of_a_token_store(tmp_path: Path) -> None:
     small.write_text(tmp_path / "text", texts=["alpha " * 8_000] * 60)
     done = on_a_small_disk(tmp_path / "text", tmp_path / "disk", "0")

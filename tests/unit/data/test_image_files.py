@@ -112,13 +112,10 @@ def test_whatever_a_decoder_raises_is_a_broken_image(
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "AVIF", "JPEG2000", "QOI"])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "JPEG2000"])
 def test_spoilt_bytes_are_pixels_or_a_reason(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)  # a spoilt header asks for gigabytes
-    try:
-        whole = content(noise(), form)
-    except (KeyError, OSError):
-        pytest.skip(f"this Pillow does not write {form}")
+    whole = content(noise(), form)
     chance = random.Random(0)
     reasons = []
     for _ in range(100):
