@@ -1,0 +1,121 @@
+"""A tiny study of every arm, boiled down to what must not change: leaderboard, predictions, MLflow's values.
+
+``python -m tests.integration.golden_study OUT FILE`` runs it in OUT and writes its record to FILE.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from mlflow import MlflowClient
+
+from sdl_study.evaluation.predictions import read_predictions
+from sdl_study.run import execute, main_of
+from sdl_study.space import SearchSpace, Study, choice, log_uniform, uniform
+from sdl_study.study.answer import Answer
+from sdl_study.study.plan import make_plan
+from tests.integration.tiny import tiny_data, tiny_study
+
+ARMS = ("bce", "asl", "any", "all", "mulsupcon", "jaccard", "sd", "sd_weighted")
+OVERRIDES = {"train.epochs": 3, "budget.trials": 2}
+WALL_CLOCK = ("seconds", "cpu_seconds", "gpu_seconds")
+RECORD = Path(__file__).parents[1] / "golden" / "study" / "tiny.json"
+
+
+def numerics() -> str:
+    """What the last digits depend on beside the code."""
+    return f"{platform.machine()}, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def record(answer: Answer, tracking_uri: str) -> dict[str, Any]:
+    """Everything of a finished study that another run of the same code gives again."""
+    return {
+        "numerics": numerics(),
+        "leaderboard": _leaderboard(answer.plan.files.leaderboard),
+        "predictions": {
+            f"{final.role}/{final.name}/{final.work.seed_number}": _predictions(final.predictions)
+            for final in answer.finals
+        },
+        "mlflow": _mlflow(tracking_uri, answer.plan.name),
+    }
+
+
+def _leaderboard(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in csv.DictReader(file)]
+
+
+def _predictions(path: Path) -> dict[str, Any]:
+    found = read_predictions(path)
+    return {
+        "digest": hashlib.sha256(found.scores.tobytes() + found.targets.columns.tobytes()).hexdigest(),
+        "metrics": found.metrics(),
+    }
+
+
+def _mlflow(uri: str, study: str) -> dict[str, Any]:
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(study)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    return {
+        run.info.run_name: {
+            "status": run.info.status,
+            "role": run.data.tags["sdl.role"],
+            "params": dict(run.data.params),
+            "metrics": {
+                key: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, key)]
+                for key in sorted(run.data.metrics)
+                if key not in WALL_CLOCK
+            },
+        }
+        for run in runs
+        if run.data.tags["sdl.role"] != "study"
+    }
+
+
+def golden_study(data: Path) -> Study:
+    """Eight arms, two trials each, three epochs of ten steps; what each arm may search is searched."""
+    contrastive = ARMS[2:]
+    weighted = {"arms": ("sd_weighted",)}
+    published = {"model.encoder": "conv", "train.learning_rate": 5e-3, "loss.temperature": 0.07}
+    return Study(
+        name="golden",
+        space=SearchSpace(
+            parameters=(
+                choice("model.encoder", "conv", "bert"),
+                log_uniform("train.learning_rate", 1e-3, 1e-2),
+                log_uniform("loss.temperature", 0.05, 0.5, arms=contrastive),
+                uniform("model.encoders.bert.dropout", 0.0, 0.3, when={"model.encoder": "bert"}),
+                log_uniform("loss.dissimilarity_power", 0.1, 4.0, **weighted),
+                log_uniform("loss.relation_weights.subset", 0.1, 4.0, **weighted),
+                choice("loss.normalizer", "positives", "weights", **weighted),
+                choice("loss.per_anchor_mean", False, True, arms=("mulsupcon",)),
+            ),
+            published=published,
+        ),
+        settings=tiny_study(data, ARMS).settings,
+    )
+
+
+def run_golden(out: Path) -> dict[str, Any]:
+    """Run the study on an engine of its own."""
+    study = golden_study(tiny_data(out / "prepared"))
+    plan = make_plan(study, out, "golden", OVERRIDES)
+    return record(execute([plan], None, None)[0], plan.files.mlflow_uri)
+
+
+def _command() -> None:
+    content = run_golden(Path(sys.argv[1]))
+    Path(sys.argv[2]).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main_of(_command))
