@@ -1,47 +1,92 @@
-"""Arms: the strategies that a study compares fairly, each with the settings that make it what it is."""
+"""Arms: the training strategies that a study compares fairly. A study declares its own; these are the known ones."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
-Stage = Literal["contrastive", "supervised"]
+from sdl_study.errors import UserError
+
+Pretraining = Literal["contrastive", "supervised"]
+UNTRAINED, LABEL_PRIOR, TFIDF = "untrained", "label_prior", "tfidf"
+CONTROLS = (UNTRAINED, LABEL_PRIOR, TFIDF)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm.
+    """One arm of a study, as plain data that travels to the workers inside every job.
 
     Attributes:
-        name: name in tables, tags and commands.
-        strategy: name of the loss: one of ``sdl_study.losses.build_loss`` or, supervised, ``bce`` or ``asl``.
-        stage: ``contrastive`` trains encoder and projection head; ``supervised`` trains encoder and a linear head
-            that is then thrown away, for as many examples.
-        loss_settings: names of the loss settings that the strategy takes, beside the temperature.
-        is_sd: whether it is a variant of the Similarity-Dissimilarity loss.
+        name: in tables, tags, folders and commands; unique in the study.
+        loss: a named loss of ``sdl_study.losses``, or ``module:Class`` (``folder/file.py:Class``) of a weight rule or
+            a whole loss of one's own.
+        fixed: settings of the loss that this arm does not search, for example ``{"dissimilarity_power": 0.0}``.
+        pretraining: ``contrastive`` trains encoder and projection head; ``supervised`` trains encoder and a linear
+            head that is then thrown away, for as many examples.
+
+    Raises:
+        UserError: a name that is no name of a folder, or that a control has.
     """
 
     name: str
-    strategy: str
-    stage: Stage = "contrastive"
-    loss_settings: tuple[str, ...] = field(default=())
-    is_sd: bool = False
+    loss: str
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    pretraining: Pretraining = "contrastive"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name):
+            raise UserError(
+                f"arm {self.name!r}: a name is a word of letters, digits, '.', '_' and '-', 64 at most"
+            )
+        if self.name in CONTROLS:
+            raise UserError(f"arm {self.name!r}: a control has this name; choose another")
+        if not isinstance(self.loss, str) or not self.loss:
+            raise UserError(f"arm {self.name}: loss is {self.loss!r}; name one, or write module:Class")
+        if not isinstance(self.fixed, Mapping):
+            raise UserError(f"arm {self.name}: fixed is {self.fixed!r}; write {{'setting': value}}")
+        if self.pretraining not in ("contrastive", "supervised"):
+            raise UserError(
+                f"arm {self.name}: pretraining is {self.pretraining!r}; choose contrastive or supervised"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The arm as plain data; ``Arm(**values)`` is the inverse."""
+        return asdict(self)
+
+    def loss_settings(self, given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+        """What its loss is built with: of the given settings those that the loss knows, and over them its fixed ones.
+
+        Args:
+            given: ``loss`` of a study's or trial's settings.
+            known: names of the settings that the loss has.
+        """
+        return _merged({name: value for name, value in given.items() if name in known}, self.fixed)
 
 
-_SD_SETTINGS = ("similarity_power", "dissimilarity_power", "relation_weights", "normalizer")
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(below)
+    for name, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(name), Mapping)
+        found[name] = _merged(found[name], value) if both else value
+    return found
 
-ARMS: dict[str, Arm] = {
-    arm.name: arm
-    for arm in (
-        Arm("bce", "bce", "supervised"),
-        Arm("asl", "asl", "supervised"),
-        Arm("any", "any"),
-        Arm("all", "all"),
-        Arm("mulsupcon", "mulsupcon", loss_settings=("per_anchor_mean",)),
-        Arm("jaccard", "jaccard"),
-        Arm("sd", "sd", loss_settings=_SD_SETTINGS, is_sd=True),
-        Arm("sd_weighted", "sd", loss_settings=_SD_SETTINGS, is_sd=True),
-    )
-}
 
-CONTRASTIVE = tuple(name for name, arm in ARMS.items() if arm.stage == "contrastive")
+BCE = Arm("bce", "bce", pretraining="supervised")
+ASL = Arm("asl", "asl", pretraining="supervised")
+ANY = Arm("any", "any")
+ALL = Arm("all", "all")
+MULSUPCON = Arm("mulsupcon", "mulsupcon")
+JACCARD = Arm("jaccard", "jaccard")
+SD = Arm("sd", "sd")
+SD_WEIGHTED = Arm("sd_weighted", "sd")
+MULTISUPCON = Arm("multisupcon", "multisupcon")
+RANDOM_WEIGHTS = Arm("random_weights", "random_weights")
+
+
+def variants(method: str | None, arms: Iterable[Arm]) -> frozenset[str]:
+    """The arms that are the method or another setting of its loss: none of them is what it is compared with."""
+    arms = tuple(arms)
+    losses = {arm.loss for arm in arms if arm.name == method}
+    return frozenset(arm.name for arm in arms if arm.loss in losses)

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from sdl_study.arms import ARMS
 from sdl_study.errors import UserError
 
 PrimaryMetric = Literal[
@@ -22,7 +21,6 @@ PrimaryMetric = Literal[
 Control = Literal["untrained", "label_prior", "tfidf"]
 Objective = Literal["dev/map", "dev/map_document", "dev/micro_f1", "dev/macro_f1"]
 LIST_EXAMPLES = {
-    "arms": "('any', 'sd')",
     "controls": "('untrained', 'label_prior')",
     "probe.l2_grid": "(0.001, 0.01)",
 }
@@ -81,26 +79,6 @@ class ModelSettings(Section):
         return self
 
 
-class RelationWeightSettings(Section):
-    """Weights of the relations; ``equal`` stays 1, since scaling all of them is a hidden learning rate."""
-
-    equal: float = Field(default=1.0, ge=0)
-    overlap: float = Field(default=1.0, ge=0)
-    subset: float = Field(default=1.0, ge=0)
-    superset: float = Field(default=1.0, ge=0)
-
-
-class LossSettings(Section):
-    """Settings of the losses; a strategy takes those it knows."""
-
-    temperature: float = Field(default=0.07, gt=0)
-    similarity_power: float = Field(default=1.0, ge=0)
-    dissimilarity_power: float = Field(default=1.0, ge=0)
-    relation_weights: RelationWeightSettings = RelationWeightSettings()
-    normalizer: Literal["positives", "weights"] = "positives"
-    per_anchor_mean: bool = False
-
-
 class TrainSettings(Section):
     """How a trial trains. ``batch_size`` is the global batch, constant whatever the number of workers."""
 
@@ -148,30 +126,23 @@ class BudgetSettings(Section):
 
 
 class Settings(Section):
-    """All settings of a study (or of one trial, with its parameters laid over)."""
+    """All settings of a study (or of one trial, with its parameters laid over).
+
+    ``loss`` holds what is set for every arm whose loss has such a setting; the losses' own signatures say which
+    there are and check the values (``sdl_study.study.losses``).
+    """
 
     seed: int = Field(default=0, ge=0)
-    arms: tuple[str, ...]
     objective: Objective = "dev/map"
     primary_metric: PrimaryMetric = "test/map"
     stage: Literal["probe"] = "probe"
     controls: tuple[Control, ...] = ("untrained", "label_prior", "tfidf")
     data: DataSettings
     model: ModelSettings
-    loss: LossSettings = LossSettings()
+    loss: dict[str, Any] = Field(default_factory=dict)
     train: TrainSettings
     probe: ProbeSettings = ProbeSettings()
     budget: BudgetSettings = BudgetSettings()
-
-    @field_validator("arms")
-    @classmethod
-    def _arms_known(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [arm for arm in arms if arm not in ARMS]
-        if unknown:
-            raise ValueError(f"unknown arm {unknown[0]!r}; there are {', '.join(ARMS)}")
-        if not arms or len(set(arms)) != len(arms):
-            raise ValueError("needs at least one arm, each named once")
-        return arms
 
 
 def build_settings(values: Mapping[str, Any], origin: str) -> Settings:
@@ -221,10 +192,13 @@ def _place(tree: dict[str, Any], path: str, value: Any, origin: str) -> None:
     *parents, leaf = path.split(".")
     node: Any = tree
     for part in parents:
-        node = node.get(part) if isinstance(node, dict) else None
+        if path.startswith("loss.") and isinstance(node, dict):
+            node = node.setdefault(part, {})
+        else:
+            node = node.get(part) if isinstance(node, dict) else None
         if not isinstance(node, dict):
             raise UserError(f"{origin}: {path}: no such setting")
-    open_ended = path.startswith(("model.encoders.", "data.store."))
+    open_ended = path.startswith(("model.encoders.", "data.store.", "loss."))
     if leaf not in node and not open_ended:
         near = ", ".join(sorted(node))
         raise UserError(

@@ -1,119 +1,161 @@
-"""The user's own modules, found by name: a study in search_spaces, a pipeline in pipelines.
+"""The user's own modules: a study by name, dotted module or file; a pipeline by dotted module or file.
 
 They run before any data is open, so the text of what they raise can be shown, with the line to look at.
 """
 
 from __future__ import annotations
 
-import ast
-import importlib
 import importlib.util
 import inspect
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from sdl_study.errors import UserError
+from sdl_study.references import is_file, load_module
 
 if TYPE_CHECKING:
     from sdl_study.space import Study
 
 ROOT = Path(__file__).resolve().parent.parent
+OF_THE_CLONE = ("search_spaces", "pipelines")
 
 
-def load_study(name: str, renamed: bool = False) -> Study:
-    """The STUDY of a module of search_spaces.
+@dataclass(frozen=True)
+class OwnStudy:
+    """A study as a module exports it.
 
-    Args:
-        name: of the module.
-        renamed: whether the study gets another name than its own.
+    Attributes:
+        name: the module's, which is the study's.
+        study: its STUDY.
+        module: its file.
+    """
+
+    name: str
+    study: Study
+    module: Path
+
+
+def load_study(reference: str) -> OwnStudy:
+    """A study by its name in search_spaces, its dotted module (``package.module``) or its file (``./my_space.py``).
 
     Raises:
-        UserError: there is no such module, it has a mistake, it exports no STUDY, or one of another name.
+        UserError: there is no such module, it has a mistake, or it exports no STUDY.
     """
     from sdl_study.space import Study
 
-    folder = ROOT / "search_spaces"
-    known = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "common"))
-    if name not in known:
-        raise UserError(f"unknown study {name!r}; search_spaces has {', '.join(known)}")
-    study = getattr(own_module(f"search_spaces.{name}", "study"), "STUDY", None)
+    module = _own_module(_study_module(reference), "study")
+    file = Path(str(module.__file__)).resolve()
+    study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
-        raise UserError(f"search_spaces/{name}.py: exports no STUDY")
-    if study.name != name and not renamed:
-        line = _line_of_name(folder / f"{name}.py", study.name)
+        raise UserError(f"{_shown(file)}: exports no STUDY of type sdl_study.space.Study")
+    return OwnStudy(file.stem, study, file)
+
+
+def study_names() -> list[str]:
+    """The studies of search_spaces; a module whose name begins with "_" is a helper of theirs."""
+    return sorted(p.stem for p in (ROOT / "search_spaces").glob("*.py") if not p.stem.startswith("_"))
+
+
+def _study_module(reference: str) -> str:
+    if is_file(reference):
+        if not Path(reference).is_file():
+            raise UserError(f"study {reference}: there is no such file")
+        return reference
+    if "/" in reference or "\\" in reference:
+        raise UserError(f"study {reference}: name the study's file, for example ./my_space.py")
+    if "." in reference:
+        return reference
+    if reference not in study_names():
         raise UserError(
-            f"search_spaces/{name}.py{line}: the study calls itself {study.name!r}, as another module may; "
-            f"write {name!r} there or give --name"
+            f"unknown study {reference!r}; search_spaces has {', '.join(study_names())}; for one of your own give its "
+            "file (./my_space.py) or its module (package.module)"
         )
-    return study
+    return f"search_spaces.{reference}"
 
 
-def _line_of_name(file: Path, name: str) -> str:
-    """ ":LINE" of the words that name the study, where the module holds them itself."""
-    tree = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-    lines = [node.lineno for node in tree if isinstance(node, ast.Constant) and node.value == name]
-    return f":{min(lines)}" if lines else ""
-
-
-def load_pipeline(name: str) -> Any:
-    """A module of pipelines that prepares a data set by name.
+def load_pipeline(reference: str) -> Any:
+    """A module or file that prepares a data set by name.
 
     Raises:
         UserError: there is no such module, it has a mistake, or no ``prepare(name, out)``.
     """
-    module = own_module(name, "data.pipeline")
+    if not is_file(reference) and "." not in reference:
+        raise UserError(
+            f"data.pipeline: {reference!r}: write a dotted module (pipelines.demo) or a file (my_source.py)"
+        )
+    module = _own_module(reference, "data.pipeline")
     try:
         inspect.signature(module.prepare).bind("name", Path())
     except (AttributeError, TypeError):
         raise UserError(
-            f"data.pipeline: {name} has no prepare(name, out); prepare the data with python -m {name} and give "
-            "data.path"
+            f"data.pipeline: {reference} has no prepare(name, out); run it by its own command and give data.path"
         ) from None
     return module
 
 
-def own_module(name: str, field: str) -> Any:
-    """Import one of the project's own modules by name; one that lies elsewhere is refused.
+def _own_module(reference: str, field: str) -> ModuleType:
+    """Import a module; one of search_spaces or pipelines that lies elsewhere than in the clone is refused.
 
     Raises:
-        UserError: it is no module of the project, or importing it raised.
+        UserError: there is no such module, or importing it raised.
     """
-    package = name.partition(".")[0]
-    if package not in ("search_spaces", "pipelines"):
-        raise UserError(f"{field}: {name!r} is not a module of search_spaces or pipelines")
+    package = reference.partition(".")[0]
+    if package in OF_THE_CLONE and not is_file(reference):
+        _check_in_clone(package)
+    try:
+        return load_module(reference)
+    except ModuleNotFoundError as error:
+        absent = error.name is not None and (error.name == reference or f"{reference}.".startswith(f"{error.name}."))
+        if absent:
+            raise UserError(f"{field}: there is no module {reference!r}") from None
+        raise _mistake_of(reference, error) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (a user's module may raise anything)
+        raise _mistake_of(reference, error) from None
+
+
+def _check_in_clone(package: str) -> None:
     found = importlib.util.find_spec(package)
     place = Path(next(iter(found.submodule_search_locations or []), "")) if found else None
     if place is None or place.resolve() != ROOT / package:
         raise UserError(
             f"{package} is read from {place}, not from {ROOT / package}; start in the project's folder"
         )
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise UserError(f"{field}: there is no module {name!r}") from None
-        raise _mistake_of(name, error) from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (a user's module may raise anything)
-        raise _mistake_of(name, error) from None
 
 
-def _mistake_of(name: str, error: BaseException) -> UserError:
-    """One line per mistake: the file and line of the project's own modules that raised, and its words."""
-    place = "/".join(name.split(".")) + ".py"
+def _mistake_of(reference: str, error: BaseException) -> UserError:
+    """One line per mistake: the file and line of the user's own modules that raised, and its words."""
+    own = Path(reference).resolve().parent if is_file(reference) else _folder_of(reference)
+    place = reference if is_file(reference) else "/".join(reference.split(".")) + ".py"
     for frame in traceback.extract_tb(error.__traceback__):
-        place = _own_place(frame.filename, frame.lineno) or place
+        place = _own_place(frame.filename, frame.lineno, own) or place
     if isinstance(error, SyntaxError):
-        place = _own_place(error.filename or "", error.lineno) or place
+        place = _own_place(error.filename or "", error.lineno, own) or place
     return UserError("\n".join(f"{place}: {line}" for line in _words(error)))
 
 
-def _own_place(filename: str, line: int | None) -> str | None:
+def _folder_of(reference: str) -> Path | None:
+    """Where a dotted module's top package lies."""
+    try:
+        spec = importlib.util.find_spec(reference.partition(".")[0])
+    except (ImportError, ValueError):
+        return None
+    origin = spec.origin if spec is not None else None
+    return Path(origin).resolve().parent if origin else None
+
+
+def _own_place(filename: str, line: int | None, own: Path | None) -> str | None:
     path = Path(filename)
-    inside = any(path.is_relative_to(ROOT / package) for package in ("search_spaces", "pipelines"))
-    return f"{path.relative_to(ROOT)}:{line}" if inside else None
+    folders = [*(ROOT / package for package in OF_THE_CLONE), *([own] if own is not None else [])]
+    return f"{_shown(path)}:{line}" if any(path.is_relative_to(folder) for folder in folders) else None
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def _words(error: BaseException) -> list[str]:

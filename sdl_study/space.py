@@ -6,10 +6,9 @@ they stand; a condition may look only at parameters before it.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
@@ -21,7 +20,7 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from sdl_study.arms import ARMS
+from sdl_study.arms import Arm
 from sdl_study.config import Settings
 from sdl_study.errors import UserError
 
@@ -36,7 +35,7 @@ class Parameter:
         name: dotted path of the setting, for example ``loss.temperature``.
         distribution: where its values come from.
         when: it is asked only where every named parameter (or fixed setting) has one of the given values.
-        arms: the arms that search it; None means all.
+        arms: the arms that search it; None means all that have such a setting.
     """
 
     name: str
@@ -75,10 +74,6 @@ class SearchSpace:
         names = [parameter.name for parameter in self.parameters]
         if len(set(names)) != len(names):
             raise UserError(f"search space: parameter {_first_double(names)!r} stands twice")
-        for parameter in self.parameters:
-            unknown = [arm for arm in parameter.arms or () if arm not in ARMS]
-            if unknown:
-                raise UserError(f"search space: {parameter.name}: unknown arm {unknown[0]!r}")
         for name, value in self._published_points():
             self._check_published(name, value)
 
@@ -133,27 +128,100 @@ class SearchSpace:
                 values[parameter.name] = point[parameter.name]
         return values
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the parameters, conditions and published points, the same on every machine."""
-        described = {
-            "parameters": [
-                [p.name, json.loads(distribution_to_json(p.distribution)), p.when, p.arms]
+    def of_arms(self, takes: Mapping[str, Callable[[str], bool]]) -> SearchSpace:
+        """The space with every parameter's arms named: those that have such a setting, where none were.
+
+        Args:
+            takes: arm → whether it has a setting to search, by dotted path.
+        """
+        return SearchSpace(
+            tuple(
+                replace(p, arms=tuple(arm for arm in takes if takes[arm](p.name))) if p.arms is None else p
                 for p in self.parameters
-            ],
+            ),
+            self.published,
+            self.published_of_arm,
+        )
+
+    def described(self) -> dict[str, Any]:
+        """Parameters, conditions and published points as plain data: what a resumed study is compared by."""
+        return {
+            "parameters": {
+                p.name: {
+                    "distribution": json.loads(distribution_to_json(p.distribution)),
+                    "when": [[name, list(allowed)] for name, allowed in p.when],
+                    "arms": None if p.arms is None else list(p.arms),
+                }
+                for p in self.parameters
+            },
+            "order": [p.name for p in self.parameters],
             "published": dict(self.published),
             "published_of_arm": {arm: dict(point) for arm, point in self.published_of_arm.items()},
         }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Study:
-    """What a search-space module exports as STUDY: a name, a space and fixed settings."""
+    """What a search-space module exports as STUDY; its name is the module's.
 
-    name: str
+    Attributes:
+        space: what is searched.
+        settings: what is fixed.
+        arms: what is compared.
+        method: the arm that the verdict is about; None makes a study without a verdict.
+        about: one line.
+
+    Raises:
+        UserError: no arm, two arms of one name, or a method or a parameter of an arm that is not there.
+    """
+
     space: SearchSpace
     settings: Settings
+    arms: tuple[Arm, ...]
+    method: str | None = None
     about: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.arms or not all(isinstance(arm, Arm) for arm in self.arms):
+            raise UserError("study: arms: needs at least one, for example arms=(ANY, SD) of sdl_study.arms")
+        names = [arm.name for arm in self.arms]
+        if len(set(names)) != len(names):
+            raise UserError(f"study: arm {_first_double(names)!r} stands twice; give one another name")
+        if self.method is not None and self.method not in names:
+            raise UserError(f"study: method {self.method!r} is none of its arms: {', '.join(names)}")
+        for parameter in self.space.parameters:
+            self._check_arms(f"search space: {parameter.name}", parameter.arms or ())
+        self._check_arms("search space: published_of_arm", self.space.published_of_arm)
+
+    def _check_arms(self, where: str, arms: Iterable[str]) -> None:
+        names = [arm.name for arm in self.arms]
+        for arm in arms:
+            if arm not in names:
+                raise UserError(f"{where}: unknown arm {arm!r}; the study has {', '.join(names)}")
+
+    def of_arms(self, names: Iterable[str]) -> Study:
+        """The study with some of its arms.
+
+        Raises:
+            UserError: a name that no arm has, none at all, or one twice.
+        """
+        known = {arm.name: arm for arm in self.arms}
+        chosen = tuple(names)
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            raise UserError(f"arms: unknown arm {unknown[0]!r}; this study has {', '.join(known)}")
+        if not chosen or len(set(chosen)) != len(chosen):
+            raise UserError("arms: needs at least one arm, each named once")
+        space = SearchSpace(
+            tuple(
+                p if p.arms is None else replace(p, arms=tuple(arm for arm in p.arms if arm in chosen))
+                for p in self.space.parameters
+            ),
+            self.space.published,
+            {arm: point for arm, point in self.space.published_of_arm.items() if arm in chosen},
+        )
+        arms = tuple(known[name] for name in chosen)
+        return replace(self, arms=arms, space=space, method=self.method if self.method in chosen else None)
 
 
 def suggest_from(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> ParameterValue:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from sdl_study.config import BudgetSettings, DataSettings, TrainSettings
 from sdl_study.space import choice
-from search_spaces.common import six_arms
+from search_spaces._common import six_arms
 
 STUDY = six_arms(
-    "demo_coco",
     "Scenes of scikit-learn's handwritten digits, 10 labels, two small ResNets with GroupNorm.",
     encoders={
         "resnet_small": {"kind": "resnet", "widths": (16, 32, 64, 128), "groups": 8},

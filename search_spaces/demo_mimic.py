@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from sdl_study.config import BudgetSettings, DataSettings, TrainSettings
 from sdl_study.space import choice, uniform
-from search_spaces.common import six_arms
+from search_spaces._common import six_arms
 
 STUDY = six_arms(
-    "demo_mimic",
     "Synthetic discharge summaries, 40 ICD-10 codes, two small text encoders.",
     encoders={
         "conv": {"kind": "conv", "width": 64, "kernel": 5},

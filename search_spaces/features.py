@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from sdl_study.config import BudgetSettings, DataSettings, TrainSettings
 from sdl_study.space import uniform
-from search_spaces.common import six_arms
+from search_spaces._common import six_arms
 
 STUDY = six_arms(
-    "features",
     "Any prepared table of numbers.",
     encoders={
         "mlp_small": {"kind": "mlp", "width": 64, "layers": 2},

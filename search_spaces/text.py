@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from sdl_study.config import BudgetSettings, DataSettings, TrainSettings
 from sdl_study.space import choice, uniform
-from search_spaces.common import six_arms
+from search_spaces._common import six_arms
 
 STUDY = six_arms(
-    "text",
     "Any prepared texts.",
     encoders={
         "conv": {"kind": "conv", "width": 128, "kernel": 5},

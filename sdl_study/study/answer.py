@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from sdl_study.arms import ARMS
+from sdl_study.arms import variants
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation.statistics import (
     Comparison,
@@ -71,7 +71,8 @@ class Answer:
     def contrasts(self) -> list[Comparison]:
         """The declared contrast, then the secondary ones; empty where there are none or no verdict is possible.
 
-        Secondary are ``sd_weighted`` against the same arm and ``sd`` against the others, Holm-corrected.
+        Secondary are the method's other variants against the same arm and the method against the others,
+        Holm-corrected.
         """
         return self._compared[0]
 
@@ -89,8 +90,9 @@ class Answer:
         if failed & set(declared):
             return [], f"a final of {' and of '.join(arm for arm in declared if arm in failed)} failed"
         arms = [w["arm"] for w in self.declaration["winners"] if w["arm"] not in failed]
-        pairs = [(arm, declared[1]) for arm in arms if ARMS[arm].is_sd and arm != declared[0]]
-        pairs += [(declared[0], arm) for arm in arms if not ARMS[arm].is_sd and arm != declared[1]]
+        of_method = variants(self.plan.method, self.plan.arms)
+        pairs = [(arm, declared[1]) for arm in arms if arm in of_method and arm != declared[0]]
+        pairs += [(declared[0], arm) for arm in arms if arm not in of_method and arm != declared[1]]
         try:
             primary = self._compare(*declared)
         except UndefinedMetricError as error:

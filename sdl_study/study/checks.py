@@ -5,26 +5,30 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sdl_study.arms import ARMS
 from sdl_study.config import Settings, value_at, with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import check_store_settings
 from sdl_study.errors import UserError
 from sdl_study.models.settings import parse_encoder_settings
+from sdl_study.references import anchored
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
 from sdl_study.study.files import StudyFiles
+from sdl_study.study.losses import PREFIX, ArmLoss
 
 LONGEST_NAME = 100  # MLflow and file systems take 255 with what is added to it
 LONGEST_PATH = 1000  # a path may have 4,095 bytes, and trials write below this one
 SHARED = ("data", "mlartifacts")  # what StudyFiles keeps in --out for all studies
 
 
-def check_data_fits(settings: Settings, data: PreparedData, origin: str) -> None:
+def check_data_fits(
+    settings: Settings, data: PreparedData, origin: str, module: Path | None = None
+) -> None:
     """Encoders and store read what the data hold, and there are labels to learn and to measure by.
 
     Raises:
@@ -38,7 +42,7 @@ def check_data_fits(settings: Settings, data: PreparedData, origin: str) -> None
     holds = data.manifest.modality
     for name, chosen in settings.model.encoders.items():
         of_kind = dict(chosen)
-        reads = parse_encoder_settings(of_kind.pop("kind"), of_kind).modalities
+        reads = parse_encoder_settings(anchored(of_kind.pop("kind"), module), of_kind).modalities
         if holds not in reads:
             raise UserError(
                 f"{origin}: encoder {name} reads {' or '.join(reads)}, {data.path} holds {holds}; "
@@ -47,29 +51,37 @@ def check_data_fits(settings: Settings, data: PreparedData, origin: str) -> None
     check_store_settings(holds, settings.data.store)
 
 
-def check_encoders(settings: Settings, origin: str) -> None:
+def check_encoders(settings: Settings, origin: str, module: Path | None = None) -> None:
     """Every encoder to choose from has a known kind and settings of that kind."""
     for name, chosen in settings.model.encoders.items():
         of_kind = dict(chosen)
         try:
-            parse_encoder_settings(of_kind.pop("kind"), of_kind)
+            parse_encoder_settings(anchored(of_kind.pop("kind"), module), of_kind)
         except UserError as error:
             raise UserError(f"{origin}: model.encoders.{name}: {error}") from None
 
 
-def check_space(space: SearchSpace, settings: Settings, origin: str) -> None:
-    """Every value that the space can give is a valid setting, and every arm can use it."""
+def check_space(
+    space: SearchSpace,
+    settings: Settings,
+    losses: Mapping[str, ArmLoss],
+    origin: str,
+    module: Path | None = None,
+) -> None:
+    """Every value that the space can give is a valid setting, and every arm that searches it can use it."""
     for parameter in space.parameters:
         for value in _extremes(parameter.distribution):
             checked = with_values(settings, {parameter.name: value}, f"{origin}: search space")
-            check_encoders(checked, origin)
-    for arm in settings.arms:
-        for parameter in space.of_arm(arm):
-            if parameter.name == "loss.temperature" and ARMS[arm].stage == "supervised":
-                raise UserError(f"{origin}: search space: arm {arm} has no temperature")
+            if not parameter.name.startswith(PREFIX):
+                check_encoders(checked, origin, module)
+                continue
+            for arm in parameter.arms or ():
+                losses[arm].check(checked.loss, f"{origin}: search space: {parameter.name}: arm {arm}")
 
 
-def check_conditions(space: SearchSpace, settings: Settings, origin: str) -> None:
+def check_conditions(
+    space: SearchSpace, settings: Settings, losses: Mapping[str, ArmLoss], origin: str
+) -> None:
     """Every condition of the space names a parameter before it, or a setting, and values that can occur.
 
     A condition that never holds would leave its parameter unsearched without a word.
@@ -84,7 +96,9 @@ def check_conditions(space: SearchSpace, settings: Settings, origin: str) -> Non
             if name in later:
                 raise UserError(f"{where}: this parameter must stand before it in the space")
             if name in before:
-                _check_searched(before[name], parameter, allowed, settings.arms, where)
+                _check_searched(before[name], parameter, allowed, losses, where)
+            elif name.startswith(PREFIX):
+                _check_fixed_loss(name, allowed, settings, parameter, losses, where)
             else:
                 _check_fixed(name, allowed, settings, where)
 
@@ -102,6 +116,22 @@ def _check_searched(
     for arm in arms:
         if parameter.in_arm(arm) and not asked.in_arm(arm):
             raise UserError(f"{where}: arm {arm} does not search it; give both the same arms")
+
+
+def _check_fixed_loss(
+    name: str,
+    allowed: Iterable[ParameterValue],
+    settings: Settings,
+    parameter: Parameter,
+    losses: Mapping[str, ArmLoss],
+    where: str,
+) -> None:
+    asked = [loss for arm, loss in losses.items() if parameter.in_arm(arm) and loss.has(name)]
+    if not asked:
+        raise UserError(f"{where}: neither a parameter of the space nor a setting of the losses of these arms")
+    for value in allowed:
+        for loss in asked:
+            loss.check(with_values(settings, {name: value}, where).loss, where)
 
 
 def _check_fixed(name: str, allowed: Iterable[ParameterValue], settings: Settings, where: str) -> None:

@@ -53,7 +53,7 @@ class Driver:
     def __init__(
         self, plan: Plan, data: PreparedData, tracking_uri: str | None, record_artifacts: bool = False
     ) -> None:
-        check_data_fits(plan.settings, data, plan.name)
+        check_data_fits(plan.settings, data, plan.name, plan.module)
         check_resume(plan, data.manifest.fingerprint)
         self.plan, self.data = plan, data
         self._records_may_leave = record_artifacts or data.manifest.terms == "open"
@@ -69,12 +69,12 @@ class Driver:
         }
         if fresh or _changed(files.study_json, content):
             write_json(files.study_json, content)
-        self.records = Records(files.journal, plan.name, settings.arms, settings.objective)
+        self.records = Records(files.journal, plan.name, plan.arm_names, settings.objective)
         self.tracker = Tracker(
             tracking_uri or files.mlflow_uri, None if tracking_uri else files.artifacts, plan.name
         )
         self.tracker.open_parent(
-            {"arms": ",".join(settings.arms), "objective": settings.objective, "seed": settings.seed},
+            {"arms": ",".join(plan.arm_names), "objective": settings.objective, "seed": settings.seed},
             {
                 "sdl.terms": data.manifest.terms,
                 "sdl.data_fingerprint": data.manifest.fingerprint,
@@ -82,7 +82,7 @@ class Driver:
         )
         self.maker = JobMaker(plan, data.path)
         self.progress = Progress(
-            plan.name, settings.objective, settings.budget.trials * len(settings.arms), settings.train.epochs
+            plan.name, settings.objective, settings.budget.trials * len(plan.arm_names), settings.train.epochs
         )
         self._mend()
 
@@ -193,7 +193,7 @@ class Driver:
 
     def _ask(self, arm: str) -> TrialRecord:
         plan, study = self.plan, self.records.optuna_study(arm)
-        fixed = plan.fixed()
+        fixed = plan.fixed(arm)
 
         def sampler_of(number: int) -> tuple[optuna.samplers.BaseSampler, str]:
             return sampler_for(study, plan.settings.seed, arm, number, plan.settings.budget.trials)
@@ -224,7 +224,7 @@ class Driver:
 
 
 def _changed(path: Path, content: dict[str, Any]) -> bool:
-    return read_json(path)["settings"] != content["settings"]
+    return {**read_json(path), "code_version": ""} != {**content, "code_version": ""}
 
 
 def code_version() -> str:

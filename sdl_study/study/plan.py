@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sdl_study.arms import Arm
 from sdl_study.config import Settings, value_at, with_values
 from sdl_study.errors import UserError
+from sdl_study.record.identity import differences, identity, read_identity
+from sdl_study.references import anchored
 from sdl_study.space import ParameterValue, SearchSpace, Study
 from sdl_study.study.checks import (
     check_conditions,
@@ -20,14 +22,7 @@ from sdl_study.study.checks import (
     check_workers,
 )
 from sdl_study.study.files import StudyFiles
-
-FORMAT_VERSION = 2
-
-# What may change on resume: where and with how many processes it runs, and how much more is spent.
-FREE = {
-    "data.path", "train.workers", "train.trials_per_group", "train.record_batches",
-    "budget.trials", "budget.max_attempts",
-}  # fmt: skip
+from sdl_study.study.losses import PREFIX, ArmLoss, check_given, losses_of
 
 
 @dataclass(frozen=True)
@@ -36,61 +31,139 @@ class Plan:
 
     Attributes:
         name: name of the study, its folder and its MLflow experiment.
+        arms: what is compared.
+        method: the arm that the verdict is about, if there is one.
         space: the search space without the parameters that ``--set`` fixed.
         settings: the study's settings with the overrides.
         files: where everything of the study lies.
+        losses: the arms' losses, by the arm's name.
+        module: the file of the study's own module; what it names beside itself is found from there.
     """
 
     name: str
+    arms: tuple[Arm, ...]
+    method: str | None
     space: SearchSpace
     settings: Settings
     files: StudyFiles
+    losses: Mapping[str, ArmLoss]
+    module: Path | None = None
 
-    def fixed(self) -> dict[str, Any]:
-        """Settings on which a condition of the space may depend, by dotted path."""
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """Names of the arms, in order."""
+        return tuple(arm.name for arm in self.arms)
+
+    def fixed(self, arm: str) -> dict[str, Any]:
+        """Settings of an arm on which a condition of the space may depend, by dotted path."""
         searched = {parameter.name for parameter in self.space.parameters}
         asked = {name for parameter in self.space.parameters for name, _ in parameter.when} - searched
-        return {name: value_at(self.settings, name) for name in asked}
+        return {name: self._fixed(arm, name) for name in asked}
+
+    def _fixed(self, arm: str, name: str) -> Any:
+        if name.startswith(PREFIX):
+            return self.losses[arm].value(name, self.settings.loss)
+        return value_at(self.settings, name)
 
     def with_parameters(self, parameters: Mapping[str, ParameterValue]) -> Settings:
         """The settings of one trial."""
         return with_values(self.settings, parameters, self.name)
 
+    def job_settings(self, parameters: Mapping[str, ParameterValue]) -> dict[str, Any]:
+        """The settings of one trial as plain data, the user's own modules named as they are found from anywhere."""
+        found = self.with_parameters(parameters).model_dump(mode="json")
+        for encoder in found["model"]["encoders"].values():
+            encoder["kind"] = anchored(encoder["kind"], self.module)
+        return found
+
+    def job_arm(self, name: str) -> dict[str, Any]:
+        """An arm as plain data; its loss is found from anywhere."""
+        return self.losses[name].arm.to_dict()
+
     def identity(self) -> dict[str, Any]:
         """What study.json says about the study, and what is compared on resume."""
-        return {
-            "format_version": FORMAT_VERSION,
-            "name": self.name,
-            "space": self.space.fingerprint(),
-            "settings": self.settings.model_dump(mode="json"),
-        }
+        return identity(self.name, self.arms, self.method, self.space, self.settings)
 
 
 def make_plan(
-    study: Study, out: Path, name: str | None, overrides: Mapping[str, Any], joins_cluster: bool = False
+    study: Study,
+    out: Path,
+    name: str,
+    overrides: Mapping[str, Any],
+    joins_cluster: bool = False,
+    module: Path | None = None,
 ) -> Plan:
     """Lay the overrides over a study and check everything that can be checked without its data.
 
     Args:
-        study: what the module of search_spaces exports.
+        study: what its module exports.
         out: folder of studies.
-        name: another name than the study's own.
-        overrides: settings by dotted path.
+        name: of the study: its module's, or the one that the user gives.
+        overrides: settings by dotted path, and ``arms`` (names of those that shall run) and ``method``.
         joins_cluster: whether the study joins a running cluster, whose CPUs are counted when it does.
+        module: the study's own file.
 
     Raises:
         UserError: a mistake in the study, the overrides, the output folder or the workers.
     """
-    name = study.name if name is None else name
     check_name(name)
-    settings = with_values(study.settings, overrides, "--set") if overrides else study.settings
-    plan = Plan(name, study.space.without(overrides), settings, StudyFiles(out.resolve(), name))
-    check_encoders(settings, name)
-    check_conditions(study.space, study.settings, name)
-    check_space(plan.space, settings, name)
+    values = dict(overrides)
+    losses = losses_of(_anchored(study.arms, module), name)
+    check_space_arms(study.space, losses, name)
+    study = _with_choices(replace(study, space=study.space.of_arms(_takes(losses))), values)
+    losses = {arm.name: losses[arm.name] for arm in study.arms}
+    settings = with_values(study.settings, values, "--set") if values else study.settings
+    plan = Plan(
+        name, study.arms, study.method, study.space.without(values), settings,
+        StudyFiles(out.resolve(), name), losses, module,
+    )  # fmt: skip
+    check_encoders(settings, name, module)
+    check_given(losses, settings.loss, "--set" if any(p.startswith(PREFIX) for p in values) else name)
+    check_conditions(study.space, study.settings, losses, name)
+    check_space(plan.space, settings, losses, name, module)
     check_output(plan.files)
     check_workers(settings, joins_cluster)
     return plan
+
+
+def _anchored(arms: tuple[Arm, ...], module: Path | None) -> tuple[Arm, ...]:
+    return tuple(replace(arm, loss=anchored(arm.loss, module)) for arm in arms)
+
+
+def _takes(losses: Mapping[str, ArmLoss]) -> dict[str, Any]:
+    return {name: loss.takes for name, loss in losses.items()}
+
+
+def check_space_arms(space: SearchSpace, losses: Mapping[str, ArmLoss], origin: str) -> None:
+    """Whoever searches a setting of a loss has a loss with such a setting, which it does not fix.
+
+    Raises:
+        UserError: one line.
+    """
+    for parameter in space.parameters:
+        where = f"{origin}: search space: {parameter.name}"
+        if parameter.arms is None and not any(loss.takes(parameter.name) for loss in losses.values()):
+            raise UserError(f"{where}: no arm has such a setting to search")
+        for arm in parameter.arms or ():
+            loss = losses[arm]
+            if not loss.takes(parameter.name):
+                why = "fixes it" if loss.has(parameter.name) else f"has a loss ({loss.arm.loss}) without it"
+                raise UserError(f"{where}: arm {arm} {why}")
+
+
+def _with_choices(study: Study, values: dict[str, Any]) -> Study:
+    """The study with the arms and the method that ``--set`` names, which are taken out of the values."""
+    try:
+        if "arms" in values:
+            names = values.pop("arms")
+            if isinstance(names, str) or not isinstance(names, (tuple, list)):
+                raise UserError(f'arms: needs a list, for example "arms=(\'any\', \'sd\')" (given {names!r})')
+            study = study.of_arms(names)
+        if "method" in values:
+            study = replace(study, method=values.pop("method"))
+    except UserError as error:
+        raise UserError(f"--set: {error}") from None
+    return study
 
 
 def check_resume(plan: Plan, data_fingerprint: str) -> None:
@@ -99,24 +172,10 @@ def check_resume(plan: Plan, data_fingerprint: str) -> None:
     Raises:
         UserError: one line per field that differs, and the proposal of another name.
     """
-    path = plan.files.study_json
-    if not path.exists():
+    if not plan.files.study_json.exists():
         return
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path}: damaged: not JSON; move the folder away to start again") from None
-    if before.get("format_version") != FORMAT_VERSION:
-        raise UserError(
-            f"{path}: format_version {before.get('format_version')!r}, this version reads {FORMAT_VERSION}"
-        )
-    now = plan.identity()
-    changed = [
-        f"{field}: {old!r} → {new!r}"
-        for field, old, new in _differences(before["settings"], now["settings"], "")
-    ]
-    if before["space"] != now["space"]:
-        changed.append("search space: another set of parameters, ranges or published points")
+    before = read_identity(plan.files.study_json)
+    changed = differences(before, plan.identity())
     if before["data_fingerprint"] != data_fingerprint:
         changed.append("data: the prepared data set has another content")
     if changed:
@@ -125,14 +184,3 @@ def check_resume(plan: Plan, data_fingerprint: str) -> None:
             f"{plan.files.folder} holds another study of this name; these fields differ:\n{lines}\n"
             f"  start it under another name: --name {plan.name}_2"
         )
-
-
-def _differences(before: Any, now: Any, path: str) -> list[tuple[str, Any, Any]]:
-    if path in FREE or (not path and not isinstance(now, dict)):
-        return []
-    if isinstance(before, dict) and isinstance(now, dict):
-        found = []
-        for key in sorted(before.keys() | now.keys()):
-            found += _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
-        return found
-    return [] if before == now else [(path, before, now)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sdl_study.arms import ARMS
+from sdl_study.arms import variants
 from sdl_study.errors import UserError
 from sdl_study.space import ParameterValue
 from sdl_study.study.files import StudyFiles, read_json, write_json
@@ -40,7 +40,7 @@ def repeats(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list
     budget = plan.settings.budget
     return [
         maker.selection(record, number)
-        for arm in plan.settings.arms
+        for arm in plan.arm_names
         for record in candidates(records, arm, budget.selection_top)
         for number in range(budget.selection_seeds)
     ]
@@ -56,7 +56,7 @@ def winners(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list
         UserError: an arm has no trial with a value.
     """
     found = []
-    for arm in plan.settings.arms:
+    for arm in plan.arm_names:
         best = candidates(records, arm, plan.settings.budget.selection_top)
         if not best:
             raise UserError(
@@ -78,12 +78,13 @@ def _repeated(plan: Plan, record: TrialRecord, maker: JobMaker) -> tuple[int, fl
     return len(work) - len(results), sum(values) / len(values)
 
 
-def primary_contrast(found: Sequence[Winner]) -> tuple[str, str] | None:
-    """``sd`` against the best arm on dev among those that are no SD variant; None where a study has not both."""
-    others = [winner for winner in found if not ARMS[winner.arm].is_sd]
-    if not others or not any(winner.arm == "sd" for winner in found):
+def primary_contrast(plan: Plan, found: Sequence[Winner]) -> tuple[str, str] | None:
+    """The method against the best arm on dev among those that are no variant of it; None without either."""
+    of_method = variants(plan.method, plan.arms)
+    others = [winner for winner in found if winner.arm not in of_method]
+    if plan.method is None or not others:
         return None
-    return "sd", max(others, key=lambda winner: winner.dev).arm
+    return plan.method, max(others, key=lambda winner: winner.dev).arm
 
 
 def declare(plan: Plan, found: Sequence[Winner], fingerprint: str, code_version: str) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def declare(plan: Plan, found: Sequence[Winner], fingerprint: str, code_version:
     extended without another winner keeps its finals.
     """
     settings = plan.settings
-    contrast = primary_contrast(found)
+    contrast = primary_contrast(plan, found)
     content = {
         "study": plan.name,
         "winners": [asdict(winner) for winner in found],

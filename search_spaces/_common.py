@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sdl_study.arms import CONTRASTIVE
+from sdl_study.arms import ALL, ANY, BCE, MULSUPCON, SD, SD_WEIGHTED
 from sdl_study.config import (
     BudgetSettings,
     DataSettings,
@@ -17,7 +17,7 @@ from sdl_study.config import (
 )
 from sdl_study.space import Parameter, ParameterValue, SearchSpace, Study, choice, log_uniform
 
-ARMS = ("bce", "any", "all", "mulsupcon", "sd", "sd_weighted")
+ARMS = (BCE, ANY, ALL, MULSUPCON, SD, SD_WEIGHTED)
 RELATIONS = ("overlap", "subset", "superset")
 PUBLISHED_TEMPERATURE = 0.07
 PUBLISHED_SD_WEIGHTED: dict[str, ParameterValue] = {
@@ -32,11 +32,11 @@ def shared_parameters(encoders: tuple[str, ...], learning_rate: tuple[float, flo
     return (
         choice("model.encoder", *encoders),
         log_uniform("train.learning_rate", *learning_rate),
-        log_uniform("loss.temperature", 0.03, 0.5, arms=CONTRASTIVE),
+        log_uniform("loss.temperature", 0.03, 0.5),
     )
 
 
-def relation_parameters(arms: tuple[str, ...] = ("sd_weighted",)) -> tuple[Parameter, ...]:
+def relation_parameters(arms: tuple[str, ...] = (SD_WEIGHTED.name,)) -> tuple[Parameter, ...]:
     """Powers of both factors and the weights of three relations; ``equal`` stays 1 and no weight is 0."""
     powers = ("loss.similarity_power", "loss.dissimilarity_power")
     weights = tuple(f"loss.relation_weights.{relation}" for relation in RELATIONS)
@@ -44,7 +44,6 @@ def relation_parameters(arms: tuple[str, ...] = ("sd_weighted",)) -> tuple[Param
 
 
 def six_arms(
-    name: str,
     about: str,
     *,
     encoders: Mapping[str, dict[str, Any]],
@@ -60,7 +59,6 @@ def six_arms(
     """A study of six arms over temperature, relation weights, learning rate and encoder.
 
     Args:
-        name: of the study.
         about: one line.
         encoders: the encoders to choose from; the first is the published setting's.
         of_encoders: conditional parameters of single encoders.
@@ -71,8 +69,9 @@ def six_arms(
             documents, as in ICD coding.
     """
     return Study(
-        name=name,
         about=about,
+        arms=ARMS,
+        method=SD.name,
         space=SearchSpace(
             parameters=(
                 *shared_parameters(tuple(encoders), learning_rate),
@@ -87,7 +86,6 @@ def six_arms(
             },
         ),
         settings=Settings(
-            arms=ARMS,
             objective=objective,
             primary_metric=primary_metric,
             data=data,

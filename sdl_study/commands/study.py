@@ -1,0 +1,94 @@
+"""run or resume studies (the default)"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sdl_study.errors import UserError
+from sdl_study.own_modules import load_study
+
+DEMOS = ("demo_mimic", "demo_coco")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``study [NAME ...]`` and what may differ from one run of a study to the next; new knobs are settings."""
+    parser.add_argument(
+        "names", nargs="*", metavar="STUDY",
+        help=f"names in search_spaces, files (./my_space.py) or modules; default {' '.join(DEMOS)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)"
+    )
+    parser.add_argument("--name", help="another name for the study, to start it anew with other settings")
+    parser.add_argument("--trials", type=int, help="trials per arm; a larger number extends a study")
+    parser.add_argument(
+        "--workers", type=int, help="workers of a group (default: one per GPU, or min(2, CPUs))"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
+        help="fix a setting, e.g. train.epochs=2 or loss.temperature=0.1 (which is then not searched)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--address", help="Ray cluster to join, e.g. auto (default: start one on this machine)"
+    )
+    parser.add_argument("--tracking-uri", help="MLflow server (default: a SQLite database in --out)")
+    parser.add_argument(
+        "--allow-record-artifacts", action="store_true",
+        help="put predictions, tokenizer and weights of restricted data into MLflow too; tagged on the run",
+    )  # fmt: skip
+
+
+def run(given: argparse.Namespace) -> None:
+    """Check all studies, then run one after another on one engine."""
+    names = given.names or list(DEMOS)
+    if given.name is not None and len(names) > 1:
+        raise UserError("--name: give it with one study")
+    from sdl_study.study.plan import make_plan
+    from sdl_study.study.session import execute
+    from sdl_study.study.tracking_server import how_to_look
+
+    overrides = parse_overrides(given.overrides)
+    if given.trials is not None:
+        overrides["budget.trials"] = given.trials
+    if given.workers is not None:
+        overrides["train.workers"] = given.workers
+    joins = given.address is not None
+    found = [load_study(name) for name in names]
+    plans = [
+        make_plan(
+            own.study, given.out, own.name if given.name is None else given.name, overrides, joins, own.module
+        )
+        for own in found
+    ]
+    for answer in execute(plans, given.address, given.tracking_uri, given.allow_record_artifacts):
+        print(f"\n{answer.text()}")
+    look = how_to_look(given.tracking_uri, plans[0].files.mlflow_uri)
+    print(f"\nTrials, parameters and metrics: {look}")
+
+
+def parse_overrides(given: Sequence[str]) -> dict[str, Any]:
+    """``PATH=VALUE`` pairs; a value is read as a Python literal where it is one, else as a word.
+
+    A number for a setting that is a text stays what was written: a folder may be called 2024.
+
+    Raises:
+        UserError: a pair without "=".
+    """
+    from sdl_study.config import takes_text
+
+    found: dict[str, Any] = {}
+    for pair in given:
+        path, sign, text = pair.partition("=")
+        if not sign or not path:
+            raise UserError(f"--set {pair}: write it as PATH=VALUE, for example train.epochs=2")
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            value = {"true": True, "false": False}.get(text, text)
+        as_it_stands = takes_text(path) and not isinstance(value, str | None)
+        found[path] = text if as_it_stands else value
+    return found

@@ -1,0 +1,128 @@
+"""declaration.json: what a study fixes before any test label is read. Its SHA-256 names it everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sdl_study.errors import UserError
+from sdl_study.files import read_json, write_json
+from sdl_study.record.files import StudyFiles
+from sdl_study.space import ParameterValue
+
+# A declaration in which these are the same is kept when a study is extended, and its finals with it.
+_PROMISES = (
+    "winners", "method", "primary_contrast", "primary_metric", "primary_stage", "study_seed", "final_seeds",
+    "data_fingerprint",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The trial that stands for an arm, and its dev value (the mean over seeds where it was repeated)."""
+
+    arm: str
+    trial: int
+    parameters: Mapping[str, ParameterValue]
+    dev: float
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What will be compared, and how.
+
+    Attributes:
+        study: its name.
+        winners: one an arm, in the arms' order.
+        best_arm_on_dev: whose test metrics are the study's.
+        method: the arm that the verdict is about.
+        primary_contrast: the method and what it is compared with; None where a study has no such pair.
+        primary_metric, primary_stage: what is compared.
+        controls: names of the controls that run beside the finals.
+        study_seed, final_seeds, selection_seeds, trials_per_arm, epochs: what was and will be spent.
+        data_fingerprint, code_version: on what, and by what.
+    """
+
+    study: str
+    winners: tuple[Winner, ...]
+    best_arm_on_dev: str
+    method: str | None
+    primary_contrast: tuple[str, str] | None
+    primary_metric: str
+    primary_stage: str
+    controls: tuple[str, ...]
+    study_seed: int
+    final_seeds: int
+    selection_seeds: int
+    trials_per_arm: int
+    epochs: int
+    data_fingerprint: str
+    code_version: str
+
+    @property
+    def sha(self) -> str:
+        """SHA-256, as tagged on the parent run and written into every ledger line."""
+        text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def winner(self, arm: str) -> Winner:
+        """The winner of an arm."""
+        return next(winner for winner in self.winners if winner.arm == arm)
+
+    @property
+    def reference_arm(self) -> str:
+        """The arm whose encoder the control ``untrained`` has."""
+        has_method = any(winner.arm == self.method for winner in self.winners)
+        return self.method if self.method is not None and has_method else self.best_arm_on_dev
+
+    def promises_the_same(self, other: Declaration) -> bool:
+        """Whether finals under one of them are finals under the other."""
+        return all(getattr(self, name) == getattr(other, name) for name in _PROMISES)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as it stands in the file."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Declaration:
+        """The inverse of ``to_dict``."""
+        contrast = values["primary_contrast"]
+        return Declaration(
+            **{
+                **values,
+                "winners": tuple(Winner(**winner) for winner in values["winners"]),
+                "primary_contrast": None if contrast is None else (contrast[0], contrast[1]),
+                "controls": tuple(values["controls"]),
+            }
+        )
+
+
+def read_declaration(files: StudyFiles) -> Declaration | None:
+    """The declaration in force, None before there is one.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if not files.declaration.exists():
+        return None
+    try:
+        return Declaration.from_dict(read_json(files.declaration))
+    except (TypeError, KeyError, AttributeError, IndexError):
+        raise UserError(
+            f"{files.declaration}: damaged: not a declaration of this version; put it back from a copy, or start "
+            "again under --name"
+        ) from None
+
+
+def keep_or_write(files: StudyFiles, declaration: Declaration) -> Declaration:
+    """The declaration in force: the one that is there if it promises the same, else this one, written."""
+    before = read_declaration(files)
+    if before is not None and before.promises_the_same(declaration):
+        return before
+    if before is not None:
+        write_json(files.superseded_declaration(before.sha), before.to_dict())
+    write_json(files.declaration, declaration.to_dict())
+    return declaration

@@ -1,0 +1,90 @@
+"""Every path of a study, and the lock that one driver holds on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StudyFiles:
+    """Paths of a study below ``out``."""
+
+    out: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """The study's own folder."""
+        return self.out / self.name
+
+    @property
+    def data(self) -> Path:
+        """What pipelines prepare for the studies of this folder."""
+        return self.out / "data"
+
+    @property
+    def stores(self) -> Path:
+        """Token and image stores."""
+        return self.out / "data" / "stores"
+
+    @property
+    def engine(self) -> Path:
+        """What Ray Train and Tune write while a command runs; gone at its end."""
+        return self.out / ".engine"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """The local tracking database."""
+        return f"sqlite:///{self.out / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """Artifacts of the local tracking database."""
+        return self.out / "mlartifacts"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the driver while it runs."""
+        return self.folder / ".lock"
+
+    @property
+    def journal(self) -> Path:
+        """The Optuna journal."""
+        return self.folder / "journal.log"
+
+    @property
+    def study_json(self) -> Path:
+        """Resolved settings and identity."""
+        return self.folder / "study.json"
+
+    @property
+    def declaration(self) -> Path:
+        """What was declared before the finals."""
+        return self.folder / "declaration.json"
+
+    def superseded_declaration(self, sha: str) -> Path:
+        """A declaration that another one replaced."""
+        return self.folder / f"declaration-superseded-{sha[:12]}.json"
+
+    @property
+    def answer(self) -> Path:
+        """The study's answer."""
+        return self.folder / "answer.json"
+
+    @property
+    def leaderboard(self) -> Path:
+        """All trials as a table."""
+        return self.folder / "leaderboard.csv"
+
+    def trial(self, number: int) -> Path:
+        """Folder of a trial."""
+        return self.folder / "trials" / f"{number:04d}"
+
+    def repeat(self, number: int, seed_number: int) -> Path:
+        """Folder of a repeat of a trial on a selection seed."""
+        return self.folder / "selection" / f"{number:04d}-{seed_number}"
+
+    def final(self, declaration: str, name: str, seed_number: int) -> Path:
+        """Folder of a final or control under a declaration (its SHA-256)."""
+        return self.folder / "finals" / declaration[:12] / f"{name}-{seed_number}"

@@ -1,0 +1,110 @@
+"""study.json: what a study is, as it was resolved when it began, and how another one differs from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sdl_study.arms import Arm
+from sdl_study.config import Settings, build_settings
+from sdl_study.errors import UserError
+from sdl_study.files import read_json
+from sdl_study.space import SearchSpace
+
+FORMAT_VERSION = 3
+
+# What may change on resume: where and with how many processes it runs, and how much more is spent.
+FREE = {
+    "data.path", "train.workers", "train.trials_per_group", "train.record_batches",
+    "budget.trials", "budget.max_attempts",
+}  # fmt: skip
+
+
+def identity(
+    name: str, arms: tuple[Arm, ...], method: str | None, space: SearchSpace, settings: Settings
+) -> dict[str, Any]:
+    """What study.json says of a study, beside its data and the code that ran it."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "name": name,
+        "arms": [arm.to_dict() for arm in arms],
+        "method": method,
+        "space": space.described(),
+        "settings": settings.model_dump(mode="json"),
+    }
+
+
+def read_identity(path: Path) -> dict[str, Any]:
+    """study.json, its settings and arms with the defaults of today where it was written without them.
+
+    Raises:
+        UserError: no JSON, another format version, or something that this version does not know.
+    """
+    before = read_json(path)
+    if not isinstance(before, dict) or before.get("format_version") != FORMAT_VERSION:
+        version = before.get("format_version") if isinstance(before, dict) else None
+        raise UserError(
+            f"{path}: format_version {version!r}, this version reads {FORMAT_VERSION}; "
+            "go on with the version that wrote it, or start under another --name"
+        )
+    try:
+        settings = build_settings(before["settings"], f"{path}: settings")
+        arms = [Arm(**arm).to_dict() for arm in before["arms"]]
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: this version does not know all that stands there ({error}); put it back from a copy, or go "
+            "on with the version that wrote it"
+        ) from None
+    return {**before, "settings": settings.model_dump(mode="json"), "arms": arms}
+
+
+def arms_of(content: Mapping[str, Any]) -> tuple[Arm, ...]:
+    """The arms of a study as study.json has them."""
+    return tuple(Arm(**arm) for arm in content["arms"])
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One line per field in which a study is another one; fields that may change on resume do not count."""
+    fields = _differences(before["settings"], now["settings"], "")
+    found = [f"{field}: {old!r} → {new!r}" for field, old, new in fields]
+    found += list(_of_arms(before["arms"], now["arms"]))
+    if before["method"] != now["method"]:
+        found.append(f"method: {before['method']!r} → {now['method']!r}")
+    return found + list(_of_space(before["space"], now["space"]))
+
+
+def _differences(before: Any, now: Any, path: str) -> list[tuple[str, Any, Any]]:
+    if path in FREE:
+        return []
+    if isinstance(before, dict) and isinstance(now, dict):
+        found = []
+        for key in sorted(before.keys() | now.keys()):
+            found += _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+        return found
+    return [] if before == now else [(path, before, now)]
+
+
+def _of_arms(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> Iterator[str]:
+    old, new = ([arm["name"] for arm in arms] for arms in (before, now))
+    if old != new:
+        yield f"arms: {old!r} → {new!r}"
+        return
+    for one, other in zip(before, now, strict=True):
+        for field, was, becomes in _differences(one, other, f"arms.{one['name']}"):
+            yield f"{field}: {was!r} → {becomes!r}"
+
+
+def _of_space(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    old, new = before["parameters"], now["parameters"]
+    for name in [*old, *(name for name in new if name not in old)]:
+        if name not in new:
+            yield f"search space: {name} was searched"
+        elif name not in old:
+            yield f"search space: {name} was not searched"
+        elif old[name] != new[name]:
+            yield f"search space: {name} has another range, other conditions or other arms"
+    if before["order"] != now["order"] and old.keys() == new.keys():
+        yield "search space: the parameters stand in another order"
+    if any(before[field] != now[field] for field in ("published", "published_of_arm")):
+        yield "search space: other published points"
