@@ -18,8 +18,8 @@ from sdl_study.own_modules import load_pipeline, load_study
 if TYPE_CHECKING:
     from sdl_study.data.prepared import PreparedData
     from sdl_study.study.answer import Answer
-    from sdl_study.study.engine import Engine
     from sdl_study.study.plan import Plan
+    from sdl_study.workers.engine import Engine
 
 DEMOS = ("demo_mimic", "demo_coco")
 
@@ -167,7 +167,8 @@ class _Engines:
         self._running: dict[tuple[Any, ...], Engine] = {}
 
     def for_plan(self, plan: Plan) -> Engine:
-        from sdl_study.study.engine import Engine
+        from sdl_study.study.jobs import RUN_JOB
+        from sdl_study.workers.engine import Engine
 
         train, attempts = plan.settings.train, plan.settings.budget.max_attempts
         key = (train.workers, train.trials_per_group, attempts)
@@ -177,7 +178,7 @@ class _Engines:
             folder = plan.files.out / ".engine"
             folder.mkdir(parents=True, exist_ok=True)
             self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            engine = Engine(train.workers, train.trials_per_group, attempts, folder, self._address)
+            engine = Engine(train.workers, train.trials_per_group, attempts, folder, self._address, RUN_JOB)
             self._running[key] = self._stack.enter_context(engine)
             _interrupt_on_termination()  # Ray has put a handler of its own there that aborts
         return self._running[key]
