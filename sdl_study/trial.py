@@ -1,50 +1,39 @@
-"""A trial: a Tune function that leases a worker group, streams its epochs to Tune and gives the group back."""
+"""A trial: a Tune function that leases a worker group, streams its events to Tune and gives the group back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
-import ray
 from ray import tune
 
-from sdl_study.training.broker import ACTOR_NAME, NAMESPACE
+from sdl_study.workers.events import Event, from_plain, to_plain
+from sdl_study.workers.job import Job
+from sdl_study.workers.lease import Lease
 
-ENDS = ("done", "stopped", "failed")
-
-
-class Lease:
-    """A job's side of the broker: iterate over its events, the last of which is its end.
-
-    Asking for the next event lets the group go on; leaving the ``with`` block early stops the job and returns once
-    its group is free.
-    """
-
-    def __init__(self, job: dict[str, Any]) -> None:
-        self._job = job
-        self._broker = ray.get_actor(ACTOR_NAME, namespace=NAMESPACE)
-
-    def __enter__(self) -> Lease:
-        ray.get(self._broker.submit.remote(self._job))
-        return self
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        while True:
-            event: Any = ray.get(self._broker.next_event.remote(self._job["key"]))
-            yield event
-            if event["event"] in ENDS:
-                return
-
-    def __exit__(self, *_: object) -> None:
-        ray.get(self._broker.release.remote(self._job["key"]))
+_TOLD = "told/"
 
 
 def run_trial(config: dict[str, Any]) -> None:
     """What Tune runs for a trial; it needs no CPU of its own.
 
-    Reports {"number", "event", "epoch", "metrics", ...}; the searcher and scheduler in the driver read them. Tune
-    ends this function at a report when the scheduler stops the trial.
+    Reports the trial's number and its events; the searcher and scheduler in the driver read them. Tune ends this
+    function at a report when the scheduler stops the trial.
     """
-    with Lease(config["job"]) as lease:
+    job = Job(**config["job"])
+    with Lease(job) as lease:
         for event in lease:
-            tune.report({"number": config["job"]["number"], **event})
+            tune.report({"number": job.number, "told": to_plain(event)})
+
+
+def reported(result: Mapping[str, Any]) -> Event:
+    """The event of a result as Tune hands it on: flattened to ``told/metrics/dev/map``, among values of its own."""
+    plain: dict[str, Any] = {}
+    for path, value in result.items():
+        if path.startswith(_TOLD):
+            name, nested, inner = path.removeprefix(_TOLD).partition("/")
+            if nested:
+                plain.setdefault(name, {})[inner] = value
+            else:
+                plain[name] = value
+    return from_plain(plain)

@@ -25,7 +25,7 @@ from sdl_study.study.files import read_json, write_json
 from sdl_study.study.finals import Final
 from sdl_study.study.mlflow_view import final_run
 from sdl_study.study.plan import Plan
-from sdl_study.study.records import MACHINE, TrialRecord
+from sdl_study.study.records import TrialRecord
 from sdl_study.study.selection import declaration_hash
 from sdl_study.tracking import Tracker
 from sdl_study.training.stages import ENCODER_FOLDER
@@ -244,7 +244,7 @@ class Answer:
 
     def _trials(self, arm: str) -> int:
         """What the arm was given: trials that the machine ended are asked anew and do not count."""
-        return sum(record.arm == arm and record.reason != MACHINE for record in self.records)
+        return sum(record.arm == arm and record.failure != "machine" for record in self.records)
 
     def _test_metrics(self, name: str) -> dict[str, float]:
         """Every test metric of an arm, mean over its seeds; none where one of them failed."""

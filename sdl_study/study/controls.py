@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,9 +13,9 @@ from sdl_study.config import Settings
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation import multilabel_metrics
 from sdl_study.evaluation.controls import ControlScores, label_prior, tfidf_logistic_regression
-from sdl_study.study.files import write_json
 from sdl_study.training.batches import train_labels
-from sdl_study.training.stages import DEV_KEYS, SCORES_FILE, save_scores
+from sdl_study.training.scores import SCORES_FILE, save_scores
+from sdl_study.training.stages import DEV_KEYS
 
 UNTRAINED, LABEL_PRIOR, TFIDF = "untrained", "label_prior", "tfidf"
 
@@ -24,17 +25,19 @@ def controls_of(data: PreparedData, wanted: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in wanted if name != TFIDF or data.manifest.modality == "text")
 
 
-def run_control(name: str, data: PreparedData, settings: Settings, folder: Path, result_path: Path) -> None:
-    """Learn from train and dev, write the test inputs' scores and the result; test labels are not known here."""
+def run_control(name: str, data: PreparedData, settings: Settings, folder: Path) -> dict[str, Any]:
+    """Learn from train and dev and write the test inputs' scores; test labels are not known here.
+
+    Returns:
+        Its result, as a final's.
+    """
     started = time.monotonic()
     workers = len(os.sched_getaffinity(0)) if name == TFIDF else 1
     scores = _scores(name, data, settings, workers)
-    folder.mkdir(parents=True, exist_ok=True)
     save_scores(folder / SCORES_FILE, data.rows("test"), scores.test)
     labels = data.labels("dev").to_multi_hot(torch.bool).numpy()
     metrics = multilabel_metrics(scores.dev, labels, threshold=scores.threshold)
-    result = {
-        "event": "done",
+    return {
         "metrics": {
             **{f"dev/{key}": float(metrics[key]) for key in DEV_KEYS},
             "dev/threshold": float(scores.threshold),
@@ -46,7 +49,6 @@ def run_control(name: str, data: PreparedData, settings: Settings, folder: Path,
         "workers": workers,
         "device": "cpu",
     }
-    write_json(result_path, result)
 
 
 def _scores(name: str, data: PreparedData, settings: Settings, workers: int) -> ControlScores:

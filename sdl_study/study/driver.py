@@ -20,7 +20,6 @@ from sdl_study.errors import UserError
 from sdl_study.study import selection
 from sdl_study.study.answer import Answer
 from sdl_study.study.checks import check_data_fits
-from sdl_study.study.engine import Engine
 from sdl_study.study.files import read_json, write_json
 from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import JobMaker, run_all
@@ -33,6 +32,7 @@ from sdl_study.study.scheduler import rungs
 from sdl_study.study.searcher import Search, run_search
 from sdl_study.tracking import Tracker
 from sdl_study.training.stages import ENCODER_FOLDER
+from sdl_study.workers.engine import Engine
 
 EngineSource = Callable[[], Engine]
 

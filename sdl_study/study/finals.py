@@ -13,12 +13,13 @@ from sdl_study.evaluation.final import PREDICTIONS_FILE, require_test_labels, sc
 from sdl_study.evaluation.ledger import read_ledger
 from sdl_study.evaluation.predictions import FinalIdentity, metrics_from_predictions
 from sdl_study.study.controls import UNTRAINED, controls_of, run_control
-from sdl_study.study.engine import Engine
 from sdl_study.study.jobs import JobMaker, Work, run_all
 from sdl_study.study.plan import Plan
 from sdl_study.study.progress import Progress
 from sdl_study.study.selection import declaration_hash
-from sdl_study.training.stages import SCORES_FILE
+from sdl_study.training.scores import SCORES_FILE
+from sdl_study.workers.engine import Engine
+from sdl_study.workers.events import Done, Event
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Finals:
         self.progress.say(f"finals: {len(self._work)} runs, declaration {self.sha[:12]}")
         for name, work in self._in_driver():
             if not work.ended:
-                run_control(name, self.data, self.plan.settings, Path(work.job.folder), work.result_path)
+                work.keep(Done(run_control(name, self.data, self.plan.settings, Path(work.job.folder))))
         in_driver = {work.job.key for _, work in self._in_driver()}
         lost = run_all(
             [work for _, _, work in self._work if work.job.key not in in_driver], engine.groups, self._told
@@ -142,7 +143,7 @@ class Finals:
             metric = self.plan.settings.primary_metric.removeprefix("test/")
             self.progress.final(f"{role} {name}", work.seed_number, f"test/{metric} {test[metric]:.3f}")
 
-    def _told(self, work: Work, event: Mapping[str, Any]) -> None:
+    def _told(self, work: Work, event: Event) -> None:
         self.progress.job(work.job.key.split("/", 1)[1].replace(self.sha[:12] + "/", ""), work.job.arm, event)
 
     def _score(self, name: str, role: str, work: Work, result: Mapping[str, Any]) -> dict[str, float]:

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sdl_study.evaluation.final import PREDICTIONS_FILE
+from sdl_study.files import read_json, write_json
 from sdl_study.seeds import derive_seed
 from sdl_study.space import ParameterValue
-from sdl_study.study.files import read_json, write_json
 from sdl_study.study.plan import Plan
 from sdl_study.study.records import TrialRecord
-from sdl_study.training.job import Job, Kind
-from sdl_study.trial import Lease
+from sdl_study.training.scores import has_scores
+from sdl_study.workers.events import Done, Epoch, Event, Failed, from_plain, to_plain
+from sdl_study.workers.job import Job, Kind
+from sdl_study.workers.lease import Lease
 
 RESULT = "result.json"
-_OF_THE_SETTING = ("NonFiniteLoss", "OutOfMemoryError")
-"""Failures that the same setting and seed would have again; a full disk or a lost node would not."""
+RUN_JOB = "sdl_study.training.loop:run_job"
+"""What the worker groups of a study run for a job."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +46,34 @@ class Work:
     @property
     def ended(self) -> bool:
         """Whether it has an outcome that stays: a result, or a failure of its own."""
-        return self.result_path.exists()
+        return self._outcome() is not None
 
     def result(self) -> dict[str, Any] | None:
         """Its result; None before it is done, or where it failed."""
         outcome = self._outcome()
-        return outcome if outcome["event"] == "done" else None
+        return outcome.result if isinstance(outcome, Done) else None
 
     def failure(self) -> str | None:
         """Why it failed by itself (a loss that is not finite, memory); the same seed would fail again."""
         outcome = self._outcome()
-        return str(outcome["reason"]) if outcome["event"] == "failed" else None
+        return outcome.reason if isinstance(outcome, Failed) else None
 
-    def _outcome(self) -> dict[str, Any]:
-        return read_json(self.result_path) if self.ended else {"event": "none"}
+    def keep(self, event: Event) -> None:
+        """Keep the event that ended it, where the same job would end like that again: in ``result.json``."""
+        if isinstance(event, Done) or (isinstance(event, Failed) and event.kind == "setting"):
+            write_json(self.result_path, {**to_plain(event), "arm": self.job.arm})
+
+    def _outcome(self) -> Event | None:
+        """What was kept; nothing where a power cut took the scores that the result speaks of."""
+        if not self.result_path.exists():
+            return None
+        outcome = from_plain(read_json(self.result_path))
+        return None if isinstance(outcome, Done) and not self._has_its_scores() else outcome
+
+    def _has_its_scores(self) -> bool:
+        """A trial leaves none; those of a final or control stand in its predictions once it was scored."""
+        folder = Path(self.job.folder)
+        return self.job.kind == "trial" or has_scores(folder) or (folder / PREDICTIONS_FILE).exists()
 
 
 class JobMaker:
@@ -127,7 +144,7 @@ class JobMaker:
         return Work(job, parameters, number)
 
 
-def run_all(work: Sequence[Work], groups: int, told: Callable[[Work, dict[str, Any]], None]) -> list[Work]:
+def run_all(work: Sequence[Work], groups: int, told: Callable[[Work, Event], None]) -> list[Work]:
     """Run jobs on the worker groups, as many at a time as there are groups; finished ones are left as they are.
 
     Args:
@@ -145,12 +162,9 @@ def run_all(work: Sequence[Work], groups: int, told: Callable[[Work, dict[str, A
     return [item for item in work if not item.ended]
 
 
-def _run(item: Work, told: Callable[[Work, dict[str, Any]], None]) -> None:
-    event: dict[str, Any] = {}
-    with Lease(item.job.to_dict()) as lease:
+def _run(item: Work, told: Callable[[Work, Event], None]) -> None:
+    with Lease(item.job) as lease:
         for event in lease:
             told(item, event)
-    if event["event"] == "done" or (
-        event["event"] == "failed" and str(event["reason"]).startswith(_OF_THE_SETTING)
-    ):
-        write_json(item.result_path, {**event, "arm": item.job.arm})
+            if not isinstance(event, Epoch):
+                item.keep(event)

@@ -10,6 +10,7 @@ from typing import Any
 
 from sdl_study.arms import ARMS
 from sdl_study.study.records import TrialRecord
+from sdl_study.workers.events import Epoch, Event, Failed
 
 _COLLAPSED = 0.9
 _NAME_WIDTH = 36
@@ -59,16 +60,13 @@ class Progress:
         """A final or control was scored."""
         self.say(f"{name:<{_NAME_WIDTH}}seed {seed}  {value}")
 
-    def job(self, name: str, arm: str, event: Mapping[str, Any]) -> None:
+    def job(self, name: str, arm: str, event: Event) -> None:
         """An event of a job outside the search."""
-        if event["event"] == "epoch":
-            metrics = event["metrics"]
-            value = f"{self._objective} {metrics[self._objective]:.3f}"
-            self.say(
-                f"{name:<{_NAME_WIDTH}}epoch {event['epoch']}/{self._epochs}  {value}{_warning(arm, metrics)}"
-            )
-        elif event["event"] == "failed":
-            self.say(f"{name:<{_NAME_WIDTH}}failed  {event['reason']}")
+        if isinstance(event, Epoch):
+            value = f"{self._objective} {event.metrics[self._objective]:.3f}{_warning(arm, event.metrics)}"
+            self.say(f"{name:<{_NAME_WIDTH}}epoch {event.epoch}/{self._epochs}  {value}")
+        elif isinstance(event, Failed):
+            self.say(f"{name:<{_NAME_WIDTH}}failed  {event.reason}")
 
 
 def _warning(arm: str, metrics: Mapping[str, float]) -> str:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
 from optuna.storages import JournalStorage
@@ -23,6 +23,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sdl_study.errors import UserError
 from sdl_study.space import ParameterValue
+
+if TYPE_CHECKING:
+    from sdl_study.workers.events import FailureKind
 
 State = Literal["running", "complete", "pruned", "failed"]
 MACHINE = "machine"
@@ -50,6 +53,7 @@ class TrialRecord:
         values: best objective up to each epoch: what ASHA compares.
         reason: of a failure: exception type and the project's own file and line, or "machine".
         attempts: how often a machine's failure made it start again, plus one.
+        failure: of a failed trial, whose failure it was.
     """
 
     number: int
@@ -62,6 +66,7 @@ class TrialRecord:
     values: dict[int, float]
     reason: str | None
     attempts: int
+    failure: FailureKind | None = None
 
     @property
     def objective(self) -> float | None:
@@ -204,10 +209,11 @@ class Records:
         """Tell that a trial was stopped at a rung; its value is the best up to there."""
         self._tell(number, TrialState.PRUNED)
 
-    def fail(self, number: int, reason: str) -> None:
+    def fail(self, number: int, reason: str, kind: FailureKind) -> None:
         """Tell that a trial failed, with the reason that is kept (never an exception's text)."""
         _, trial = self._find(number)
         if trial.state == TrialState.RUNNING:
+            self._storage.set_trial_user_attr(trial._trial_id, "sdl.failure", kind)
             self._storage.set_trial_user_attr(trial._trial_id, "sdl.reason", reason)
         self._tell(number, TrialState.FAIL)
 
@@ -242,6 +248,14 @@ def _half(trial: FrozenTrial) -> bool:
     return "sdl.trial" not in trial.user_attrs
 
 
+def _failure(trial: FrozenTrial) -> FailureKind | None:
+    """Studies of earlier versions kept the reason alone, and no trial of theirs was asked again but the machine's."""
+    if trial.state != TrialState.FAIL:
+        return None
+    earlier = "machine" if trial.user_attrs.get("sdl.reason") == MACHINE else "setting"
+    return trial.user_attrs.get("sdl.failure", earlier)
+
+
 def _record(arm: str, trial: FrozenTrial) -> TrialRecord:
     attributes: dict[str, Any] = trial.user_attrs
     epochs = {
@@ -260,4 +274,5 @@ def _record(arm: str, trial: FrozenTrial) -> TrialRecord:
         values={epoch: trial.intermediate_values[epoch] for epoch in epochs},
         reason=attributes.get("sdl.reason"),
         attempts=attributes.get("sdl.attempts", 1),
+        failure=_failure(trial),
     )

@@ -20,7 +20,8 @@ from ray.tune.search import Searcher
 
 from sdl_study.study.records import MACHINE, Records, TrialRecord
 from sdl_study.study.scheduler import goes_on
-from sdl_study.trial import run_trial
+from sdl_study.trial import reported, run_trial
+from sdl_study.workers.events import Epoch, Event, Failed
 
 _NO_CPU = {"memory": 1.0}  # one byte: Tune refuses a request of nothing, and the CPUs belong to the workers
 
@@ -97,14 +98,14 @@ class Search:
             return None
         counts = dict.fromkeys(self.records.arms, 0)
         for record in self.records.all():
-            counts[record.arm] += record.reason != MACHINE
+            counts[record.arm] += record.failure != "machine"
         arm = min(counts, key=lambda name: counts[name])
         return arm if counts[arm] < self.trials else None
 
     @property
     def lost(self) -> int:
         """Trials that the machine ended."""
-        return sum(record.reason == MACHINE for record in self.records.all()) - self.lost_before
+        return sum(record.failure == "machine" for record in self.records.all()) - self.lost_before
 
     @property
     def gave_up(self) -> bool:
@@ -118,24 +119,24 @@ class Search:
             return False
         return self.aborted() or (not self.interrupted and self._arm_in_turn() is None)
 
-    def heard(self, result: dict[str, Any]) -> bool:
+    def heard(self, number: int, event: Event) -> bool:
         """Take what a trial reported; returns whether it goes on."""
-        number, event = int(result["number"]), result["event"]
-        self.records.attempt(number, self.before[number] + int(result.get("attempts", 1)))
-        if event == "epoch":
-            return self._heard_epoch(number, int(result["epoch"]), _nested(result, "metrics"))
-        if event == "failed":
-            if self.aborted() and result["reason"] == MACHINE:
+        self.records.attempt(number, self.before[number] + event.attempts)
+        match event:
+            case Epoch():
+                return self._heard_epoch(number, event)
+            case Failed():
+                if self.aborted() and event.kind == "machine":
+                    return False
+                self.records.fail(number, event.reason, event.kind)
+                self.observer.ended(self.records.get(number))
                 return False
-            self.records.fail(number, str(result["reason"]))
-            self.observer.ended(self.records.get(number))
-            return False
         return True
 
-    def _heard_epoch(self, number: int, epoch: int, metrics: dict[str, float]) -> bool:
-        record = self.records.report(number, epoch, metrics)
-        self.observer.epoch(record, epoch)
-        if goes_on(record, epoch, self.records.of_arm(record.arm), self.rungs, self.reduction_factor):
+    def _heard_epoch(self, number: int, event: Epoch) -> bool:
+        record = self.records.report(number, event.epoch, event.metrics)
+        self.observer.epoch(record, event.epoch)
+        if goes_on(record, event.epoch, self.records.of_arm(record.arm), self.rungs, self.reduction_factor):
             return True
         self.records.prune(number)
         self.observer.ended(self.records.get(number))
@@ -153,7 +154,7 @@ class Search:
         elif self.aborted():
             return
         elif self.starts[number] >= self.max_attempts:
-            self.records.fail(number, MACHINE)
+            self.records.fail(number, MACHINE, "machine")
             self.observer.ended(self.records.get(number))
         else:
             self.interrupted.append(number)
@@ -174,14 +175,6 @@ def run_search(search: Search, folder: Path, name: str) -> None:
         ),
     )
     tuner.fit()
-
-
-def _nested(result: dict[str, Any], name: str) -> dict[str, float]:
-    """Tune flattens nested results to "metrics/dev/map"."""
-    if name in result:
-        return dict(result[name])
-    prefix = f"{name}/"
-    return {key.removeprefix(prefix): float(value) for key, value in result.items() if key.startswith(prefix)}
 
 
 class _LivesInDriver:
@@ -229,4 +222,5 @@ class AshaScheduler(_LivesInDriver, FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Write the epoch, and stop the trial where it is not among the best of its rung."""
-        return TrialScheduler.CONTINUE if self._search.heard(result) else TrialScheduler.STOP
+        goes_on = self._search.heard(int(result["number"]), reported(result))
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +26,12 @@ from sdl_study.seeds import derive_seed
 from sdl_study.training import checkpoint
 from sdl_study.training.batches import BatchLog, Inputs, open_inputs
 from sdl_study.training.criterion import build_criterion
-from sdl_study.training.job import Job
 from sdl_study.training.stages import dev_metrics, last_stage
-
-Report = Callable[[dict[str, Any]], bool]
-
-
-class Stopped(Exception):
-    """The scheduler does not want another epoch of this job."""
+from sdl_study.workers.events import Epoch
+from sdl_study.workers.job import Job, JobStopped, Report, SettingFailure
 
 
-class NonFiniteLoss(Exception):
+class NonFiniteLoss(SettingFailure):
     """The global loss is NaN or infinite; raised by every rank at the same step, before the update."""
 
 
@@ -55,26 +49,25 @@ class Pretraining(nn.Module):
         return (functional.normalize(outputs.float(), dim=1) if self.unit_length else outputs), embeddings
 
 
-def run_job(job: Job, report: Report, control: Any, device: torch.device) -> dict[str, Any]:
+def run_job(job: Job, report: Report, channel: Any, device: torch.device) -> dict[str, Any]:
     """Run a job from its checkpoint, if it has one, to its end.
 
     Returns:
-        The event that ends it: {"event": "done", ...}; a trial's has the best objective over all its epochs,
-        those before an interruption too.
+        What it came to; of a trial the best objective over all its epochs, those before an interruption too.
 
     Raises:
-        Stopped: the answer to a report was to stop.
+        JobStopped: the answer to a report was to stop.
         NonFiniteLoss: see there.
     """
     _reset(device)
     settings = build_settings(job.settings, job.key)
     inputs = open_inputs(Path(job.data), Path(job.stores), settings)
-    trainer = Trainer(job, settings, inputs, device, control)
+    trainer = Trainer(job, settings, inputs, device, channel)
     if job.kind != "control":
         trainer.train(report)
     if job.kind == "trial":
-        return {"event": "done", "objective": trainer.progress.best_value}
-    return {"event": "done", **trainer.finish()}
+        return {"objective": trainer.progress.best_value}
+    return trainer.finish()
 
 
 def _reset(device: torch.device) -> None:
@@ -91,10 +84,10 @@ class Trainer:
     """State of one job on one rank."""
 
     def __init__(
-        self, job: Job, settings: Settings, inputs: Inputs, device: torch.device, control: Any
+        self, job: Job, settings: Settings, inputs: Inputs, device: torch.device, channel: Any
     ) -> None:
         self.job, self.settings, self.inputs = job, settings, inputs
-        self.device, self.control = device, control
+        self.device, self.channel = device, channel
         self.folder = Path(job.folder)
         torch.manual_seed(derive_seed(job.seed, "initialisation"))
         self.model = self._build_model().to(device)
@@ -163,8 +156,8 @@ class Trainer:
             self._report(report, epoch, metrics)
 
     def _report(self, report: Report, epoch: int, metrics: dict[str, float]) -> None:
-        if not report({"number": self.job.number, "epoch": epoch, "metrics": metrics}):
-            raise Stopped
+        if not report(Epoch(epoch, metrics)):
+            raise JobStopped
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         self.model.train()
@@ -217,7 +210,7 @@ class Trainer:
 
     def _probe(self) -> dict[str, float]:
         metrics = dev_metrics(self.model.encoder, self.inputs, self.settings, self.job.seed, self.device)
-        return distributed.broadcast_object(metrics, self.control)
+        return distributed.broadcast_object(metrics, self.channel)
 
     def _keep(self, epoch: int, metrics: dict[str, float]) -> None:
         progress, value = self.progress, metrics[self.settings.objective]
@@ -226,7 +219,7 @@ class Trainer:
         progress.seconds += metrics["seconds"]
         if is_best:
             progress.best_value, progress.best_epoch = value, epoch
-        states = distributed.gather_objects(checkpoint.random_state(self.device), self.control)
+        states = distributed.gather_objects(checkpoint.random_state(self.device), self.channel)
         if distributed.rank() == 0:
             state = checkpoint.State(
                 progress=progress,
@@ -246,7 +239,7 @@ class Trainer:
             self.model.load_state_dict(best.model)
         ended = last_stage(self.model.encoder, self.inputs, self.settings, self.job, self.device)
         return {
-            "metrics": distributed.broadcast_object(ended, self.control),
+            "metrics": distributed.broadcast_object(ended, self.channel),
             "examples_seen": self.progress.examples_seen,
             "best_epoch": self.progress.best_epoch,
             "seconds": self.progress.seconds,

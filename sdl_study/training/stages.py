@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,12 @@ from sdl_study.config import Settings
 from sdl_study.evaluation import multilabel_metrics, tune_threshold
 from sdl_study.seeds import derive_seed
 from sdl_study.training.batches import Inputs
-from sdl_study.training.job import Job
 from sdl_study.training.probe import Probe, fit_probe
+from sdl_study.training.scores import SCORES_FILE, save_scores
+from sdl_study.workers.job import Job
 
 _ROWS_AT_ONCE = 256
 DEV_KEYS = ("micro_f1", "macro_f1", "map", "map_document")
-SCORES_FILE = "test_scores.npz"
 ENCODER_FOLDER = "encoder"
 
 
@@ -85,10 +84,3 @@ def last_stage(
     save_scores(folder / SCORES_FILE, inputs.test_rows, probe.predict_proba(test).cpu().numpy())
     encoder.save_pretrained(folder / ENCODER_FOLDER)  # type: ignore[operator]
     return {**metrics, "dev/threshold": threshold, "probe/l2": float(probe.l2)}
-
-
-def save_scores(path: Path, rows: np.ndarray, scores: np.ndarray) -> None:
-    """Write the scores of test inputs: rows [n] and probabilities [n, L]."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    np.savez(temporary, rows=rows, scores=scores.astype(np.float32))
-    temporary.replace(path)

@@ -11,9 +11,10 @@ import pytest
 from sdl_study.data.prepared import PreparedData
 from sdl_study.study.answer import Answer
 from sdl_study.study.driver import Driver
-from sdl_study.study.engine import Engine
 from sdl_study.study.files import locked
+from sdl_study.study.jobs import RUN_JOB
 from sdl_study.study.plan import Plan
+from sdl_study.workers.engine import Engine
 
 
 class Engines:
@@ -28,7 +29,7 @@ class Engines:
         """A running engine of two workers a group."""
         if self._engine is None or self._kind != trials_per_group:
             self.close()
-            engine = Engine(2, trials_per_group, 3, self._folder, None)
+            engine = Engine(2, trials_per_group, 3, self._folder, None, RUN_JOB)
             self._engine = self._stack.enter_context(engine)
             self._kind = trials_per_group
         return self._engine

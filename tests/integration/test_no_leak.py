@@ -11,8 +11,8 @@ import pytest
 
 from sdl_study.data.prepared import PreparedData
 from sdl_study.study.driver import Driver
-from sdl_study.study.engine import Engine
 from sdl_study.study.records import Records
+from sdl_study.workers.engine import Engine
 from tests.integration.conftest import Engines
 from tests.integration.leaks import files_with
 from tests.integration.tiny import LABELS, tiny_data, tiny_plan

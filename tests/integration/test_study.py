@@ -26,9 +26,9 @@ from sdl_study.evaluation.ledger import read_ledger
 from sdl_study.seeds import derive_seed
 from sdl_study.study.answer import Answer
 from sdl_study.study.driver import Driver
-from sdl_study.study.engine import Engine
 from sdl_study.study.plan import Plan
 from sdl_study.study.selection import declaration_hash, read_declaration
+from sdl_study.workers.engine import Engine
 from tests.integration.conftest import Engines
 from tests.integration.tiny import SIZES, tiny_plan
 

@@ -16,9 +16,9 @@ from sdl_study.config import Settings, with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation import multilabel_metrics
 from sdl_study.study.controls import LABEL_PRIOR, run_control
-from sdl_study.training.job import Job
 from sdl_study.training.loop import run_job
-from sdl_study.training.stages import SCORES_FILE
+from sdl_study.training.scores import SCORES_FILE
+from sdl_study.workers.job import Job
 from search_spaces.demo_coco import STUDY as COCO
 from search_spaces.demo_mimic import STUDY as MIMIC
 
@@ -72,7 +72,7 @@ def check(study: Any, folder: Path, seeds: tuple[int, ...], **more: Any) -> None
     trained = fmean(score(data, place / f"trained{seed}", "final", settings, seed) for seed in seeds)
     untrained = fmean(score(data, place / f"untrained{seed}", "control", settings, seed) for seed in seeds)
     shuffled = score(data, place / "shuffled", "final", shuffled_settings, seeds[0])
-    run_control(LABEL_PRIOR, data, settings, place / "prior", place / "prior" / "result.json")
+    run_control(LABEL_PRIOR, data, settings, place / "prior")
     prior = map_of(data, place / "prior" / SCORES_FILE)
     print(
         f"{study.name}: sd {trained:.3f}, untrained {untrained:.3f}, shuffled {shuffled:.3f}, prior {prior:.3f}"

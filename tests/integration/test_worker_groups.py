@@ -14,6 +14,7 @@ import torch
 from sdl_study.study.jobs import JobMaker, Work, run_all
 from sdl_study.study.plan import Plan
 from sdl_study.training.checkpoint import BEST
+from sdl_study.workers.events import Epoch, Event, Failed
 from tests.integration.conftest import Engines
 from tests.integration.tiny import tiny_plan
 
@@ -35,17 +36,17 @@ class Events:
     """What was told of some jobs."""
 
     def __init__(self) -> None:
-        self.of: dict[str, list[dict[str, Any]]] = {}
+        self.of: dict[str, list[Event]] = {}
 
-    def __call__(self, work: Work, event: dict[str, Any]) -> None:
+    def __call__(self, work: Work, event: Event) -> None:
         self.of.setdefault(work.job.key, []).append(event)
 
     def epochs(self, work: Work) -> dict[int, dict[str, float]]:
         """Metrics of every epoch that was told, without the seconds."""
         return {
-            event["epoch"]: {key: value for key, value in event["metrics"].items() if key != "seconds"}
+            event.epoch: {key: value for key, value in event.metrics.items() if key != "seconds"}
             for event in self.of[work.job.key]
-            if event["event"] == "epoch"
+            if isinstance(event, Epoch)
         }
 
 
@@ -66,18 +67,18 @@ def test_a_killed_worker_costs_no_trial(plan: Plan, engines: Engines) -> None:
     run_all([whole], 1, events)
     killed = work_of(plan, "killed", {**CONV, "train.learning_rate": 4e-3})
 
-    def told(work: Work, event: dict[str, Any]) -> None:
+    def told(work: Work, event: Event) -> None:
         events(work, event)
-        if event["event"] == "epoch" and event["epoch"] == 2 and event["attempts"] == 1:
+        if isinstance(event, Epoch) and (event.epoch, event.attempts) == (2, 1):
             line = (Path(killed.job.folder) / "batches-1.jsonl").read_text().splitlines()[-1]
             os.kill(json.loads(line)["pid"], signal.SIGKILL)
 
     run_all([killed], 1, told)
-    seen = [event["epoch"] for event in events.of[killed.job.key] if event["event"] == "epoch"]
+    seen = [event.epoch for event in events.of[killed.job.key] if isinstance(event, Epoch)]
     assert seen[:2] == [1, 2]
     assert sorted(set(seen)) == [1, 2, 3, 4]
     assert len(seen) <= 5  # the last epoch before the death may be told twice
-    assert events.of[killed.job.key][-1]["attempts"] == 2
+    assert events.of[killed.job.key][-1].attempts == 2
     assert numbers(killed) == numbers(whole)
     assert events.epochs(killed) == events.epochs(whole)
 
@@ -88,7 +89,10 @@ def test_a_diverged_trial_fails_and_its_group_goes_on(plan: Plan, engines: Engin
     next_one = work_of(plan, "next", CONV)
     events = Events()
     run_all([diverged, next_one], 1, events)
-    assert events.of[diverged.job.key][-1]["reason"].startswith("NonFiniteLoss at sdl_study/training/loop.py")
+    failed = events.of[diverged.job.key][-1]
+    assert isinstance(failed, Failed)
+    assert failed.kind == "setting"
+    assert failed.where.startswith("NonFiniteLoss at sdl_study/training/loop.py")
     assert (diverged.ended, next_one.result() is not None) == (True, True)
 
 
@@ -101,9 +105,10 @@ def test_a_trial_does_not_see_what_its_group_ran_before(plan: Plan, engines: Eng
     events = Events()
     assert run_all([before, raising, after], 1, events) == [raising]
     failed = events.of[raising.job.key][-1]
-    assert failed["event"] == "failed"
-    assert failed["reason"].startswith("IsADirectoryError at ")
-    assert "sdl_study/training/" in failed["reason"]
+    assert isinstance(failed, Failed)
+    assert failed.kind == "bug"
+    assert failed.where.startswith("IsADirectoryError at ")
+    assert "sdl_study/training/" in failed.where
 
     engines.get(1)
     alone = work_of(plan, "alone", CONV)

@@ -32,7 +32,7 @@ SWITCHES = {
 # Library (or a module of it) -> the only files that may name it, even under TYPE_CHECKING.
 ALLOWED_IN = {
     "mlflow": ("sdl_study/tracking.py",),
-    "ray": ("sdl_study/run.py", "sdl_study/trial.py", "sdl_study/study/*", "sdl_study/training/*"),
+    "ray": ("sdl_study/run.py", "sdl_study/trial.py", "sdl_study/study/*", "sdl_study/workers/*"),
     "transformers": ("sdl_study/models/*", "sdl_study/data/*"),
     "tokenizers": ("sdl_study/models/*", "sdl_study/data/*"),
     "torch.distributed": ("sdl_study/distributed.py",),

@@ -21,6 +21,7 @@ from sdl_study.study.records import Records, TrialRecord
 from sdl_study.study.sampler import sampler_for
 from sdl_study.study.scheduler import rungs
 from sdl_study.study.searcher import Search
+from sdl_study.workers.events import Epoch
 
 Curve = Callable[[str, Mapping[str, Any], int], float]
 """Dev value of an arm's setting after an epoch."""
@@ -112,9 +113,8 @@ def start(search: Search, trial_id: str) -> tuple[TrialRecord, bool] | None:
 
 
 def report(search: Search, record: TrialRecord, epoch: int, value: float) -> bool:
-    """An epoch as it arrives from Tune, with flattened metrics."""
-    result = {"number": record.number, "event": "epoch", "epoch": epoch, "attempts": 1}
-    return search.heard({**result, "metrics/dev/map": value, "metrics/train/loss": 1.0})
+    """Tell the search of an epoch."""
+    return search.heard(record.number, Epoch(epoch, {"dev/map": value, "train/loss": 1.0}))
 
 
 def play(search: Search, curve: Curve, stop_after: int | None = None) -> None:

@@ -23,17 +23,18 @@ from sdl_study.study import answer as answer_module
 from sdl_study.study import finals as finals_module
 from sdl_study.study.answer import Answer
 from sdl_study.study.driver import Driver
-from sdl_study.study.engine import Engine
-from sdl_study.study.files import write_json
 from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import Work
 from sdl_study.study.selection import Winner, declare
-from sdl_study.training.stages import DEV_KEYS, SCORES_FILE, save_scores
+from sdl_study.training.scores import SCORES_FILE, save_scores
+from sdl_study.training.stages import DEV_KEYS
+from sdl_study.workers.engine import Engine
+from sdl_study.workers.events import Done, End, Failed
 from tests.integration.tiny import tiny_data, tiny_plan
 
 ARMS = ("bce", "any", "sd")
 NO_ENGINE = cast(Engine, type("NoEngine", (), {"groups": 1}))
-Outcome = Callable[[Work], dict[str, Any] | None]
+Outcome = Callable[[Work], End | None]
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +69,18 @@ def make_finals(driver: Driver, best_of_any: float = 0.5) -> Finals:
     return Finals(driver.plan, driver.data, driver.maker, declaration, driver.progress, "1")
 
 
-def trained(work: Work) -> dict[str, Any]:
+def trained(work: Work) -> Done:
     metrics = {f"dev/{key}": 0.5 for key in DEV_KEYS} | {"dev/threshold": 0.5}
-    return {
-        "event": "done", "metrics": metrics, "examples_seen": 9, "best_epoch": 1, "seconds": 1.0, "workers": 1,
-        "device": "cpu",
-    }  # fmt: skip
+    return Done(
+        {
+            "metrics": metrics,
+            "examples_seen": 9,
+            "best_epoch": 1,
+            "seconds": 1.0,
+            "workers": 1,
+            "device": "cpu",
+        }
+    )
 
 
 def play(monkeypatch: pytest.MonkeyPatch, finals: Finals, outcome: Outcome) -> None:
@@ -89,7 +96,7 @@ def play(monkeypatch: pytest.MonkeyPatch, finals: Finals, outcome: Outcome) -> N
             folder.mkdir(parents=True, exist_ok=True)
             rng = np.random.default_rng([item.seed_number, len(item.job.arm)])
             save_scores(folder / SCORES_FILE, rows, rng.random((len(rows), 6)))
-            write_json(item.result_path, result)
+            item.keep(result)
         return [item for item in work if not item.ended]
 
     monkeypatch.setattr(finals_module, "run_all", run_all)
@@ -118,9 +125,9 @@ def test_a_final_that_diverges_costs_its_arm_the_verdict_and_nothing_else(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finals = make_finals(driver)
-    failed = {"event": "failed", "reason": "NonFiniteLoss at loop.py:1"}
+    failed = Failed("setting", "NonFiniteLoss at loop.py:1")
 
-    def outcome(work: Work) -> dict[str, Any]:
+    def outcome(work: Work) -> End:
         return failed if (work.job.arm, work.seed_number) == ("any", 1) else trained(work)
 
     play(monkeypatch, finals, outcome)

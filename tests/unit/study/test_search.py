@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from sdl_study.errors import UserError
 from sdl_study.study.records import Records
 from sdl_study.study.sampler import PUBLISHED, STARTUP, TPE, sampler_for, startup_trials
+from sdl_study.workers.events import Failed
 from tests.unit.study.fakes import Watcher, open_search, play, report, small_plan, start
 
 
@@ -88,7 +89,7 @@ def test_complete_pruned_and_failed_are_told_apart(tmp_path: Path) -> None:
                 break
         search.ended(f"tune-{number}", error=False)
     record, _ = start(search, "tune-2") or pytest.fail("no trial")
-    search.heard({"number": record.number, "event": "failed", "reason": "NonFiniteLoss at loop.py:1"})
+    assert not search.heard(record.number, Failed("setting", "NonFiniteLoss at loop.py:1"))
     search.ended("tune-2", error=False)
     assert states(search.records, "sd") == {TrialState.COMPLETE: 1, TrialState.PRUNED: 1, TrialState.FAIL: 1}
     told = {record.number: (record.state, record.objective, record.reason) for record in search.records.all()}
@@ -168,7 +169,7 @@ def test_a_trial_that_was_half_asked_is_asked_to_its_end(tmp_path: Path) -> None
 def test_what_the_machine_ended_does_not_count(tmp_path: Path) -> None:
     search = open_search(small_plan(tmp_path, arms=("sd",), trials=2))
     record, _ = start(search, "tune-0") or pytest.fail("no trial")
-    search.heard({"number": record.number, "event": "failed", "reason": "machine", "attempts": 2})
+    search.heard(record.number, Failed("machine", "a group went away", attempts=2))
     search.ended("tune-0", error=False)
     play(search, rising)
     assert Counter(record.state for record in search.records.all())["failed"] == 1
@@ -182,7 +183,7 @@ def test_a_search_without_any_group_ends_and_leaves_its_trials_to_the_next_comma
     report(search, record, 1, 0.5)
     search.aborted = lambda: True
     assert not search.finished
-    assert not search.heard({"number": record.number, "event": "failed", "reason": "machine", "attempts": 1})
+    assert not search.heard(record.number, Failed("machine", "no group starts"))
     search.ended("tune-0", error=False)
     assert search.finished
     assert start(search, "tune-1") is None

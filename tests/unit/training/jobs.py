@@ -13,8 +13,9 @@ import torch
 from sdl_study import distributed
 from sdl_study.config import DataSettings, ModelSettings, ProbeSettings, Settings, TrainSettings
 from sdl_study.data.writer import Preparation, write_prepared
-from sdl_study.training.job import Job, Kind
 from sdl_study.training.loop import run_job
+from sdl_study.workers.events import Epoch
+from sdl_study.workers.job import Job, Kind
 
 Epochs = dict[int, dict[str, float]]
 NUM_LABELS = 5
@@ -91,15 +92,15 @@ def job(
 
 
 def run(work: Job, answer: Callable[[int], bool] = lambda epoch: True) -> tuple[Epochs, dict[str, Any]]:
-    """Run a job on this rank; what it reported by epoch, without seconds, and its end."""
+    """Run a job on this rank; what it reported by epoch, without seconds, and its result."""
     epochs: Epochs = {}
 
-    def report(event: dict[str, Any]) -> bool:
-        epochs[event["epoch"]] = {key: value for key, value in event["metrics"].items() if key != "seconds"}
-        return answer(event["epoch"])
+    def report(event: Epoch) -> bool:
+        epochs[event.epoch] = {key: value for key, value in event.metrics.items() if key != "seconds"}
+        return answer(event.epoch)
 
-    ended = run_job(work, report, distributed.control_group(), torch.device("cpu"))
-    return epochs, ended
+    result = run_job(work, report, distributed.control_group(), torch.device("cpu"))
+    return epochs, result
 
 
 def run_on_a_rank(*jobs: dict[str, Any]) -> list[dict[str, dict[str, float]]]:

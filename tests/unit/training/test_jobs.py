@@ -15,8 +15,9 @@ from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.testing import run_processes
 from sdl_study.training import checkpoint
-from sdl_study.training.loop import NonFiniteLoss, Stopped, Trainer
-from sdl_study.training.stages import SCORES_FILE
+from sdl_study.training.loop import NonFiniteLoss, Trainer
+from sdl_study.training.scores import SCORES_FILE
+from sdl_study.workers.job import JobStopped
 from tests.unit.training.jobs import SPLIT_SIZES, job, run, run_on_a_rank, write_data
 
 
@@ -155,7 +156,7 @@ def check_batches(
 
 
 def test_stop_means_no_further_epoch(folder: Path) -> None:
-    with pytest.raises(Stopped):
+    with pytest.raises(JobStopped):
         run(job(folder), lambda epoch: epoch < 2)
     state = checkpoint.load(folder / "job", checkpoint.LAST, torch.device("cpu"))
     assert state is not None

@@ -8,22 +8,28 @@ from typing import Any
 
 import pytest
 
-from sdl_study.training.broker import Broker, Event
+from sdl_study.workers.broker import Broker
+from sdl_study.workers.events import Done, Epoch, Event, Failed, Stopped
+from sdl_study.workers.job import Job
 
 SOON = 5.0  # a call that has not returned by then hangs
 
 
-def job(key: str, resumed: bool = False) -> dict[str, Any]:
-    return {"key": key, "resumed": resumed}
+def job(key: str, resumed: bool = False) -> Job:
+    return Job(key, "trial", "folder", "data", "stores", {}, "sd", seed=0, resumed=resumed)
+
+
+def epoch(number: int) -> Epoch:
+    return Epoch(number, {})
 
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(scenario, SOON))
 
 
-async def take(broker: Broker, slot: int = 0) -> dict[str, Any]:
+async def take(broker: Broker, slot: int = 0) -> Job:
     taken = await broker.next_job(slot, 0.01)
-    assert isinstance(taken, dict)
+    assert isinstance(taken, Job)
     return taken
 
 
@@ -37,14 +43,13 @@ def test_the_answer_to_an_epoch_is_the_request_for_the_next_event() -> None:
         broker = Broker(max_attempts=3)
         await broker.submit(job("a"))
         await take(broker)
-        report = asyncio.create_task(broker.report("a", 0, {"epoch": 1}))
-        event = await broker.next_event("a")
-        assert (event["event"], event["epoch"]) == ("epoch", 1)
+        report = asyncio.create_task(broker.report("a", 0, epoch(1)))
+        assert await broker.next_event("a") == Epoch(1, {}, attempts=1)
         assert await is_waiting(report)  # the scheduler has not decided yet
         following = asyncio.create_task(broker.next_event("a"))
         assert await report is True
-        await broker.finish("a", 0, {"event": "done"})
-        assert (await following)["event"] == "done"
+        await broker.finish("a", 0, Done({}))
+        assert await following == Done({})
 
     run(scenario())
 
@@ -54,12 +59,12 @@ def test_release_stops_the_group_and_waits_until_it_is_free() -> None:
         broker = Broker(max_attempts=3)
         await broker.submit(job("a"))
         await take(broker)
-        report = asyncio.create_task(broker.report("a", 0, {"epoch": 1}))
+        report = asyncio.create_task(broker.report("a", 0, epoch(1)))
         await broker.next_event("a")
         release = asyncio.create_task(broker.release("a"))
         assert await report is False
         assert await is_waiting(release)
-        await broker.finish("a", 0, {"event": "stopped"})
+        await broker.finish("a", 0, Stopped())
         await release
         assert await broker.next_job(0, 0.01) == "idle"
 
@@ -82,7 +87,7 @@ def test_resumed_jobs_go_first() -> None:
         broker = Broker(max_attempts=3)
         await broker.submit(job("new"))
         await broker.submit(job("old", resumed=True))
-        assert [(await take(broker, slot))["key"] for slot in (0, 1)] == ["old", "new"]
+        assert [(await take(broker, slot)).key for slot in (0, 1)] == ["old", "new"]
 
     run(scenario())
 
@@ -92,13 +97,13 @@ def test_a_job_whose_group_died_goes_to_the_next_group_of_the_slot_as_resumed() 
         broker = Broker(max_attempts=3)
         await broker.submit(job("a"))
         await broker.submit(job("b"))
-        assert (await take(broker, slot=0))["resumed"] is False
-        asyncio.create_task(broker.report("a", 0, {"epoch": 1})).cancel()  # the group dies in its report
-        assert (await take(broker, slot=1))["key"] == "b"  # another slot never gets it
+        assert (await take(broker, slot=0)).resumed is False
+        asyncio.create_task(broker.report("a", 0, epoch(1))).cancel()  # the group dies in its report
+        assert (await take(broker, slot=1)).key == "b"  # another slot never gets it
         again = await take(broker, slot=0)
-        assert (again["key"], again["resumed"]) == ("a", True)
-        asyncio.create_task(broker.report("a", 0, {"epoch": 2}))  # noqa: RUF006 (it waits for an answer)
-        assert (await broker.next_event("a"))["attempts"] == 2
+        assert (again.key, again.resumed) == ("a", True)
+        asyncio.create_task(broker.report("a", 0, epoch(2)))  # noqa: RUF006 (it waits for an answer)
+        assert await broker.next_event("a") == Epoch(2, {}, attempts=2)
 
     run(scenario())
 
@@ -111,7 +116,8 @@ def test_the_machine_is_the_reason_after_the_last_attempt() -> None:
         await take(broker)
         assert await broker.next_job(0, 0.01) == "idle"
         event = await broker.next_event("a")
-        assert (event["event"], event["reason"], event["attempts"]) == ("failed", "machine", 2)
+        assert isinstance(event, Failed)
+        assert (event.kind, event.reason, event.attempts) == ("machine", "machine", 2)
 
     run(scenario())
 
@@ -121,9 +127,9 @@ def test_the_first_word_about_an_end_counts() -> None:
         broker = Broker(max_attempts=3)
         await broker.submit(job("a"))
         await take(broker)
-        await broker.finish("a", 0, {"event": "failed", "reason": "ValueError at x.py:1"})
-        await broker.finish("a", 0, {"event": "done"})
-        assert (await broker.next_event("a"))["event"] == "failed"
+        await broker.finish("a", 0, Failed("bug", "ValueError at x.py:1"))
+        await broker.finish("a", 0, Done({}))
+        assert await broker.next_event("a") == Failed("bug", "ValueError at x.py:1")
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(broker.next_event("a"), 0.02)
 
@@ -137,10 +143,10 @@ def test_a_job_that_is_submitted_again_is_attached_to_with_its_last_event() -> N
         broker = Broker(max_attempts=3)
         await broker.submit(job("a"))
         await take(broker)
-        report = asyncio.create_task(broker.report("a", 0, {"epoch": 1}))
-        assert (await broker.next_event("a"))["epoch"] == 1
+        report = asyncio.create_task(broker.report("a", 0, epoch(1)))
+        assert await broker.next_event("a") == epoch(1)
         await broker.submit(job("a"))
-        assert (await broker.next_event("a"))["epoch"] == 1
+        assert await broker.next_event("a") == epoch(1)
         assert await is_waiting(report)
 
     run(scenario())
@@ -153,7 +159,7 @@ def test_abort_ends_every_job_and_every_later_one() -> None:
         await broker.abort("no group starts")
         await broker.submit(job("b"))
         events: list[Event] = [await broker.next_event(key) for key in ("a", "b")]
-        assert {(event["event"], event["reason"]) for event in events} == {("failed", "machine")}
+        assert events == [Failed("machine", "no group starts")] * 2
         assert await broker.next_job(0, 0.01) is None
 
     run(scenario())

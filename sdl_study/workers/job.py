@@ -1,9 +1,12 @@
-"""A job: everything a worker group needs to run one trial, final or control, as plain data."""
+"""A job: everything a worker group needs to run one trial, final or control, as plain data; and who runs it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeAlias
+
+from sdl_study.workers.events import Epoch
 
 Kind = Literal["trial", "final", "control"]
 
@@ -40,3 +43,32 @@ class Job:
     def to_dict(self) -> dict[str, Any]:
         """The job as plain values, for the way through Ray; ``Job(**values)`` is the inverse."""
         return asdict(self)
+
+
+Report: TypeAlias = Callable[[Epoch], bool]
+"""Hands over an epoch, on every rank alike; returns whether the job goes on."""
+
+
+class RunJob(Protocol):
+    """Runs one job on one rank of a group, from its checkpoint where it has one, and returns what it came to.
+
+    It is handed in as a reference, ``module:function``, and called with the job, the report, the group of ranks
+    that carries small objects, and this rank's device.
+
+    Raises:
+        JobStopped: the answer to a report was to stop.
+        SettingFailure: on every rank at the same step.
+    """
+
+    def __call__(self, job: Job, report: Report, channel: Any, device: Any) -> dict[str, Any]: ...
+
+
+class JobStopped(Exception):
+    """The answer to a report was to stop."""
+
+
+class SettingFailure(Exception):
+    """The setting itself is at fault: the same one with the same seed would fail again.
+
+    Every rank raises it at the same step, so that the group is in order and takes the next job.
+    """

@@ -11,9 +11,10 @@ import torch
 from ray.train.torch import get_device
 
 from sdl_study import distributed
-from sdl_study.training.broker import ACTOR_NAME, NAMESPACE
-from sdl_study.training.job import Job
-from sdl_study.training.loop import NonFiniteLoss, Stopped, run_job
+from sdl_study.references import load_object
+from sdl_study.workers.broker import ACTOR_NAME, NAMESPACE
+from sdl_study.workers.events import Done, End, Epoch, Failed, FailureKind, Stopped
+from sdl_study.workers.job import Job, JobStopped, RunJob, SettingFailure
 
 _WAIT_SECONDS = 30.0
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -24,47 +25,58 @@ class JobRaised(RuntimeError):
 
 
 def serve(config: dict[str, Any]) -> None:
-    """Serve jobs until the broker says that there are no more (or ``config["jobs"]`` have been served)."""
+    """Serve jobs until the broker says that there are no more, or as many as ``config`` allows.
+
+    Args:
+        config: ``slot`` of the group, ``jobs`` to serve (None: all that come), and ``run_job``, the reference of
+            what runs one: it is found here, so that nothing is pickled by value.
+    """
     if not torch.cuda.is_available():
         torch.set_num_threads(1)
+    run_job: RunJob = load_object(config["run_job"])
     broker = ray.get_actor(ACTOR_NAME, namespace=NAMESPACE)
-    control = distributed.control_group()
+    channel = distributed.control_group()
     served = 0
     while config["jobs"] is None or served < config["jobs"]:
         asked = None
         if distributed.rank() == 0:
             asked = ray.get(broker.next_job.remote(config["slot"], _WAIT_SECONDS))
-        asked = distributed.broadcast_object(asked, control)
+        asked = distributed.broadcast_object(asked, channel)
         if asked is None:
             return
         if asked == "idle":
             continue
-        _run(Job(**asked), broker, config["slot"], control)
+        _serve_one(run_job, asked, broker, config["slot"], channel)
         served += 1
 
 
-def _run(job: Job, broker: Any, slot: int, control: Any) -> None:
+def _serve_one(run_job: RunJob, job: Job, broker: Any, slot: int, channel: Any) -> None:
     """Run one job; what it raises ends the group unless every rank raised it at the same step."""
 
-    def report(event: dict[str, Any]) -> bool:
+    def report(epoch: Epoch) -> bool:
         goes_on = None
         if distributed.rank() == 0:
-            goes_on = ray.get(broker.report.remote(job.key, slot, event))
-        return distributed.broadcast_object(goes_on, control)
+            goes_on = ray.get(broker.report.remote(job.key, slot, epoch))
+        return distributed.broadcast_object(goes_on, channel)
 
     try:
-        ended = run_job(job, report, control, get_device())
-    except Stopped:
-        ended = {"event": "stopped"}
-    except NonFiniteLoss as error:
-        ended = {"event": "failed", "reason": describe(error)}
+        end: End = Done(run_job(job, report, channel, get_device()))
+    except JobStopped:
+        end = Stopped()
+    except SettingFailure as error:
+        end = Failed("setting", describe(error))
     except Exception as error:  # noqa: BLE001 (whatever a job raises is told to its side, then raised on)
         if distributed.is_peer_failure(error):
             raise JobRaised("another rank of the group went away") from None
-        ray.get(broker.finish.remote(job.key, slot, {"event": "failed", "reason": describe(error)}))
+        ray.get(broker.finish.remote(job.key, slot, Failed(_kind(error), describe(error))))
         raise JobRaised(describe(error)) from None
     if distributed.rank() == 0:
-        ray.get(broker.finish.remote(job.key, slot, ended))
+        ray.get(broker.finish.remote(job.key, slot, end))
+
+
+def _kind(error: Exception) -> FailureKind:
+    """Of an exception of one rank: the device's memory was too small for the setting, or it is a mistake."""
+    return "setting" if isinstance(error, torch.OutOfMemoryError) else "bug"
 
 
 def describe(error: BaseException) -> str:

@@ -11,20 +11,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from sdl_study.workers.events import End, Epoch, Event, Failed
+from sdl_study.workers.job import Job
 
 ACTOR_NAME = "sdl-broker"
 NAMESPACE = "sdl"
-
-Event = dict[str, Any]
 
 
 @dataclass
 class _Live:
     """A job that was submitted and has not been given back."""
 
-    job: dict[str, Any]
+    job: Job
     slot: int | None = None
     attempts: int = 1
     released: bool = False
@@ -65,9 +66,9 @@ class Broker:
 
     # The job's side.
 
-    async def submit(self, job: dict[str, Any]) -> None:
+    async def submit(self, job: Job) -> None:
         """Queue a job, resumed ones first; a job that is still live is attached to again, from its last event on."""
-        key = job["key"]
+        key = job.key
         live = self._live.get(key)
         if live is not None and not live.released:
             live.replay()
@@ -76,10 +77,10 @@ class Broker:
             await live.ended.wait()
         self._live[key] = _Live(job)
         if self._fatal:
-            self._end(key, {"event": "failed", "reason": "machine", "detail": self._fatal})
+            self._end(key, Failed("machine", self._fatal))
             return
         async with self._work:
-            if job["resumed"]:
+            if job.resumed:
                 self._queue.appendleft(key)
             else:
                 self._queue.append(key)
@@ -109,7 +110,7 @@ class Broker:
 
     # The group's side.
 
-    async def next_job(self, slot: int, wait_seconds: float) -> dict[str, Any] | str | None:
+    async def next_job(self, slot: int, wait_seconds: float) -> Job | Literal["idle"] | None:
         """The next job of a group: its own unfinished one first. "idle" after waiting, None when it shall end."""
         unfinished = self._unfinished_of(slot)
         if unfinished is not None:
@@ -126,7 +127,7 @@ class Broker:
         live.slot = slot
         return live.job
 
-    def _unfinished_of(self, slot: int) -> dict[str, Any] | None:
+    def _unfinished_of(self, slot: int) -> Job | None:
         """A job that the slot's last group left behind, once more, or its end after too many attempts."""
         for key, live in self._live.items():
             if live.slot != slot or live.ended.is_set():
@@ -134,35 +135,35 @@ class Broker:
             if live.released:
                 live.ended.set()
                 return None
-            live.attempts += 1
-            if live.attempts > self._max_attempts:
+            if live.attempts >= self._max_attempts:
                 self._steps[slot] = self._steps.get(slot, 0) + 1
-                self._end(key, {"event": "failed", "reason": "machine", "attempts": live.attempts - 1})
+                self._end(key, Failed("machine", "every group that took it went away"))
                 return None
+            live.attempts += 1
             live.answer = None
-            return {**live.job, "resumed": True}
+            return replace(live.job, resumed=True)
         return None
 
-    async def report(self, key: str, slot: int, event: Event) -> bool:
+    async def report(self, key: str, slot: int, epoch: Epoch) -> bool:
         """Hand over an epoch; returns whether the job goes on."""
         live = self._live[key]
         self._steps[slot] = self._steps.get(slot, 0) + 1
         if live.released:
             return False
         live.answer = asyncio.get_running_loop().create_future()
-        live.events.put_nowait({**event, "event": "epoch", "attempts": live.attempts})
+        live.events.put_nowait(replace(epoch, attempts=live.attempts))
         return await live.answer
 
-    async def finish(self, key: str, slot: int, event: Event) -> None:
-        """Give a job back; the event says "done", "stopped" or "failed". The first word counts."""
+    async def finish(self, key: str, slot: int, end: End) -> None:
+        """Give a job back. The first word about its end counts."""
         self._steps[slot] = self._steps.get(slot, 0) + 1
         live = self._live.get(key)
         if live is not None and not live.ended.is_set():
-            self._end(key, event)
+            self._end(key, end)
 
-    def _end(self, key: str, event: Event) -> None:
+    def _end(self, key: str, end: End) -> None:
         live = self._live[key]
-        live.events.put_nowait({**event, "attempts": event.get("attempts", live.attempts)})
+        live.events.put_nowait(replace(end, attempts=live.attempts))
         live.ended.set()
 
     # The command's side.
@@ -176,7 +177,7 @@ class Broker:
         self._fatal = reason
         for key, live in self._live.items():
             if not live.ended.is_set():
-                self._end(key, {"event": "failed", "reason": "machine", "detail": reason})
+                self._end(key, Failed("machine", reason))
         await self.close()
 
     async def close(self) -> None:

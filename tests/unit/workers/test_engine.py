@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sdl_study.errors import UserError
-from sdl_study.study import engine as engine_module
-from sdl_study.study.engine import Engine
+from sdl_study.workers import engine as engine_module
+from sdl_study.workers.engine import Engine
 
 
 def mode(path: Path) -> int:
@@ -40,7 +40,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def entered(folder: Path, address: str | None) -> Engine:
     before = os.umask(0o022)
     try:
-        engine = Engine(1, "all", 1, folder, address).__enter__()
+        engine = Engine(1, "all", 1, folder, address, "builtins:print").__enter__()
         assert os.umask(0o022) == 0o022  # as it was
     finally:
         os.umask(before)
@@ -77,5 +77,5 @@ def test_the_umask_comes_back_and_a_missing_cluster_is_told(
     os.umask(before)
     told = ConnectionError if address is None else UserError
     with pytest.raises(told, match="no"):
-        Engine(1, "all", 1, tmp_path, address).__enter__()
+        Engine(1, "all", 1, tmp_path, address, "builtins:print").__enter__()
     assert os.umask(before) == before

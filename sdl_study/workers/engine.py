@@ -17,8 +17,8 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from sdl_study.errors import UserError
-from sdl_study.training.broker import ACTOR_NAME, NAMESPACE, Broker
-from sdl_study.training.group import quiet_environment, serve
+from sdl_study.workers.broker import ACTOR_NAME, NAMESPACE, Broker
+from sdl_study.workers.group import quiet_environment, serve
 
 _CLOSING_SECONDS = 20.0
 
@@ -42,6 +42,7 @@ class Engine:
         max_attempts: how often a job is handed out when the machine fails.
         folder: where Ray Train and Tune keep their own files.
         address: of a running cluster; None starts one on this machine.
+        run_job: what runs a job in a worker, as ``module:function`` (see ``workers.job.RunJob``).
 
     Raises:
         UserError: the groups cannot fit the cluster.
@@ -54,10 +55,11 @@ class Engine:
         max_attempts: int,
         folder: Path,
         address: str | None,
+        run_job: str,
     ) -> None:
         self.folder = folder
         self._asked_workers, self._trials_per_group = workers, trials_per_group
-        self._max_attempts, self._address = max_attempts, address
+        self._max_attempts, self._address, self._run_job = max_attempts, address, run_job
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self.error: str | None = None
@@ -141,7 +143,8 @@ class Engine:
                 return
 
     def _trainer(self, slot: int, generation: int) -> TorchTrainer:
-        config = {"slot": slot, "jobs": None if self._trials_per_group == "all" else 1}
+        jobs = None if self._trials_per_group == "all" else 1
+        config = {"slot": slot, "jobs": jobs, "run_job": self._run_job}
         return TorchTrainer(
             serve,
             train_loop_config=config,
