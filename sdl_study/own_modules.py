@@ -110,7 +110,9 @@ def _own_module(reference: str, field: str) -> ModuleType:
     try:
         return load_module(reference)
     except ModuleNotFoundError as error:
-        absent = error.name is not None and (error.name == reference or f"{reference}.".startswith(f"{error.name}."))
+        absent = error.name is not None and (
+            error.name == reference or f"{reference}.".startswith(f"{error.name}.")
+        )
         if absent:
             raise UserError(f"{field}: there is no module {reference!r}") from None
         raise _mistake_of(reference, error) from None

@@ -47,6 +47,7 @@ def run(given: argparse.Namespace) -> None:
     names = given.names or list(DEMOS)
     if given.name is not None and len(names) > 1:
         raise UserError("--name: give it with one study")
+    from sdl_study.report.text import answer_text
     from sdl_study.study.plan import make_plan
     from sdl_study.study.session import execute
     from sdl_study.study.tracking_server import how_to_look
@@ -65,7 +66,7 @@ def run(given: argparse.Namespace) -> None:
         for own in found
     ]
     for answer in execute(plans, given.address, given.tracking_uri, given.allow_record_artifacts):
-        print(f"\n{answer.text()}")
+        print(f"\n{answer_text(answer)}")
     look = how_to_look(given.tracking_uri, plans[0].files.mlflow_uri)
     print(f"\nTrials, parameters and metrics: {look}")
 

@@ -19,6 +19,7 @@ from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.ledger import append_line
 from sdl_study.evaluation.predictions import (
+    PREDICTIONS_FILE,
     FinalIdentity,
     Predictions,
     read_predictions,
@@ -30,7 +31,6 @@ from sdl_study.evaluation.thresholds import as_threshold
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-PREDICTIONS_FILE = "predictions.parquet"
 TEST_LABELS_FILE = "test_labels.parquet"
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 METADATA_KEY = "sdl.final"
+PREDICTIONS_FILE = "predictions.parquet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from sdl_study.arms import UNTRAINED
-from sdl_study.evaluation.final import PREDICTIONS_FILE
-from sdl_study.evaluation.predictions import metrics_from_predictions
+from sdl_study.evaluation.predictions import PREDICTIONS_FILE, metrics_from_predictions
 from sdl_study.record.declaration import Declaration
 from sdl_study.record.files import StudyFiles
 from sdl_study.record.outcome import Failure, Result, read_outcome

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sdl_study.errors import UserError
+from sdl_study.evaluation.predictions import PREDICTIONS_FILE
+from sdl_study.evaluation.scores import has_scores
 from sdl_study.files import read_json, write_json
 
 RESULT_FILE = "result.json"
-SCORES_FILE = "test_scores.npz"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def write_outcome(folder: Path, outcome: Outcome) -> None:
 def read_outcome(folder: Path) -> Outcome | None:
     """What became of the job in a folder; None while it has none that stays.
 
-    A result without its scores is none: the job runs again.
+    A result whose scores a power cut took is none: the job runs again. Once it was scored, they stand in its
+    predictions.
 
     Raises:
         UserError: the file is damaged.
@@ -73,6 +75,8 @@ def read_outcome(folder: Path) -> Outcome | None:
     try:
         outcome = _KINDS[values.pop("kind")](**values)
     except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: damaged: no outcome of a job; remove its folder to run the job again") from None
-    lost = isinstance(outcome, Result) and not (folder / SCORES_FILE).exists()
-    return None if lost else outcome
+        raise UserError(
+            f"{path}: damaged: no outcome of a job; remove its folder to run the job again"
+        ) from None
+    whole = not isinstance(outcome, Result) or has_scores(folder) or (folder / PREDICTIONS_FILE).exists()
+    return outcome if whole else None

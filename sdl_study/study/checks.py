@@ -16,9 +16,9 @@ from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import check_store_settings
 from sdl_study.errors import UserError
 from sdl_study.models.settings import parse_encoder_settings
+from sdl_study.record.files import StudyFiles
 from sdl_study.references import anchored
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
-from sdl_study.study.files import StudyFiles
 from sdl_study.study.losses import PREFIX, ArmLoss
 
 LONGEST_NAME = 100  # MLflow and file systems take 255 with what is added to it
@@ -26,9 +26,7 @@ LONGEST_PATH = 1000  # a path may have 4,095 bytes, and trials write below this 
 SHARED = ("data", "mlartifacts")  # what StudyFiles keeps in --out for all studies
 
 
-def check_data_fits(
-    settings: Settings, data: PreparedData, origin: str, module: Path | None = None
-) -> None:
+def check_data_fits(settings: Settings, data: PreparedData, origin: str, module: Path | None = None) -> None:
     """Encoders and store read what the data hold, and there are labels to learn and to measure by.
 
     Raises:
@@ -128,7 +126,9 @@ def _check_fixed_loss(
 ) -> None:
     asked = [loss for arm, loss in losses.items() if parameter.in_arm(arm) and loss.has(name)]
     if not asked:
-        raise UserError(f"{where}: neither a parameter of the space nor a setting of the losses of these arms")
+        raise UserError(
+            f"{where}: neither a parameter of the space nor a setting of the losses of these arms"
+        )
     for value in allowed:
         for loss in asked:
             loss.check(with_values(settings, {name: value}, where).loss, where)

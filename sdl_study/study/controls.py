@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from sdl_study.arms import LABEL_PRIOR, TFIDF
 from sdl_study.config import Settings
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation import multilabel_metrics
 from sdl_study.evaluation.controls import ControlScores, label_prior, tfidf_logistic_regression
+from sdl_study.evaluation.scores import SCORES_FILE, save_scores
+from sdl_study.record.outcome import Result
 from sdl_study.training.batches import train_labels
-from sdl_study.training.scores import SCORES_FILE, save_scores
 from sdl_study.training.stages import DEV_KEYS
-
-UNTRAINED, LABEL_PRIOR, TFIDF = "untrained", "label_prior", "tfidf"
 
 
 def controls_of(data: PreparedData, wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -25,30 +24,26 @@ def controls_of(data: PreparedData, wanted: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in wanted if name != TFIDF or data.manifest.modality == "text")
 
 
-def run_control(name: str, data: PreparedData, settings: Settings, folder: Path) -> dict[str, Any]:
-    """Learn from train and dev and write the test inputs' scores; test labels are not known here.
-
-    Returns:
-        Its result, as a final's.
-    """
+def run_control(name: str, data: PreparedData, settings: Settings, folder: Path) -> Result:
+    """Learn from train and dev and write the test inputs' scores; test labels are not known here."""
     started = time.monotonic()
     workers = len(os.sched_getaffinity(0)) if name == TFIDF else 1
     scores = _scores(name, data, settings, workers)
     save_scores(folder / SCORES_FILE, data.rows("test"), scores.test)
     labels = data.labels("dev").to_multi_hot(torch.bool).numpy()
     metrics = multilabel_metrics(scores.dev, labels, threshold=scores.threshold)
-    return {
-        "metrics": {
+    return Result(
+        metrics={
             **{f"dev/{key}": float(metrics[key]) for key in DEV_KEYS},
             "dev/threshold": float(scores.threshold),
             **{f"control/{key}": float(value) for key, value in scores.chosen.items()},
         },
-        "examples_seen": 0,
-        "best_epoch": 0,
-        "seconds": time.monotonic() - started,
-        "workers": workers,
-        "device": "cpu",
-    }
+        examples_seen=0,
+        best_epoch=0,
+        seconds=time.monotonic() - started,
+        workers=workers,
+        device="cpu",
+    )
 
 
 def _scores(name: str, data: PreparedData, settings: Settings, workers: int) -> ControlScores:

@@ -5,40 +5,42 @@ Every step looks first at what is there already, so that the same command again 
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import optuna
 
-import sdl_study
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import open_store
 from sdl_study.errors import UserError
+from sdl_study.files import read_json, write_json
+from sdl_study.record.answer import Answer, make_answer
+from sdl_study.record.finals import read_finals
+from sdl_study.record.journal import DriverJournal, open_for_driver
+from sdl_study.record.trials import TrialRecord
 from sdl_study.study import selection
-from sdl_study.study.answer import Answer
 from sdl_study.study.checks import check_data_fits
-from sdl_study.study.files import read_json, write_json
+from sdl_study.study.controls import controls_of
 from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import JobMaker, run_all
-from sdl_study.study.mlflow_view import trial_run
 from sdl_study.study.plan import Plan, check_resume
 from sdl_study.study.progress import Progress
-from sdl_study.study.records import Records, TrialRecord
-from sdl_study.study.sampler import sampler_for
-from sdl_study.study.scheduler import rungs
-from sdl_study.study.searcher import Search, run_search
+from sdl_study.study.publish import TrialPublisher, publish, record_files
+from sdl_study.study.search.sampler import sampler_for
+from sdl_study.study.search.scheduler import rungs
+from sdl_study.study.search.searcher import Search, run_search
 from sdl_study.tracking import Tracker
-from sdl_study.training.stages import ENCODER_FOLDER
+from sdl_study.version import code_version
 from sdl_study.workers.engine import Engine
 
 EngineSource = Callable[[], Engine]
 
 
 class Driver:
-    """One study on one prepared data set.
+    """One study on one prepared data set; a context manager that holds the study against other drivers.
 
     Args:
         plan: the study, checked.
@@ -47,8 +49,12 @@ class Driver:
         record_artifacts: let predictions, tokenizer and weights of restricted data into MLflow.
 
     Raises:
-        UserError: the folder holds a study of this name that means something else, or the data do not fit it.
+        UserError: the folder holds a study of this name that means something else, the data do not fit it, or (when
+            it is entered) another process runs it.
     """
+
+    journal: DriverJournal
+    tracker: Tracker
 
     def __init__(
         self, plan: Plan, data: PreparedData, tracking_uri: str | None, record_artifacts: bool = False
@@ -56,60 +62,61 @@ class Driver:
         check_data_fits(plan.settings, data, plan.name, plan.module)
         check_resume(plan, data.manifest.fingerprint)
         self.plan, self.data = plan, data
+        self._tracking_uri = tracking_uri
         self._records_may_leave = record_artifacts or data.manifest.terms == "open"
-        settings, files = plan.settings, plan.files
-        files.folder.mkdir(parents=True, exist_ok=True)
-        if data.manifest.terms == "restricted":
-            files.folder.chmod(0o700)  # scores and weights tell of patients
-        fresh = not files.study_json.exists()
-        content = plan.identity() | {
-            "data_fingerprint": data.manifest.fingerprint,
-            "terms": data.manifest.terms,
-            "code_version": code_version(),
-        }
-        if fresh or _changed(files.study_json, content):
-            write_json(files.study_json, content)
-        self.records = Records(files.journal, plan.name, plan.arm_names, settings.objective)
-        self.tracker = Tracker(
-            tracking_uri or files.mlflow_uri, None if tracking_uri else files.artifacts, plan.name
-        )
-        self.tracker.open_parent(
-            {"arms": ",".join(plan.arm_names), "objective": settings.objective, "seed": settings.seed},
-            {
-                "sdl.terms": data.manifest.terms,
-                "sdl.data_fingerprint": data.manifest.fingerprint,
-            },
-        )
+        self._open = ExitStack()
         self.maker = JobMaker(plan, data.path)
-        self.progress = Progress(
-            plan.name, settings.objective, settings.budget.trials * len(plan.arm_names), settings.train.epochs
-        )
-        self._mend()
+        settings = plan.settings
+        trials = settings.budget.trials * len(plan.arms)
+        self.progress = Progress(plan.name, settings.objective, trials, settings.train.epochs, plan.arms)
+
+    def __enter__(self) -> Driver:
+        plan, files, terms = self.plan, self.plan.files, self.data.manifest.terms
+        with ExitStack() as opening:
+            self.journal = opening.enter_context(
+                open_for_driver(files, plan.arm_names, plan.settings.objective)
+            )
+            check_resume(plan, self.data.manifest.fingerprint)
+            if terms == "restricted":
+                files.folder.chmod(0o700)  # scores and weights tell of patients
+            self._write_identity()
+            uri = self._tracking_uri
+            self.tracker = Tracker(uri or files.mlflow_uri, None if uri else files.artifacts, plan.name)
+            self.tracker.open_parent(
+                {
+                    "arms": ",".join(plan.arm_names),
+                    "objective": plan.settings.objective,
+                    "seed": plan.settings.seed,
+                },
+                {"sdl.terms": terms, "sdl.data_fingerprint": self.data.manifest.fingerprint},
+            )
+            self.publisher = TrialPublisher(self.tracker, plan.settings.objective)
+            self._mend()
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def _write_identity(self) -> None:
+        """study.json, where there is none yet or something changed that may."""
+        path = self.plan.files.study_json
+        content = self.plan.identity() | {
+            "data_fingerprint": self.data.manifest.fingerprint,
+            "terms": self.data.manifest.terms,
+        }
+        before: dict[str, Any] = read_json(path) if path.exists() else {}
+        if {key: before.get(key) for key in content} != content:
+            write_json(path, content | {"code_version": code_version()})
 
     def _mend(self) -> None:
         """Bring MLflow up to the journal: what a crash left is written now, once."""
-        records = self.records.all()
+        records = self.journal.all()
         for record in records:
-            self.tracker.trial(trial_run(record, self.plan.settings.objective))
+            self.publisher.bring_up(record)
         self.progress.count(sum(record.state != "running" for record in records))
-
-    # What the search tells (Observer).
-
-    def started(self, record: TrialRecord) -> None:
-        """A trial starts."""
-        self.tracker.trial(trial_run(record, self.plan.settings.objective))
-
-    def epoch(self, record: TrialRecord, epoch: int) -> None:
-        """A trial finished an epoch."""
-        self.tracker.trial(trial_run(record, self.plan.settings.objective))
-        self.progress.epoch(record, epoch)
-
-    def ended(self, record: TrialRecord) -> None:
-        """A trial ended."""
-        self.tracker.trial(trial_run(record, self.plan.settings.objective))
-        self.progress.ended(record)
-
-    # The study.
 
     def run(self, engine: EngineSource) -> Answer:
         """As ``_run``; the parent run is marked KILLED when it ends without an answer."""
@@ -132,27 +139,35 @@ class Driver:
             self.progress.say("the test split has one group (patient or image): there will be no verdict")
         self._search(engine)
         self._select(engine)
-        records = self.records.all()
-        found = selection.winners(self.plan, records, self.maker)
-        declaration = selection.declare(self.plan, found, self.data.manifest.fingerprint, code_version())
-        finals = Finals(self.plan, self.data, self.maker, declaration, self.progress, code_version())
+        finals = self._declare()
         if finals.todo():
             self.tracker.reopen_parent()
             finals.check_test_labels()
             self._prepare_store()
             finals.run(engine())
             self._check(engine())
-        answer = Answer(
-            self.plan, self.data, declaration, records, finals.results(), finals.earlier_openings()
+        return self._answer(finals)
+
+    def _declare(self) -> Finals:
+        plan, fingerprint = self.plan, self.data.manifest.fingerprint
+        found = selection.winners(plan, self.journal.all(), self.maker)
+        controls = controls_of(self.data, plan.settings.controls)
+        declaration = selection.declare(plan, found, controls, fingerprint, code_version())
+        return Finals(plan, self.data, self.maker, declaration, self.progress, code_version())
+
+    def _answer(self, finals: Finals) -> Answer:
+        trials, ended = self.journal.all(), read_finals(self.plan.files, finals.declaration)
+        answer = make_answer(
+            self.plan.settings, self.plan.arms, finals.declaration, trials, ended, finals.earlier_openings()
         )
-        answer.write(self.tracker, self._record_files(answer) if self._records_may_leave else [])
+        leaving = self._records_may_leave
+        records = record_files(ended, answer.best_arm, self._tokenizer()) if leaving else []
+        publish(answer, trials, ended, self.plan.files, self.tracker, records)
         return answer
 
-    def _record_files(self, answer: Answer) -> list[tuple[Path, str]]:
-        """Predictions and encoder of the best arm, with the tokenizer that it reads."""
+    def _tokenizer(self) -> Path | None:
         store = open_store(self.data, self.plan.settings.data.store, self.plan.files.stores)
-        tokenizer = getattr(store, "tokenizer_dir", None)
-        return [*answer.record_files(), *([(tokenizer, ENCODER_FOLDER)] if tokenizer else [])]
+        return getattr(store, "tokenizer_dir", None)
 
     def _prepare_store(self) -> None:
         """Tokens or images, once per study, before any worker maps them."""
@@ -161,7 +176,7 @@ class Driver:
     def _search(self, engine: EngineSource) -> None:
         settings = self.plan.settings
         search = Search(
-            records=self.records,
+            journal=self.journal,
             ask=self._ask,
             job=self.maker.trial,
             trials=settings.budget.trials,
@@ -170,7 +185,7 @@ class Driver:
             concurrent=1,
             epochs=settings.train.epochs,
             max_attempts=settings.budget.max_attempts,
-            observer=self,
+            observers=(self.publisher, self.progress),
         )
         if search.finished:
             return
@@ -192,13 +207,13 @@ class Driver:
             raise UserError(f"{self.plan.name}: {engine.error}; Ray's logs say why: {engine.logs}")
 
     def _ask(self, arm: str) -> TrialRecord:
-        plan, study = self.plan, self.records.optuna_study(arm)
+        plan, study = self.plan, self.journal.optuna_study(arm)
         fixed = plan.fixed(arm)
 
         def sampler_of(number: int) -> tuple[optuna.samplers.BaseSampler, str]:
             return sampler_for(study, plan.settings.seed, arm, number, plan.settings.budget.trials)
 
-        return self.records.ask(
+        return self.journal.ask(
             arm,
             sampler_of,
             lambda trial: plan.space.suggest(trial, arm, fixed),
@@ -206,14 +221,16 @@ class Driver:
         )
 
     def _select(self, engine: EngineSource) -> None:
-        work = selection.repeats(self.plan, self.records.all(), self.maker)
-        if all(item.ended for item in work):
+        work = selection.repeats(self.plan, self.journal.all(), self.maker)
+        if all(item.outcome is not None for item in work):
             return
         self.progress.say(f"selection: {len(work)} repeats on further seeds")
         self._prepare_store()
         running = engine()
         lost = run_all(
-            work, running.groups, lambda item, event: self.progress.job(item.job.key, item.job.arm, event)
+            work,
+            running.groups,
+            lambda item, event: self.progress.job(item.job.key, item.job.arm["name"], event),
         )
         self._check(running)
         if lost:
@@ -221,22 +238,3 @@ class Driver:
                 f"{self.plan.name}: {len(lost)} repeats of the selection did not end, for the reasons above; mend "
                 "that and start the same command again"
             )
-
-
-def _changed(path: Path, content: dict[str, Any]) -> bool:
-    return {**read_json(path), "code_version": ""} != {**content, "code_version": ""}
-
-
-def code_version() -> str:
-    """Version of the package, with the commit where it runs from a clone."""
-    root = Path(sdl_study.__file__).resolve().parent.parent
-    git = shutil.which("git")
-    if git is None or not (root / ".git").exists():
-        return sdl_study.__version__
-    found = subprocess.run(
-        [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return (
-        f"{sdl_study.__version__}+{found.stdout.strip()}" if found.returncode == 0 else sdl_study.__version__
-    )

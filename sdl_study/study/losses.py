@@ -42,7 +42,11 @@ class ArmLoss:
 
     def _default(self, path: str) -> Any:
         parameter = self.kind.settings.get(_parts(path)[0])
-        if parameter is None or parameter.default is inspect.Parameter.empty or "." in path.removeprefix(PREFIX):
+        if (
+            parameter is None
+            or parameter.default is inspect.Parameter.empty
+            or "." in path.removeprefix(PREFIX)
+        ):
             return None
         return parameter.default
 
@@ -91,7 +95,9 @@ def check_given(losses: Mapping[str, ArmLoss], given: Mapping[str, Any], origin:
     for path in _leaves(given):
         if not any(loss.has(path) for loss in losses.values()):
             known = sorted({name for loss in losses.values() for name in loss.kind.settings})
-            raise UserError(f"{origin}: {path}: no such setting; the losses of these arms have {', '.join(known)}")
+            raise UserError(
+                f"{origin}: {path}: no such setting; the losses of these arms have {', '.join(known)}"
+            )
     for name, loss in losses.items():
         loss.check(given, f"{origin}: arm {name}")
 

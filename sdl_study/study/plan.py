@@ -10,6 +10,7 @@ from typing import Any
 from sdl_study.arms import Arm
 from sdl_study.config import Settings, value_at, with_values
 from sdl_study.errors import UserError
+from sdl_study.record.files import StudyFiles
 from sdl_study.record.identity import differences, identity, read_identity
 from sdl_study.references import anchored
 from sdl_study.space import ParameterValue, SearchSpace, Study
@@ -21,7 +22,6 @@ from sdl_study.study.checks import (
     check_space,
     check_workers,
 )
-from sdl_study.study.files import StudyFiles
 from sdl_study.study.losses import PREFIX, ArmLoss, check_given, losses_of
 
 
@@ -157,7 +157,7 @@ def _with_choices(study: Study, values: dict[str, Any]) -> Study:
         if "arms" in values:
             names = values.pop("arms")
             if isinstance(names, str) or not isinstance(names, (tuple, list)):
-                raise UserError(f'arms: needs a list, for example "arms=(\'any\', \'sd\')" (given {names!r})')
+                raise UserError(f"arms: needs a list, for example \"arms=('any', 'sd')\" (given {names!r})")
             study = study.of_arms(names)
         if "method" in values:
             study = replace(study, method=values.pop("method"))

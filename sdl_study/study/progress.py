@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
-from sdl_study.arms import ARMS
-from sdl_study.study.records import TrialRecord
+from sdl_study.arms import Arm
+from sdl_study.record.trials import TrialRecord
+from sdl_study.report.names import trial_name
 from sdl_study.workers.events import Epoch, Event, Failed
 
 _COLLAPSED = 0.9
@@ -24,10 +24,13 @@ class Progress:
         objective: the dev metric that is shown.
         trials: number of trials that the search will have.
         epochs: epochs of a full trial.
+        arms: the study's; a collapse is told of the contrastive ones, whose loss shapes the space (an encoder's own
+            outputs lie close together anyway).
     """
 
-    def __init__(self, study: str, objective: str, trials: int, epochs: int) -> None:
+    def __init__(self, study: str, objective: str, trials: int, epochs: int, arms: Iterable[Arm]) -> None:
         self._study, self._objective, self._trials, self._epochs = study, objective, trials, epochs
+        self._contrastive = {arm.name for arm in arms if arm.pretraining == "contrastive"}
         self._started = time.monotonic()
         self._ended = 0
         self._lock = threading.Lock()
@@ -42,11 +45,14 @@ class Progress:
         """Trials that ended before this command."""
         self._ended = ended
 
+    def started(self, record: TrialRecord) -> None:
+        """A trial starts; its first line is that of its first epoch."""
+
     def epoch(self, record: TrialRecord, epoch: int) -> None:
         """A trial finished an epoch."""
         metrics = record.epochs[epoch]
         text = f"epoch {epoch}/{self._epochs}  {self._objective} {metrics[self._objective]:.3f}"
-        self.say(f"{trial_name(record):<{_NAME_WIDTH}}{text}{_warning(record.arm, metrics)}")
+        self.say(f"{trial_name(record):<{_NAME_WIDTH}}{text}{self._warning(record.arm, metrics)}")
 
     def ended(self, record: TrialRecord) -> None:
         """A trial ended."""
@@ -63,36 +69,19 @@ class Progress:
     def job(self, name: str, arm: str, event: Event) -> None:
         """An event of a job outside the search."""
         if isinstance(event, Epoch):
-            value = f"{self._objective} {event.metrics[self._objective]:.3f}{_warning(arm, event.metrics)}"
+            value = (
+                f"{self._objective} {event.metrics[self._objective]:.3f}{self._warning(arm, event.metrics)}"
+            )
             self.say(f"{name:<{_NAME_WIDTH}}epoch {event.epoch}/{self._epochs}  {value}")
         elif isinstance(event, Failed):
             self.say(f"{name:<{_NAME_WIDTH}}failed  {event.reason}")
 
-
-def _warning(arm: str, metrics: Mapping[str, float]) -> str:
-    """Only where a contrastive loss shapes the space: an encoder's own outputs lie close together anyway."""
-    if ARMS[arm].stage != "contrastive":
-        return ""
-    collapse = metrics.get("train/collapse", 0.0)
-    return f"  collapsed: embeddings {collapse:.0%} alike" if collapse > _COLLAPSED else ""
+    def _warning(self, arm: str, metrics: Mapping[str, float]) -> str:
+        collapse = metrics.get("train/collapse", 0.0)
+        collapsed = arm in self._contrastive and collapse > _COLLAPSED
+        return f"  collapsed: embeddings {collapse:.0%} alike" if collapsed else ""
 
 
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes:3d}:{seconds:02d}"
-
-
-def trial_name(record: TrialRecord) -> str:
-    """A trial's name everywhere: ``017 sd τ=.083 small``."""
-    return f"{record.number:03d} {setting_name(record.arm, record.parameters)}"
-
-
-def setting_name(arm: str, parameters: Mapping[str, Any]) -> str:
-    """Arm, temperature and encoder in few characters."""
-    words = [arm]
-    temperature = parameters.get("loss.temperature")
-    if temperature is not None:
-        words.append(f"τ={temperature:.3f}".replace("=0.", "=."))
-    if "model.encoder" in parameters:
-        words.append(str(parameters["model.encoder"]))
-    return " ".join(words)

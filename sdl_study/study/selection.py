@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 from sdl_study.arms import variants
 from sdl_study.errors import UserError
-from sdl_study.space import ParameterValue
-from sdl_study.study.files import StudyFiles, read_json, write_json
+from sdl_study.record.declaration import Declaration, Winner, keep_or_write
+from sdl_study.record.outcome import Repeat
+from sdl_study.record.trials import TrialRecord
 from sdl_study.study.jobs import JobMaker, Work
 from sdl_study.study.plan import Plan
-from sdl_study.study.records import TrialRecord
-
-
-@dataclass(frozen=True)
-class Winner:
-    """The trial that stands for an arm, and its dev value (the mean over seeds where it was repeated)."""
-
-    arm: str
-    trial: int
-    parameters: dict[str, ParameterValue]
-    dev: float
 
 
 def candidates(records: Sequence[TrialRecord], arm: str, top: int) -> list[TrialRecord]:
@@ -39,7 +25,7 @@ def repeats(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list
     """The selection's jobs: the best trials of every arm on further seeds."""
     budget = plan.settings.budget
     return [
-        maker.selection(record, number)
+        maker.repeat(record, number)
         for arm in plan.arm_names
         for record in candidates(records, arm, budget.selection_top)
         for number in range(budget.selection_seeds)
@@ -59,9 +45,7 @@ def winners(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list
     for arm in plan.arm_names:
         best = candidates(records, arm, plan.settings.budget.selection_top)
         if not best:
-            raise UserError(
-                f"{plan.name}: arm {arm}: every trial failed; see the reasons in the table of trials"
-            )
+            raise UserError(_all_failed(plan, records, arm))
         scored = [(*_repeated(plan, record, maker), record) for record in best]
         _, value, record = min(
             scored, key=lambda item: (item[0], item[2].state != "complete", -item[1], item[2].number)
@@ -70,11 +54,21 @@ def winners(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list
     return found
 
 
+def _all_failed(plan: Plan, records: Sequence[TrialRecord], arm: str) -> str:
+    reasons = dict.fromkeys(record.reason for record in records if record.arm == arm and record.reason)
+    told = "; ".join(str(reason) for reason in reasons)
+    return (
+        f"{plan.name}: arm {arm}: every trial failed: {told}"
+        if told
+        else (f"{plan.name}: arm {arm}: no trial has a value")
+    )
+
+
 def _repeated(plan: Plan, record: TrialRecord, maker: JobMaker) -> tuple[int, float]:
     """How many repeats of a trial failed, and the mean over the search's value and those of the others."""
-    work = [maker.selection(record, number) for number in range(plan.settings.budget.selection_seeds)]
-    results = [result for item in work if (result := item.result()) is not None]
-    values = [float(record.objective or 0), *(float(result["objective"]) for result in results)]
+    work = [maker.repeat(record, number) for number in range(plan.settings.budget.selection_seeds)]
+    results = [outcome for item in work if isinstance(outcome := item.outcome, Repeat)]
+    values = [float(record.objective or 0), *(float(result.objective) for result in results)]
     return len(work) - len(results), sum(values) / len(values)
 
 
@@ -87,46 +81,32 @@ def primary_contrast(plan: Plan, found: Sequence[Winner]) -> tuple[str, str] | N
     return plan.method, max(others, key=lambda winner: winner.dev).arm
 
 
-def declare(plan: Plan, found: Sequence[Winner], fingerprint: str, code_version: str) -> dict[str, Any]:
+def declare(
+    plan: Plan, found: Sequence[Winner], controls: tuple[str, ...], fingerprint: str, code_version: str
+) -> Declaration:
     """Write (or keep) the declaration before any final.
 
     A declaration whose winners, data and seeds are still the same is kept as it is, so that a study that was
     extended without another winner keeps its finals.
     """
     settings = plan.settings
-    contrast = primary_contrast(plan, found)
-    content = {
-        "study": plan.name,
-        "winners": [asdict(winner) for winner in found],
-        "best_arm_on_dev": max(found, key=lambda winner: winner.dev).arm,
-        "primary_contrast": list(contrast) if contrast else None,
-        "primary_metric": settings.primary_metric,
-        "primary_stage": settings.stage,
-        "study_seed": settings.seed,
-        "final_seeds": settings.budget.final_seeds,
-        "selection_seeds": settings.budget.selection_seeds,
-        "trials_per_arm": settings.budget.trials,
-        "epochs": settings.train.epochs,
-        "data_fingerprint": fingerprint,
-        "code_version": code_version,
-    }
-    before = read_declaration(plan.files)
-    kept = ("winners", "primary_contrast", "primary_metric", "primary_stage", "study_seed", "final_seeds",
-            "data_fingerprint")  # fmt: skip
-    if before is not None and all(before[key] == content[key] for key in kept):
-        return before
-    if before is not None:
-        write_json(plan.files.folder / f"declaration-superseded-{declaration_hash(before)[:12]}.json", before)
-    write_json(plan.files.declaration, content)
-    return content
-
-
-def read_declaration(files: StudyFiles) -> dict[str, Any] | None:
-    """The declaration in force, None before there is one."""
-    return read_json(files.declaration) if files.declaration.exists() else None
-
-
-def declaration_hash(declaration: dict[str, Any]) -> str:
-    """SHA-256 of a declaration, as tagged on the parent run and written into every ledger line."""
-    text = json.dumps(declaration, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return keep_or_write(
+        plan.files,
+        Declaration(
+            study=plan.name,
+            winners=tuple(found),
+            best_arm_on_dev=max(found, key=lambda winner: winner.dev).arm,
+            method=plan.method,
+            primary_contrast=primary_contrast(plan, found),
+            primary_metric=settings.primary_metric,
+            primary_stage=settings.stage,
+            controls=controls,
+            study_seed=settings.seed,
+            final_seeds=settings.budget.final_seeds,
+            selection_seeds=settings.budget.selection_seeds,
+            trials_per_arm=settings.budget.trials,
+            epochs=settings.train.epochs,
+            data_fingerprint=fingerprint,
+            code_version=code_version,
+        ),
+    )

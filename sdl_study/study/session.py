@@ -12,14 +12,14 @@ from typing import Any
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.own_modules import load_pipeline
+from sdl_study.record.answer import Answer
 from sdl_study.references import anchored
-from sdl_study.study.answer import Answer
 from sdl_study.study.checks import check_data_fits
 from sdl_study.study.driver import Driver
-from sdl_study.study.engine import Engine
-from sdl_study.study.files import locked
+from sdl_study.study.jobs import RUN_JOB
 from sdl_study.study.plan import Plan, check_resume
 from sdl_study.study.tracking_server import check_reachable
+from sdl_study.workers.engine import Engine
 
 
 def execute(
@@ -69,10 +69,10 @@ class _Engines:
         if key not in self._running:
             self._stack.close()
             self._running.clear()
-            folder = plan.files.out / ".engine"
+            folder = plan.files.engine
             folder.mkdir(parents=True, exist_ok=True)
             self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            engine = Engine(train.workers, train.trials_per_group, attempts, folder, self._address)
+            engine = Engine(train.workers, train.trials_per_group, attempts, folder, self._address, RUN_JOB)
             self._running[key] = self._stack.enter_context(engine)
             _interrupt_on_termination()  # Ray has put a handler of its own there that aborts
         return self._running[key]
@@ -81,8 +81,8 @@ class _Engines:
 def _run_study(
     plan: Plan, data: PreparedData, engines: _Engines, tracking_uri: str | None, record_artifacts: bool
 ) -> Answer:
-    with locked(plan.files):
-        return Driver(plan, data, tracking_uri, record_artifacts).run(lambda: engines.for_plan(plan))
+    with Driver(plan, data, tracking_uri, record_artifacts) as driver:
+        return driver.run(lambda: engines.for_plan(plan))
 
 
 def load_data(plans: Sequence[Plan]) -> dict[str, PreparedData]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,8 +18,9 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from sdl_study.study.records import MACHINE, Records, TrialRecord
-from sdl_study.study.scheduler import goes_on
+from sdl_study.record.journal import DriverJournal
+from sdl_study.record.trials import TrialRecord
+from sdl_study.study.search.scheduler import goes_on
 from sdl_study.trial import reported, run_trial
 from sdl_study.workers.events import Epoch, Event, Failed
 
@@ -27,7 +28,7 @@ _NO_CPU = {"memory": 1.0}  # one byte: Tune refuses a request of nothing, and th
 
 
 class Observer(Protocol):
-    """Who is told what happens to the trials (MLflow, the progress lines)."""
+    """Who is told what happens to the trials: MLflow, the progress lines."""
 
     def started(self, record: TrialRecord) -> None: ...
     def epoch(self, record: TrialRecord, epoch: int) -> None: ...
@@ -39,7 +40,7 @@ class Search:
     """The state that searcher and scheduler share while Tune runs.
 
     Attributes:
-        records: the journal.
+        journal: the study's trials.
         ask: asks the next trial of an arm.
         job: a trial's job.
         trials: budget per arm.
@@ -48,11 +49,11 @@ class Search:
         concurrent: trials at a time, as many as there are groups.
         epochs: last epoch of a trial.
         max_attempts: of this command, after which a trial that the machine keeps ending is given up.
-        observer: who is told.
+        observers: who is told, in this order.
         aborted: whether no worker group can run any more; what has not ended then stays RUNNING for the next command.
     """
 
-    records: Records
+    journal: DriverJournal
     ask: Callable[[str], TrialRecord]
     job: Callable[[TrialRecord, bool], dict[str, Any]]
     trials: int
@@ -61,7 +62,7 @@ class Search:
     concurrent: int
     epochs: int
     max_attempts: int
-    observer: Observer
+    observers: Sequence[Observer]
     aborted: Callable[[], bool] = lambda: False
     live: dict[str, int] = field(default_factory=dict)
     interrupted: list[int] = field(default_factory=list)
@@ -71,7 +72,7 @@ class Search:
 
     def __post_init__(self) -> None:
         self.lost_before = self.lost
-        self.interrupted = [record.number for record in self.records.all() if record.state == "running"]
+        self.interrupted = [record.number for record in self.journal.all() if record.state == "running"]
 
     def next_trial(self, trial_id: str) -> dict[str, Any] | None:
         """The job of the next trial, interrupted ones first; None when there is none to start now."""
@@ -79,8 +80,8 @@ class Search:
             return None
         if self.interrupted:
             number = self.interrupted.pop(0)
-            self.records.attempt(number, self.records.get(number).attempts + 1)
-            record = self.records.get(number)
+            self.journal.attempt(number, self.journal.get(number).attempts + 1)
+            record = self.journal.get(number)
             return self._start(trial_id, record, resumed=True)
         arm = self._arm_in_turn()
         return None if arm is None else self._start(trial_id, self.ask(arm), resumed=False)
@@ -89,15 +90,16 @@ class Search:
         self.live[trial_id] = record.number
         self.starts[record.number] += 1
         self.before[record.number] = record.attempts - 1
-        self.observer.started(record)
+        for observer in self.observers:
+            observer.started(record)
         return {"job": self.job(record, resumed)}
 
     def _arm_in_turn(self) -> str | None:
         """The arm with the fewest trials, in the study's order; those that the machine ended do not count."""
         if self.gave_up:
             return None
-        counts = dict.fromkeys(self.records.arms, 0)
-        for record in self.records.all():
+        counts = dict.fromkeys(self.journal.arms, 0)
+        for record in self.journal.all():
             counts[record.arm] += record.failure != "machine"
         arm = min(counts, key=lambda name: counts[name])
         return arm if counts[arm] < self.trials else None
@@ -105,7 +107,7 @@ class Search:
     @property
     def lost(self) -> int:
         """Trials that the machine ended."""
-        return sum(record.failure == "machine" for record in self.records.all()) - self.lost_before
+        return sum(record.failure == "machine" for record in self.journal.all()) - self.lost_before
 
     @property
     def gave_up(self) -> bool:
@@ -121,41 +123,47 @@ class Search:
 
     def heard(self, number: int, event: Event) -> bool:
         """Take what a trial reported; returns whether it goes on."""
-        self.records.attempt(number, self.before[number] + event.attempts)
+        self.journal.attempt(number, self.before[number] + event.attempts)
         match event:
             case Epoch():
                 return self._heard_epoch(number, event)
             case Failed():
                 if self.aborted() and event.kind == "machine":
                     return False
-                self.records.fail(number, event.reason, event.kind)
-                self.observer.ended(self.records.get(number))
+                self.journal.fail(number, event.reason, event.kind)
+                self._tell_ended(number)
                 return False
         return True
 
     def _heard_epoch(self, number: int, event: Epoch) -> bool:
-        record = self.records.report(number, event.epoch, event.metrics)
-        self.observer.epoch(record, event.epoch)
-        if goes_on(record, event.epoch, self.records.of_arm(record.arm), self.rungs, self.reduction_factor):
+        record = self.journal.report(number, event.epoch, event.metrics)
+        for observer in self.observers:
+            observer.epoch(record, event.epoch)
+        if goes_on(record, event.epoch, self.journal.of_arm(record.arm), self.rungs, self.reduction_factor):
             return True
-        self.records.prune(number)
-        self.observer.ended(self.records.get(number))
+        self.journal.prune(number)
+        self._tell_ended(number)
         return False
+
+    def _tell_ended(self, number: int) -> None:
+        record = self.journal.get(number)
+        for observer in self.observers:
+            observer.ended(record)
 
     def ended(self, trial_id: str, error: bool) -> None:
         """A Tune trial is over. Without its last epoch, and not told already, it stays RUNNING and is queued again."""
         number = self.live.pop(trial_id)
-        record = self.records.get(number)
+        record = self.journal.get(number)
         if record.state != "running":
             return
         if not error and self.epochs in record.epochs:
-            self.records.complete(number)
-            self.observer.ended(self.records.get(number))
+            self.journal.complete(number)
+            self._tell_ended(number)
         elif self.aborted():
             return
         elif self.starts[number] >= self.max_attempts:
-            self.records.fail(number, MACHINE, "machine")
-            self.observer.ended(self.records.get(number))
+            self.journal.fail(number, "machine", "machine")
+            self._tell_ended(number)
         else:
             self.interrupted.append(number)
 

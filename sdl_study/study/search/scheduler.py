@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sdl_study.study.records import TrialRecord
+from sdl_study.record.trials import TrialRecord
 
 
 def rungs(epochs: int, first: int, reduction_factor: int) -> tuple[int, ...]:

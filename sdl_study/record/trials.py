@@ -1,0 +1,117 @@
+"""A trial as the journal has it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sdl_study.space import ParameterValue
+
+State = Literal["running", "complete", "pruned", "failed"]
+FailureKind = Literal["setting", "machine", "bug"]
+
+STATES: dict[TrialState, State] = {
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+NUMBER, SAMPLED_BY, EPOCH = "sdl.trial", "sdl.sampled_by", "sdl.epoch/"
+REASON, FAILURE, ATTEMPTS = "sdl.reason", "sdl.failure", "sdl.attempts"
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial.
+
+    Attributes:
+        number: number in the study, in order of asking.
+        arm: the arm it belongs to.
+        arm_number: number in the arm; 0 is the published setting.
+        parameters: the active parameters.
+        epochs: metrics of every finished epoch, from epoch 1 on.
+        values: best objective up to each epoch: what ASHA compares.
+        reason: of a failure: exception type and the project's own file and line, or "machine".
+        attempts: how often a machine's failure made it start again, plus one.
+        failure: of a failed trial, whose failure it was.
+    """
+
+    number: int
+    arm: str
+    arm_number: int
+    state: State
+    parameters: dict[str, ParameterValue]
+    sampled_by: str
+    epochs: dict[int, dict[str, float]]
+    values: dict[int, float]
+    reason: str | None
+    attempts: int
+    failure: FailureKind | None = None
+
+    @property
+    def objective(self) -> float | None:
+        """Best value over the epochs so far; None before the first."""
+        return self.values[max(self.values)] if self.values else None
+
+    def best_epoch(self, objective: str) -> int | None:
+        """Epoch of the best value, the earlier one on a tie."""
+        if not self.epochs:
+            return None
+        return min(self.epochs, key=lambda epoch: (-self.epochs[epoch][objective], epoch))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training and probing, over all epochs."""
+        return sum(metrics.get("seconds", 0.0) for metrics in self.epochs.values())
+
+
+def is_asked(trial: FrozenTrial) -> bool:
+    """Whether a trial of Optuna's was asked to its end: a driver that dies while asking leaves one without number."""
+    return NUMBER in trial.user_attrs
+
+
+def record_of(arm: str, trial: FrozenTrial) -> TrialRecord:
+    """The record of a trial of Optuna's."""
+    attributes: dict[str, Any] = trial.user_attrs
+    epochs = {
+        epoch: attributes[f"{EPOCH}{epoch}"]
+        for epoch in sorted(trial.intermediate_values)
+        if not math.isnan(trial.intermediate_values[epoch])
+    }
+    return TrialRecord(
+        number=attributes[NUMBER],
+        arm=arm,
+        arm_number=trial.number,
+        state=STATES[trial.state],
+        parameters=dict(trial.params),
+        sampled_by=attributes[SAMPLED_BY],
+        epochs=epochs,
+        values={epoch: trial.intermediate_values[epoch] for epoch in epochs},
+        reason=attributes.get(REASON),
+        attempts=attributes.get(ATTEMPTS, 1),
+        failure=attributes.get(FAILURE),
+    )
+
+
+def leaderboard(trials: list[TrialRecord], objective: str) -> list[dict[str, Any]]:
+    """Every trial, best first within its arm: the rows of leaderboard.csv."""
+    names = sorted({name for trial in trials for name in trial.parameters})
+    ordered = sorted(trials, key=lambda t: (t.arm, -(t.objective if t.objective is not None else -1.0)))
+    return [
+        {
+            "trial": trial.number,
+            "arm": trial.arm,
+            "state": trial.state,
+            "objective": trial.objective,
+            "best_epoch": trial.best_epoch(objective),
+            "epochs": len(trial.epochs),
+            "seconds": round(trial.seconds, 3),
+            "sampled_by": trial.sampled_by,
+            "reason": trial.reason,
+            **{name: trial.parameters.get(name) for name in names},
+        }
+        for trial in ordered
+    ]

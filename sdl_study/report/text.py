@@ -1,0 +1,71 @@
+"""The answer of a study as it is printed: a table, then the verdict in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sdl_study.evaluation.verdict import Comparison
+from sdl_study.record.answer import Answer, Row
+from sdl_study.record.trials import TrialRecord, leaderboard
+from sdl_study.report.sentences import sentence
+from sdl_study.report.tables import text_table
+
+_COLUMNS = {"arm": "", "encoder": "", "τ": ".3f", "dev": ".4f", "test": ".4f", "seconds": ".1f"}
+_BOARD = {
+    "trial": "", "arm": "", "state": "", "objective": ".4f", "best_epoch": "", "epochs": "", "sampled_by": "",
+    "reason": "",
+}  # fmt: skip
+
+
+def answer_text(answer: Answer) -> str:
+    """The table and the verdict."""
+    head = (
+        f"{answer.study}: dev {answer.objective.removeprefix('dev/')} of the chosen trial, "
+        f"test {answer.metric} ({answer.stage}), seconds of the arm's trials and finals"
+    )
+    lines = [head, text_table([_shown(row) for row in answer.table], _COLUMNS)]
+    lines += [f"{f.role} of {f.name}, seed {f.seed_number}, failed: {f.where}" for f in answer.failed]
+    if answer.exploratory:
+        lines.append(
+            "exploratory, without a verdict: test data of this study had been scored before the search ended "
+            f"(declaration {', '.join(sha[:12] for sha in answer.exploratory)})"
+        )
+    if answer.primary is not None:
+        lines.append(f"primary contrast: {_worded(answer, answer.primary)}")
+    lines += [f"secondary: {_worded(answer, contrast)}" for contrast in answer.secondary]
+    if answer.no_verdict:
+        lines.append(f"no verdict: {answer.no_verdict}")
+    return "\n".join(lines)
+
+
+def _shown(row: Row) -> dict[str, str | float | None]:
+    return {
+        "arm": row.name if row.role == "final" else f"{row.name} (control)",
+        "encoder": row.encoder,
+        "τ": row.temperature,
+        "dev": row.dev,
+        "test": row.test,
+        "seconds": row.seconds,
+    }
+
+
+def _worded(answer: Answer, contrast: Comparison) -> str:
+    if not answer.exploratory:
+        return sentence(contrast)
+    return (
+        f"{contrast.first} against {contrast.second}, {contrast.metric} ({contrast.stage}): "
+        f"{contrast.difference:+.4f}, exploratory"
+    )
+
+
+def trials_text(trials: Sequence[TrialRecord], objective: str) -> str:
+    """Every trial, best first within its arm, with the reasons of those that failed."""
+    if not trials:
+        return "no trial yet"
+    rows = leaderboard(list(trials), objective)
+    columns = (
+        dict(_BOARD)
+        if any(row["reason"] for row in rows)
+        else {k: v for k, v in _BOARD.items() if k != "reason"}
+    )
+    return f"trials, {objective}:\n{text_table(rows, columns)}"

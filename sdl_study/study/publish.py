@@ -1,0 +1,169 @@
+"""What of a study is shown outside its folder: records and results turned into MLflow's runs and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from sdl_study.evaluation.verdict import Comparison
+from sdl_study.files import read_json, write_json, write_text
+from sdl_study.record.answer import Answer, mean_test
+from sdl_study.record.files import StudyFiles
+from sdl_study.record.finals import Final
+from sdl_study.record.outcome import Result
+from sdl_study.record.trials import TrialRecord, leaderboard
+from sdl_study.report.names import setting_name, trial_name
+from sdl_study.report.tables import csv_table
+from sdl_study.tracking import FinalRun, Tracker, TrialRun
+from sdl_study.training.stages import ENCODER_FOLDER
+
+
+class TrialPublisher:
+    """Brings MLflow up to the journal whenever something happens to a trial (an ``Observer`` of the search)."""
+
+    def __init__(self, tracker: Tracker, objective: str) -> None:
+        self._tracker, self._objective = tracker, objective
+
+    def bring_up(self, record: TrialRecord) -> None:
+        """Write what MLflow does not have of a trial yet."""
+        self._tracker.trial(trial_run(record, self._objective))
+
+    def started(self, record: TrialRecord) -> None:
+        """A trial starts."""
+        self.bring_up(record)
+
+    def epoch(self, record: TrialRecord, epoch: int) -> None:
+        """A trial finished an epoch."""
+        self.bring_up(record)
+
+    def ended(self, record: TrialRecord) -> None:
+        """A trial ended."""
+        self.bring_up(record)
+
+
+def trial_run(record: TrialRecord, objective: str) -> TrialRun:
+    """A trial's run: parameters, every epoch, and at the end what it came to."""
+    summary: dict[str, float] = {"epochs": float(len(record.epochs)), "seconds": record.seconds}
+    best = record.best_epoch(objective)
+    if best is not None and record.objective is not None:
+        summary |= {"objective": record.objective, "best/epoch": float(best)}
+    tags = {"sdl.sampled_by": record.sampled_by, "sdl.attempts": str(record.attempts)}
+    if record.reason:
+        tags["sdl.reason"] = record.reason
+    return TrialRun(
+        number=record.number,
+        name=trial_name(record),
+        arm=record.arm,
+        state=record.state,
+        parameters=record.parameters,
+        epochs=record.epochs,
+        summary=summary,
+        tags=tags,
+    )
+
+
+def final_run(final: Final, stage: str, trials_of_arm: int) -> FinalRun:
+    """A final's or control's run: the arm's parameters, dev and test metrics, what it cost."""
+    slot = final.slot
+    return FinalRun(
+        key=slot.key,
+        name=f"{final.role} {setting_name(final.name, slot.parameters)} {stage} seed {slot.seed_number}",
+        role=final.role,
+        parameters={"arm": final.name, "stage": stage, "seed": slot.seed_number, **slot.parameters},
+        metrics={"trials_of_arm": float(trials_of_arm), **_measured(final)},
+        tags={"arm": final.name, "stage": stage},
+        failure=final.failure,
+    )
+
+
+def _measured(final: Final) -> dict[str, float]:
+    result: Result | None = final.result
+    if result is None or final.test is None:
+        return {}
+    device = "gpu_seconds" if result.device == "cuda" else "cpu_seconds"
+    return {
+        **result.metrics,
+        **{f"test/{key}": value for key, value in final.test.items()},
+        "train/examples_seen": float(result.examples_seen),
+        "best/epoch": float(result.best_epoch),
+        device: result.seconds * result.workers,
+    }
+
+
+def publish(
+    answer: Answer,
+    trials: Sequence[TrialRecord],
+    finals: Sequence[Final],
+    files: StudyFiles,
+    tracker: Tracker,
+    record_files: list[tuple[Path, str]],
+) -> None:
+    """Finals into MLflow, files into the study's folder, the answer onto the parent run; once.
+
+    Args:
+        answer: the study's.
+        trials, finals: that it came from.
+        files: the study's.
+        tracker: of the study.
+        record_files: record-level files and weights that may go into MLflow as well.
+    """
+    for final in finals:
+        tracker.final(final_run(final, answer.stage, _trials_of(final.name, trials)))
+    tracker.supersede({final.slot.key for final in finals})
+    board = leaderboard(list(trials), answer.objective)
+    write_text(files.leaderboard, csv_table(board, list(board[0])))
+    content = answer.to_dict()
+    before = read_json(files.answer) if files.answer.exists() else None
+    same = json.dumps(before, sort_keys=True) == json.dumps(content, sort_keys=True)
+    if same and tracker.answered(answer.declaration, with_records=bool(record_files)):
+        return
+    write_json(files.answer, content)
+    own_files = [(path, "") for path in (files.study_json, files.declaration, files.leaderboard)]
+    tracker.answer(_metrics(answer, finals), _tags(answer, bool(record_files)), [*own_files, *record_files])
+
+
+def _trials_of(arm: str, trials: Sequence[TrialRecord]) -> int:
+    """What the arm was given: trials that the machine ended are asked anew and do not count."""
+    return sum(trial.arm == arm and trial.failure != "machine" for trial in trials)
+
+
+def _tags(answer: Answer, with_records: bool) -> dict[str, str]:
+    tags = {"sdl.declaration": answer.declaration, "sdl.best_arm": answer.best_arm}
+    if with_records:
+        tags["sdl.record_artifacts"] = "yes"  # stays: what is there was put there
+    if answer.no_verdict:
+        tags["answer/verdict"] = f"no verdict: {answer.no_verdict}"
+    if answer.primary is not None:
+        tags |= {
+            "answer/verdict": "exploratory" if answer.exploratory else answer.primary.word,
+            "answer/contrast": f"{answer.primary.first} - {answer.primary.second}",
+        }
+    return tags
+
+
+def _metrics(answer: Answer, finals: Sequence[Final]) -> dict[str, float]:
+    found = {f"test/{key}": value for key, value in mean_test(finals, answer.best_arm).items()}
+    return found if answer.primary is None else found | _numbers(answer.primary)
+
+
+def _numbers(comparison: Comparison) -> dict[str, float]:
+    """The primary contrast as metrics of the parent run."""
+    found = {"answer/delta": comparison.difference, "answer/seeds": float(len(comparison.seeds))}
+    if comparison.interval is not None:
+        found |= {
+            "answer/low": comparison.interval.low,
+            "answer/high": comparison.interval.high,
+            "answer/p_value": comparison.interval.p_value,
+            "answer/detectable": comparison.interval.detectable,
+        }
+    return found
+
+
+def record_files(finals: Sequence[Final], best_arm: str, tokenizer: Path | None) -> list[tuple[Path, str]]:
+    """Predictions and encoder of the best arm, with the tokenizer that it reads; each with its artifact folder."""
+    best = next((f for f in finals if f.name == best_arm and f.role == "final" and f.failure is None), None)
+    if best is None:
+        return [(tokenizer, ENCODER_FOLDER)] if tokenizer else []
+    own = [(best.predictions, ""), (best.slot.folder / ENCODER_FOLDER, ENCODER_FOLDER)]
+    return [*own, *([(tokenizer, ENCODER_FOLDER)] if tokenizer else [])]
