@@ -6,11 +6,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pipelines import coco, mimic
 from pipelines.demo.notes import write_mimic
 from pipelines.demo.scenes import write_coco
 from pipelines.shared.runner import Progress
+from sdl_study.data.disk import publish
 from sdl_study.data.folders import temporary_folder
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
@@ -46,7 +48,7 @@ def _raw(folder: Path, write: Callable[[Path, int], None], progress: Progress) -
     if folder.exists():
         if not record.is_file():
             raise UserError(f"{folder}: exists and was not made by pipelines.demo; name another folder")
-        if json.loads(record.read_text()) == stamp:
+        if _stamp(record) == stamp:
             return False
     progress(f"demo: writing {folder}")
     with temporary_folder(folder) as partial:
@@ -54,8 +56,15 @@ def _raw(folder: Path, write: Callable[[Path, int], None], progress: Progress) -
         (partial / "generated.json").write_text(json.dumps(stamp) + "\n")
         partial.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        publish(partial, folder)
     return True
+
+
+def _stamp(record: Path) -> Any:
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{record}: damaged: not JSON; remove {record.parent}") from None
 
 
 def _remove_own(target: Path) -> None:

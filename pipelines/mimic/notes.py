@@ -17,6 +17,7 @@ import polars as pl
 from pipelines.mimic.codes import Release, cast_ids
 from pipelines.shared.runner import Progress
 from pipelines.shared.tables import ROW, check_width, find_table, reading, scan_table
+from sdl_study.data import parquet
 from sdl_study.errors import UserError
 
 TextRule = Literal["raw", "caml"]
@@ -154,9 +155,13 @@ class Notes:
 
 def _spooled(table: pl.LazyFrame, spool: Path) -> pl.LazyFrame:
     table.sink_parquet(
-        spool, compression="uncompressed", statistics=False, row_group_size=_CHUNK, engine="streaming"
+        parquet.literal(spool),
+        compression="uncompressed",
+        statistics=False,
+        row_group_size=_CHUNK,
+        engine="streaming",
     )
-    return pl.scan_parquet(spool)
+    return parquet.scan(spool)
 
 
 def _admissions(path: Path, keys: pl.DataFrame, table: NoteTable, release: Release) -> pl.DataFrame:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import polars as pl
 
-from sdl_study.data.writer import os_error_number
+from sdl_study.data import parquet
+from sdl_study.data.folders import os_error_number
 from sdl_study.errors import UserError
 
 # Number of the record, from 1, beside the user's columns: a name that no table has.
@@ -119,7 +120,7 @@ def scan_table(path: Path, required: Sequence[str]) -> pl.LazyFrame:
     _refuse_cut_off(path)
     check_width(path, len(header), rows=_LOOKED_AT)
     scan = pl.scan_csv(
-        path,
+        parquet.literal(path),
         schema=dict.fromkeys(header, pl.String),
         glob=False,
         empty_string_is_null=True,

@@ -26,6 +26,7 @@ from pipelines.shared.tables import (
     records,
     refuse_width,
 )
+from sdl_study.data import parquet
 from sdl_study.errors import UserError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -56,7 +57,7 @@ def column_names(file: Path) -> list[str]:
         names = read_header(file, _SEPARATORS[kind], quoted=_quoted(file, kind))
     elif kind == ".parquet":
         try:
-            names = pl.scan_parquet(file, glob=False).collect_schema().names()
+            names = parquet.scan(file).collect_schema().names()
         except (pl.exceptions.PolarsError, OSError):
             raise UserError(f"{file}: not readable as Parquet; the file may be cut off") from None
     else:
@@ -81,7 +82,7 @@ def read_table(file: Path, columns: Sequence[str]) -> pl.DataFrame:
     if kind == ".jsonl":
         return _read_jsonl(file, columns)
     try:
-        table = pl.read_parquet(file, columns=list(columns), glob=False)
+        table = parquet.read(file, columns)
     except (pl.exceptions.PolarsError, OSError):
         raise UserError(f"{file}: not readable as Parquet; the file may be cut off") from None
     return table.select(columns).with_row_index(ROW, offset=1)
