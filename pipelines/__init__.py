@@ -1,4 +1,4 @@
-"""Raw files → prepared data sets: one module per source."""
+"""Raw files → prepared data sets: one package per source, and ``shared`` below them."""
 
 from __future__ import annotations
 

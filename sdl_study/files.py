@@ -77,11 +77,17 @@ def read_json(path: Path) -> Any:
 
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries, without which a rename may not survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        sync_file(folder)
     except OSError as error:
         if error.errno not in _NO_FOLDER_SYNC:
             raise
+
+
+def sync_file(file: Path) -> None:
+    """Flush a file that somebody else wrote: a library that takes a path."""
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
         os.close(handle)

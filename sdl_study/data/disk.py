@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-# A folder cannot be synced on every file system; its files can.
-_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}
+from sdl_study.files import sync_file, sync_folder
 
 
 def write_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike, parts: Iterable[np.ndarray]) -> None:
@@ -50,18 +49,8 @@ def publish(partial: Path, final: Path) -> None:
     Raises:
         OSError: the disk is full, or `final` is in the way.
     """
-    for path in [*partial.rglob("*"), partial]:
-        _sync(path)
+    for path in partial.rglob("*"):
+        (sync_folder if path.is_dir() else sync_file)(path)
+    sync_folder(partial)
     partial.rename(final)
-    _sync(final.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if not path.is_dir() or error.errno not in _NO_FOLDER_SYNC:
-            raise
-    finally:
-        os.close(handle)
+    sync_folder(final.parent)

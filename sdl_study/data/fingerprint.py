@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from sdl_study.data import parquet
 from sdl_study.data.prepared import SPLITS, Modality
 
 INPUT_COLUMNS: dict[Modality, dict[str, type[pl.DataType]]] = {
@@ -24,7 +25,7 @@ ROW_GROUP = 4_096
 def examples_digest(path: Path, modality: Modality) -> str:
     """The digest `examples` of the manifest, computed again from an examples.parquet."""
     hashing = ExampleHashing(modality)
-    scan = pl.scan_parquet(path)
+    scan = parquet.scan(path)
     height = scan.select(pl.len()).collect().item()
     for start in range(0, height, ROW_GROUP):
         hashing.add(scan.slice(start, ROW_GROUP).collect())

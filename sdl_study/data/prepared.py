@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from sdl_study.data import parquet
 from sdl_study.errors import UserError
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ class PreparedData:
         """Texts in batches by row number, of one split or of all; never all in memory at once."""
         import polars as pl
 
-        scan = pl.scan_parquet(self.path / "examples.parquet")
+        scan = parquet.scan(self.path / "examples.parquet")
         for start in range(0, self.manifest.num_examples, batch):
             part = scan.slice(start, batch).select("text", "split").collect()
             yield (part if split is None else part.filter(pl.col("split") == split))["text"].to_list()
@@ -274,7 +275,7 @@ class PreparedData:
 
         file = self.path / name
         try:
-            return pl.read_parquet(file, columns=columns)
+            return parquet.read(file, columns)
         except (OSError, pl.exceptions.PolarsError) as error:
             reason = type(error).__name__
             raise UserError(

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from sdl_study.data import parquet
 from sdl_study.data.disk import publish, write_array
 from sdl_study.data.fingerprint import (
     INPUT_COLUMNS,
@@ -93,9 +94,9 @@ def _write_into(folder: Path, prep: Preparation, inputs: Iterable[pl.DataFrame],
         hashing.add_feature_rows(index, features)
         files.append("features.npy")
     digests["labels"] = labels_digest(prep.label_codes, prep.label_names)
-    _label_table(index, prep).write_parquet(folder / "labels.parquet")
+    parquet.write(_label_table(index, prep), folder / "labels.parquet")
     test = index.filter(pl.col("split") == "test").select("id", "labels")
-    test.write_parquet(folder / "test_labels.parquet")
+    parquet.write(test, folder / "test_labels.parquet")
     digests["test_labels"] = digest(test.iter_rows())
     _write_private(folder / "id_map.parquet", index.select("id", "source_id", "source_group"))
     if prep.roots:
@@ -165,7 +166,7 @@ def _write_examples(
             raise ValueError(f"{done} inputs for an index of {index.height} rows")
 
     register_io_source(chunks, schema=schema).sink_parquet(
-        path,
+        parquet.literal(path),
         compression="uncompressed",  # packing took as long as all the rest of the writing
         statistics=False,
         row_group_size=ROW_GROUP,
@@ -254,5 +255,5 @@ def _root_paths(roots: Mapping[str, Path], final: Path) -> dict[str, str]:
 
 def _write_private(path: Path, table: pl.DataFrame) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
-    table.write_parquet(path)
+    parquet.write(table, path)
     path.chmod(0o600)

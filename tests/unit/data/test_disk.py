@@ -160,7 +160,7 @@ def test_files_and_folders_are_on_the_disk_before_the_new_name(
 
 def test_stores_and_prepared_data_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    monkeypatch.setattr("sdl_study.data.disk._sync", lambda path: seen.append(path.name))
+    monkeypatch.setattr("sdl_study.data.disk.sync_file", lambda path: seen.append(path.name))
     small.write_text(tmp_path / "out")
     assert {"examples.parquet", "manifest.json", "id_map.parquet"} < set(seen)
     open_store(PreparedData.load(tmp_path / "out"), {}, tmp_path / "stores")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from pipelines.coco_files import check_images
+from pipelines.shared.images import check_images
 from sdl_study.data.image_files import BrokenImageError, opened, rgb
 from sdl_study.data.images import open_image_store
 from sdl_study.errors import UserError

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from pipelines import table
-from pipelines.runner import main
+from pipelines.shared.runner import main
 from sdl_study.errors import UserError
+from tests.unit.pipelines.coco.spoilt_coco import Coco
+from tests.unit.pipelines.mimic.spoilt_mimic import MimicIII, MimicIV
 from tests.unit.pipelines.spoilt import Source, kinds
-from tests.unit.pipelines.spoilt_coco import Coco
 from tests.unit.pipelines.spoilt_long import LongMimicIII, LongMimicIV, LongTable
-from tests.unit.pipelines.spoilt_mimic import MimicIII, MimicIV
-from tests.unit.pipelines.spoilt_tables import FeatureTable, ImageTable, JsonLines, ParquetTable, Table
+from tests.unit.pipelines.table.spoilt_tables import FeatureTable, ImageTable, JsonLines, ParquetTable, Table
 
 SHORT = (MimicIII, MimicIV, Coco, Table, JsonLines, ParquetTable, ImageTable, FeatureTable)
 SOURCES = (*SHORT, LongTable, LongMimicIII, LongMimicIV)

@@ -1,0 +1,9 @@
+"""``python -m pipelines.demo``."""
+
+from __future__ import annotations
+
+from pipelines.demo.command_line import command
+from pipelines.shared.runner import main
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,9 @@
+"""``python -m pipelines.mimic``."""
+
+from __future__ import annotations
+
+from pipelines.mimic.command_line import command
+from pipelines.shared.runner import main
+
+if __name__ == "__main__":
+    main(command)

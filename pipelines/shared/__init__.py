@@ -1,0 +1,1 @@
+"""What all sources stand on: the command around them, splits, tables, image files."""

@@ -1,0 +1,161 @@
+"""A table of the user's own → prepared data set of texts, images or numeric features with label sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipelines.shared.images import check_images
+from pipelines.shared.runner import Progress, already_prepared, invocation, summary
+from pipelines.shared.splits import hash_splits
+from pipelines.shared.tables import ROW, listed
+from pipelines.table.columns import feature_matrix, label_sets, names_of, splits_of, texts_of
+from pipelines.table.files import column_names, read_table
+from sdl_study.data.prepared import Manifest, Modality, Terms
+from sdl_study.data.writer import Preparation, write_prepared
+from sdl_study.errors import UserError
+
+_CHUNK = 16_384
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column is what."""
+
+    labels: str
+    text: str | None = None
+    image: str | None = None
+    features: str | None = None
+    group: str | None = None
+    split: str | None = None
+    id: str | None = None
+    separator: str = ","
+    up_to: str | None = None
+
+    def __post_init__(self) -> None:
+        if sum(given is not None for given in (self.text, self.image, self.features)) != 1:
+            raise UserError("give exactly one of --text, --image and --features")
+        if not self.separator:
+            raise UserError("--separator is empty; give the sign between two labels")
+        if not self.up_to and self.up_to is not None:
+            raise UserError("--up-to is empty; write a sign that begins with a dash in spaces, like ' -- '")
+
+    @property
+    def modality(self) -> Modality:
+        """What the encoder gets."""
+        if self.text is not None:
+            return "text"
+        return "image" if self.image is not None else "features"
+
+
+def prepare(
+    file: Path,
+    out: Path,
+    columns: Columns,
+    *,
+    terms: Terms = "restricted",
+    name: str | None = None,
+    progress: Progress = print,
+) -> Manifest:
+    """Prepare the table `file` into the new folder `out`; with the same arguments again, do nothing.
+
+    Raises:
+        UserError: whatever is wrong with the file, a row of it, or `out`, in one line.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: table is missing")
+    arguments = {**vars(columns), "file": file.resolve(), "terms": terms}
+    # Image files are inputs too, and only the table says which; any other table is read only if need be.
+    table = _read(file, columns) if columns.image else None
+    images = _image_files(file, table, columns.image) if table is not None and columns.image else []
+    made_from = invocation(arguments, [file], images=images)
+    if (done := already_prepared(out, made_from, progress)) is not None:
+        return done
+    table = _read(file, columns) if table is None else table
+    sets, codes = label_sets(file, table, columns.labels, columns.separator, columns.up_to)
+    inputs, features, roots = _inputs(file, table, columns, progress)
+    preparation = Preparation(
+        name=name or out.name,
+        modality=columns.modality,
+        terms=terms,
+        index=_index(file, table, columns).with_columns(sets),
+        label_codes=codes,
+        label_names=codes,
+        split_origin=f"column {columns.split!r} of the table"
+        if columns.split
+        else f"own split by a hash of {columns.group or columns.id or 'the row'} (80/10/10)",
+        source={"pipeline": "table", **{key: value for key, value in vars(columns).items() if value}},
+        roots=roots,
+        features=features,
+        invocation=made_from,
+    )
+    manifest = write_prepared(out, preparation, inputs)
+    progress(summary(out, manifest))
+    return manifest
+
+
+def _read(file: Path, columns: Columns) -> pl.DataFrame:
+    """The columns in use, each of them present."""
+    present = column_names(file)
+    wanted = [
+        name
+        for name in (columns.text, columns.image, columns.labels, columns.group, columns.split, columns.id)
+        if name is not None
+    ]
+    for name in wanted:
+        if name not in present:
+            raise UserError(f"{file}: column {name!r} is missing; {listed(present)}")
+    features = _feature_names(columns, present)
+    if columns.features and not features:
+        raise UserError(f"{file}: no column fits --features {columns.features!r}; {listed(present)}")
+    table = read_table(file, list(dict.fromkeys([*wanted, *features])))
+    if not table.height:
+        raise UserError(f"{file}: has a header and no row")
+    return table
+
+
+def _feature_names(columns: Columns, present: list[str]) -> list[str]:
+    if columns.features is None:
+        return []
+    others = {columns.labels, columns.group, columns.split, columns.id, ROW}
+    return [name for name in present if fnmatchcase(name, columns.features) and name not in others]
+
+
+def _image_files(file: Path, table: pl.DataFrame, column: str) -> list[Path]:
+    return [file.parent / name for name in texts_of(file, table, column)]
+
+
+def _index(file: Path, table: pl.DataFrame, columns: Columns) -> pl.DataFrame:
+    """source_id, source_group and split of every row."""
+    if columns.id is None:
+        names = table[ROW].cast(pl.String).to_list()
+    else:
+        names = names_of(file, table, columns.id, unique=True)
+    groups = names_of(file, table, columns.group) if columns.group else names
+    if columns.split is None:
+        chosen = hash_splits(groups)
+        splits = [chosen[group] for group in groups]
+    else:
+        splits = splits_of(file, table, columns.split)
+    return pl.DataFrame({"source_id": names, "source_group": groups, "split": splits})
+
+
+def _inputs(
+    file: Path, table: pl.DataFrame, columns: Columns, progress: Progress
+) -> tuple[Iterator[pl.DataFrame], np.ndarray | None, dict[str, Path]]:
+    """Chunks of the input columns, the feature matrix, the image roots."""
+    if columns.text is not None:
+        texts = pl.DataFrame({"text": texts_of(file, table, columns.text)}, schema={"text": pl.String})
+        return texts.iter_slices(_CHUNK), None, {}
+    if columns.image is not None:
+        names = texts_of(file, table, columns.image)
+        root = file.parent
+        digests = check_images([(root, name) for name in names], progress)
+        images = pl.DataFrame({"image": [f"images/{name}" for name in names], "image_digest": digests})
+        return images.iter_slices(_CHUNK), None, {"images": root}
+    return iter(()), feature_matrix(file, table, _feature_names(columns, table.columns)), {}
