@@ -15,11 +15,11 @@ import optuna
 
 import sdl_study
 from sdl_study.data.prepared import PreparedData
-from sdl_study.data.stores import open_store
+from sdl_study.data.stores import expected_spec, open_store
 from sdl_study.errors import UserError
 from sdl_study.study import selection
 from sdl_study.study.answer import Answer
-from sdl_study.study.checks import check_data_fits
+from sdl_study.study.checks import check_data_fits, check_encoders_fit
 from sdl_study.study.engine import Engine
 from sdl_study.study.files import read_json, write_json
 from sdl_study.study.finals import Finals
@@ -58,10 +58,13 @@ class Driver:
         self.plan, self.data = plan, data
         self._records_may_leave = record_artifacts or data.manifest.terms == "open"
         settings, files = plan.settings, plan.files
+        fresh = not files.study_json.exists()
+        if fresh:  # a study that has begun is checked when there is work left, against its store
+            spec = expected_spec(data, settings.data.store)
+            check_encoders_fit(plan.space, settings, spec, plan.name)
         files.folder.mkdir(parents=True, exist_ok=True)
         if data.manifest.terms == "restricted":
             files.folder.chmod(0o700)  # scores and weights tell of patients
-        fresh = not files.study_json.exists()
         content = plan.identity() | {
             "data_fingerprint": data.manifest.fingerprint,
             "terms": data.manifest.terms,
@@ -156,7 +159,9 @@ class Driver:
 
     def _prepare_store(self) -> None:
         """Tokens or images, once per study, before any worker maps them."""
-        open_store(self.data, self.plan.settings.data.store, self.plan.files.stores)
+        plan = self.plan
+        store = open_store(self.data, plan.settings.data.store, plan.files.stores)
+        check_encoders_fit(plan.space, plan.settings, store.spec, plan.name)
 
     def _search(self, engine: EngineSource) -> None:
         settings = self.plan.settings
