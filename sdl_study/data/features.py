@@ -13,7 +13,7 @@ import torch
 
 from sdl_study.data.cache import build_once, check_type, parse_settings, store_key
 from sdl_study.data.disk import write_array
-from sdl_study.models.spec import InputSpec
+from sdl_study.input_spec import InputSpec
 
 if TYPE_CHECKING:
     from jaxtyping import Int64

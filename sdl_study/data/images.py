@@ -24,7 +24,7 @@ from sdl_study.data.cache import (
 from sdl_study.data.disk import write_array
 from sdl_study.data.image_files import BrokenImageError, image_digest, opened, rgb
 from sdl_study.errors import UserError
-from sdl_study.models.spec import InputSpec
+from sdl_study.input_spec import InputSpec
 
 if TYPE_CHECKING:
     from jaxtyping import Int64

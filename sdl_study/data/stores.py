@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jaxtyping import Int64
 
     from sdl_study.data.prepared import Modality, PreparedData
-    from sdl_study.models.spec import InputSpec
+    from sdl_study.input_spec import InputSpec
 
 
 class Store(Protocol):
@@ -48,6 +48,26 @@ def check_store_settings(modality: Modality, settings: Mapping[str, Any]) -> Non
         from sdl_study.data.features import FeatureSettings
 
         parse_settings(FeatureSettings, settings)
+
+
+def expected_spec(prepared: PreparedData, settings: Mapping[str, Any]) -> InputSpec:
+    """What is known of the store's examples before it is built; numbers of tokens are lower bounds.
+
+    Raises:
+        UserError: unusable settings, or a published tokenizer that cannot be read or does not fit the texts.
+    """
+    from sdl_study.data.cache import parse_settings
+    from sdl_study.input_spec import InputSpec
+
+    if prepared.manifest.modality == "text":
+        from sdl_study.data.tokens import expected_text_spec
+
+        return expected_text_spec(prepared, settings)
+    if prepared.manifest.modality == "image":
+        from sdl_study.data.images import ImageSettings
+
+        return InputSpec.image(channels=3, image_size=parse_settings(ImageSettings, settings).image_size)
+    return InputSpec.features(width=int(prepared.features().shape[1]))
 
 
 def open_store(prepared: PreparedData, settings: Mapping[str, Any], cache_dir: Path) -> Store:

@@ -8,7 +8,7 @@ Face's format, so that an exported encoder can take it along.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,8 +25,11 @@ from sdl_study.data.cache import (
     store_key,
 )
 from sdl_study.data.disk import write_array
+from sdl_study.data.vocabularies import PAD, UNKNOWN, save_in_hub_format, train_bpe, train_words
 from sdl_study.errors import UserError
-from sdl_study.models.spec import InputSpec
+from sdl_study.files import write_json
+from sdl_study.input_spec import InputSpec
+from sdl_study.models.tokenizer import PublishedTokenizer, load_tokenizer, tokenizer_identity
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
@@ -34,13 +37,11 @@ if TYPE_CHECKING:
 
     from sdl_study.data.prepared import PreparedData
 
-# The training texts, batch by batch; called once for every pass over them.
-Texts = Callable[[], Iterator[list[str]]]
-
-_VERSION = 3
+_VERSION = 4
 _BATCH = 1_024
+_NAME = "data.store.name"
+_TOO_MANY_UNKNOWN = 0.9  # of the tokens of a text: what is left cannot tell one from another
 _TOKENS = "tokens.bin"
-PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class TokenSettings:
         vocab_size: upper bound of a trained vocabulary, special tokens included.
         min_count: a word seen less often in train is unknown; "word" and "bpe".
         max_length: tokens of a chunk, special tokens included; shortened to the longest text.
-        max_chunks: chunks of `max_length` tokens that are kept of a long text; the rest is cut off.
+        max_chunks: chunks of ``max_length`` tokens that are kept of a long text; the rest is cut off.
     """
 
     tokenizer: Literal["word", "bpe", "pretrained"] = "word"
@@ -75,7 +76,7 @@ class TokenSettings:
 
 
 class TokenStore:
-    """Tokens of every example, memory-mapped; `fetch` pads them to the longest of a batch."""
+    """Tokens of every example, memory-mapped; ``fetch`` pads them to the longest of a batch."""
 
     def __init__(self, path: Path) -> None:
         record = json.loads((path / "store.json").read_text())
@@ -84,6 +85,7 @@ class TokenStore:
             vocab_size=record["vocab_size"],
             pad_token_id=record["pad_token_id"],
             max_length=record["max_length"],
+            tokenizer=record["tokenizer"],
         )
         self.max_chunks: int = record["max_chunks"]
         self._tokens = np.memmap(path / _TOKENS, dtype=record["dtype"], mode="r")
@@ -99,7 +101,7 @@ class TokenStore:
         return len(self._first_chunk) - 1
 
     def fetch(self, rows: Int64[np.ndarray, " n"]) -> dict[str, torch.Tensor]:
-        """Inputs of the examples `rows`, padded to the longest chunk and the most chunks among them.
+        """Inputs of the examples ``rows``, padded to the longest chunk and the most chunks among them.
 
         Returns:
             input_ids and attention_mask, int64 [n, T], or [n, C, T] where long texts stand in C chunks.
@@ -122,7 +124,7 @@ class TokenStore:
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
 
     def lengths(self, rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
-        """Tokens kept of the examples `rows`, special tokens included."""
+        """Tokens kept of the examples ``rows``, special tokens included."""
         ends = self._chunk_starts[self._first_chunk[np.asarray(rows) + 1]]
         return np.asarray(ends - self._chunk_starts[self._first_chunk[rows]])
 
@@ -130,7 +132,7 @@ class TokenStore:
 def open_token_store(
     prepared: PreparedData, settings: Mapping[str, Any] | TokenSettings, cache_dir: Path
 ) -> TokenStore:
-    """The token store of `prepared` for these settings, built under `cache_dir` if it is not there.
+    """The token store of ``prepared`` for these settings, built under ``cache_dir`` if it is not there.
 
     Raises:
         UserError: unknown or unusable setting, a tokenizer that is not found, a folder that cannot be written.
@@ -138,7 +140,72 @@ def open_token_store(
     if not isinstance(settings, TokenSettings):
         settings = parse_settings(TokenSettings, settings)
     key = store_key("tokens", prepared.manifest.fingerprint, settings, _VERSION)
-    return TokenStore(build_once(Path(cache_dir), key, lambda folder: _build(folder, prepared, settings)))
+    published = None
+    if settings.tokenizer == "pretrained":
+        published = load_tokenizer(settings.name, _NAME)
+        key += f"-{published.content[:12]}"  # a name may come to stand for another tokenizer
+    path = build_once(Path(cache_dir), key, lambda folder: _build(folder, prepared, settings, published))
+    return TokenStore(path)
+
+
+def expected_text_spec(prepared: PreparedData, settings: Mapping[str, Any]) -> InputSpec:
+    """What is known of a token store's examples before it is built, from the first texts of train.
+
+    Returns:
+        Lower bounds of vocabulary and length, and the tokenizer if it is a published one.
+
+    Raises:
+        UserError: unknown or unusable setting, a tokenizer that is not found or knows hardly a word of the texts.
+    """
+    chosen = parse_settings(TokenSettings, settings)
+    if chosen.tokenizer != "pretrained":
+        return InputSpec.text(vocab_size=1, pad_token_id=0, max_length=1)
+    published = load_tokenizer(chosen.name, _NAME)
+    tokenizer = published.backend
+    identity = tokenizer_identity(tokenizer)
+    tokenizer.enable_truncation(chosen.max_length, stride=0)
+    encodings = tokenizer.encode_batch(next(iter(prepared.iter_texts(_BATCH, "train")), []))
+    share = _UnknownShare(tokenizer, published.unknown_token_id)
+    for encoding in encodings:
+        share.add(np.asarray(encoding.ids))
+    share.check(chosen)
+    return InputSpec.text(
+        vocab_size=_vocabulary_size(tokenizer),
+        pad_token_id=published.pad_token_id,
+        max_length=max((len(encoding.ids) for encoding in encodings), default=1),
+        tokenizer=identity,
+    )
+
+
+class _UnknownShare:
+    """Counts the unknown among the tokens of texts, frame tokens aside."""
+
+    def __init__(self, tokenizer: Tokenizer, unknown: int | None) -> None:
+        self._unknown = unknown
+        self._frame = tokenizer.num_special_tokens_to_add(is_pair=False)
+        self._tokens, self._unknowns = 0, 0
+
+    def add(self, ids: np.ndarray) -> None:
+        """One chunk, its frame included."""
+        self._tokens += len(ids) - self._frame
+        self._unknowns += int(np.count_nonzero(ids == self._unknown)) if self._unknown is not None else 0
+
+    def check(self, settings: TokenSettings) -> None:
+        """Refuse a tokenizer that makes all texts alike.
+
+        Raises:
+            UserError: naming the setting.
+        """
+        if self._tokens == 0 or self._unknowns <= _TOO_MANY_UNKNOWN * self._tokens:
+            return
+        share = f"{self._unknowns / self._tokens:.0%} of the texts' tokens are unknown"
+        if settings.tokenizer == "pretrained":
+            raise UserError(
+                f"{_NAME}: {share} to tokenizer {settings.name!r}; choose one made for such texts"
+            )
+        raise UserError(
+            f"data.store: {share}; lower min_count (now {settings.min_count}) or raise vocab_size"
+        )
 
 
 def _ranges(starts: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -147,23 +214,29 @@ def _ranges(starts: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return np.repeat(starts, sizes) + place, place
 
 
-def _build(folder: Path, prepared: PreparedData, settings: TokenSettings) -> None:
+def _build(
+    folder: Path, prepared: PreparedData, settings: TokenSettings, published: PublishedTokenizer | None
+) -> None:
     where = folder / "tokenizer"
     where.mkdir()
-    if settings.tokenizer == "pretrained":
-        tokenizer, pad = _load_pretrained(settings.name, where)
+    if published is not None:
+        tokenizer, pad, unknown = published.backend, published.pad_token_id, published.unknown_token_id
+        published.save(where)
     else:
-        train_tokenizer = _train_words if settings.tokenizer == "word" else _train_bpe
-        tokenizer = train_tokenizer(lambda: prepared.iter_texts(_BATCH, "train"), settings)
-        pad = tokenizer.token_to_id(PAD)
-        _save_in_hub_format(tokenizer, where, settings)
-    tokenizer.no_padding()
+        train = train_words if settings.tokenizer == "word" else train_bpe
+        tokenizer = train(lambda: prepared.iter_texts(_BATCH, "train"), settings)
+        pad, unknown = tokenizer.token_to_id(PAD), tokenizer.token_to_id(UNKNOWN)
+        save_in_hub_format(tokenizer, where, settings)
+    identity = tokenizer_identity(tokenizer)
     tokenizer.enable_truncation(settings.max_length, stride=0)
-    # Not the number of tokens: a published vocabulary may have gaps, and ids above its size.
-    vocab_size = 1 + max(tokenizer.get_vocab().values())
+    vocab_size = _vocabulary_size(tokenizer)
     small = vocab_size <= np.iinfo(np.uint16).max + 1
     dtype = "<u2" if small else "<i4"
-    chunk_sizes, chunks_of = _encode_all(tokenizer, prepared, settings.max_chunks, folder / _TOKENS, dtype)
+    share = _UnknownShare(tokenizer, unknown)
+    chunk_sizes, chunks_of = _encode_all(
+        tokenizer, prepared, settings.max_chunks, folder / _TOKENS, dtype, share
+    )
+    share.check(settings)
     for name, sizes in (("chunk_starts", chunk_sizes), ("first_chunk", chunks_of)):
         offsets = _offsets(sizes)
         write_array(folder / f"{name}.npy", offsets.shape, offsets.dtype, [offsets])
@@ -174,13 +247,24 @@ def _build(folder: Path, prepared: PreparedData, settings: TokenSettings) -> Non
         "max_length": longest,
         "max_chunks": int(chunks_of.max()),
         "dtype": dtype,
+        "tokenizer": identity,
         "settings": asdict(settings),
     }
-    (folder / "store.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_json(folder / "store.json", record)
+
+
+def _vocabulary_size(tokenizer: Tokenizer) -> int:
+    """Not the number of tokens: a published vocabulary may have gaps, and ids above its size."""
+    return 1 + max(tokenizer.get_vocab().values())
 
 
 def _encode_all(
-    tokenizer: Tokenizer, prepared: PreparedData, max_chunks: int, file: Path, dtype: str
+    tokenizer: Tokenizer,
+    prepared: PreparedData,
+    max_chunks: int,
+    file: Path,
+    dtype: str,
+    share: _UnknownShare,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Write the tokens of all examples end to end; tokens of every chunk, chunks of every example."""
     sizes, counts = [], []
@@ -189,100 +273,13 @@ def _encode_all(
             for encoding in tokenizer.encode_batch(texts):
                 chunks: list[Encoding] = [encoding, *encoding.overflowing][:max_chunks]
                 for chunk in chunks:
-                    stream.write(np.asarray(chunk.ids, dtype=dtype).tobytes())
-                    sizes.append(len(chunk.ids))
+                    ids = np.asarray(chunk.ids, dtype=dtype)
+                    stream.write(ids.tobytes())
+                    sizes.append(len(ids))
+                    share.add(ids)
                 counts.append(len(chunks))
     return np.asarray(sizes, dtype=np.int64), np.asarray(counts, dtype=np.int64)
 
 
 def _offsets(sizes: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
-
-def _train_words(texts: Texts, settings: TokenSettings) -> Tokenizer:
-    """Word-level vocabulary in the order of (count, word): the trainer's own ids change from run to run."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-
-    def empty(vocabulary: dict[str, int]) -> Tokenizer:
-        tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
-        tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-        return tokenizer
-
-    counter = empty({})
-    # The largest vocabulary a trainer takes: the cut by count and name is made below, where ties are settled.
-    trainer = trainers.WordLevelTrainer(
-        vocab_size=2**31, min_frequency=settings.min_count, special_tokens=[UNKNOWN], show_progress=False
-    )
-    counter.train_from_iterator(texts(), trainer)
-    counts = np.zeros(counter.get_vocab_size(), dtype=np.int64)
-    for batch in texts():
-        for encoding in counter.encode_batch(batch):
-            np.add.at(counts, encoding.ids, 1)
-    specials = (PAD, UNKNOWN, START, END)
-    words = [(-counts[i], word) for word, i in counter.get_vocab().items() if word not in specials]
-    kept = [word for _, word in sorted(words)][: settings.vocab_size - len(specials)]
-    return _with_frame(empty({word: i for i, word in enumerate([*specials, *kept])}))
-
-
-def _train_bpe(texts: Texts, settings: TokenSettings) -> Tokenizer:
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-
-    if settings.vocab_size < 300:
-        raise UserError(f"data.store.vocab_size: {settings.vocab_size} is too small for bytes; at least 300")
-    tokenizer = Tokenizer(models.BPE(unk_token=None))
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=settings.vocab_size,
-        min_frequency=settings.min_count,
-        special_tokens=[PAD, UNKNOWN, START, END],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts(), trainer)
-    return _with_frame(tokenizer)
-
-
-def _with_frame(tokenizer: Tokenizer) -> Tokenizer:
-    from tokenizers import processors
-
-    ends = [(START, tokenizer.token_to_id(START)), (END, tokenizer.token_to_id(END))]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{START} $A {END}", pair=f"{START} $A {END} $B {END}", special_tokens=ends
-    )
-    return tokenizer
-
-
-def _save_in_hub_format(tokenizer: Tokenizer, folder: Path, settings: TokenSettings) -> None:
-    tokenizer.save(str(folder / "tokenizer.json"))
-    record = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "pad_token": PAD,
-        "unk_token": UNKNOWN,
-        "cls_token": START,
-        "sep_token": END,
-        "model_max_length": settings.max_length,
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(record, indent=2) + "\n")
-
-
-def _load_pretrained(name: str, folder: Path) -> tuple[Tokenizer, int]:
-    from transformers import AutoTokenizer
-
-    try:
-        loaded = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError):
-        raise UserError(
-            f"data.store.name: no tokenizer {name!r} found, neither here nor on the hub"
-        ) from None
-    backend = getattr(loaded, "backend_tokenizer", None)
-    if backend is None:
-        raise UserError(f"data.store.name: tokenizer {name!r} has no fast (Rust) form, which the store needs")
-    if loaded.pad_token_id is None:
-        if loaded.eos_token is None:
-            raise UserError(f"data.store.name: tokenizer {name!r} has neither a padding nor an end token")
-        loaded.pad_token = loaded.eos_token
-    loaded.save_pretrained(folder)
-    return backend, backend.token_to_id(str(loaded.pad_token))

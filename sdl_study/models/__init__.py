@@ -8,8 +8,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sdl_study.models.settings import ENCODER_SETTINGS, encoder_settings, parse_encoder_settings
-from sdl_study.models.spec import InputSpec
+from sdl_study.input_spec import InputSpec
+from sdl_study.models.catalogue import (
+    EncoderKind,
+    check_encoder,
+    encoder_settings,
+    find_kind,
+    kinds,
+    parse_encoder_settings,
+)
+from sdl_study.models.settings import EncoderSettings
 
 if TYPE_CHECKING:
     from sdl_study.models.encoders import Encoder, build_encoder, load_encoder
@@ -26,14 +34,18 @@ _HOME = {
 }
 
 __all__ = [
-    "ENCODER_SETTINGS",
     "Encoder",
+    "EncoderKind",
+    "EncoderSettings",
     "GlobalBatchNorm1d",
     "InputSpec",
     "LinearHead",
     "ProjectionHead",
     "build_encoder",
+    "check_encoder",
     "encoder_settings",
+    "find_kind",
+    "kinds",
     "load_encoder",
     "parse_encoder_settings",
 ]

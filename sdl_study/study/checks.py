@@ -15,7 +15,8 @@ from sdl_study.config import Settings, value_at, with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import check_store_settings
 from sdl_study.errors import UserError
-from sdl_study.models.settings import parse_encoder_settings
+from sdl_study.input_spec import InputSpec
+from sdl_study.models import check_encoder, parse_encoder_settings
 from sdl_study.record.files import StudyFiles
 from sdl_study.references import anchored
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
@@ -55,6 +56,36 @@ def check_encoders(settings: Settings, origin: str, module: Path | None = None) 
         of_kind = dict(chosen)
         try:
             parse_encoder_settings(anchored(of_kind.pop("kind"), module), of_kind)
+        except UserError as error:
+            raise UserError(f"{origin}: model.encoders.{name}: {error}") from None
+
+
+def check_encoders_fit(
+    space: SearchSpace, settings: Settings, spec: InputSpec, origin: str, module: Path | None = None
+) -> None:
+    """Every encoder that a trial may get can be built and reads such examples, as far as can be told cheaply.
+
+    Raises:
+        UserError: one line.
+    """
+    variants = [settings]
+    for parameter in space.parameters:
+        if parameter.name.startswith("model.encoders."):
+            values = _extremes(parameter.distribution)
+            variants += [with_values(settings, {parameter.name: value}, origin) for value in values]
+    asked: list[tuple[str, dict[str, Any]]] = []
+    chosen_from = {settings.model.encoder}
+    for parameter in space.parameters:
+        if parameter.name == "model.encoder":
+            chosen_from |= set(_extremes(parameter.distribution))
+    for variant in variants:
+        for item in variant.model.encoders.items():
+            if item[0] in chosen_from and item not in asked:
+                asked.append(item)
+    for name, chosen in asked:
+        of_kind = dict(chosen)
+        try:
+            check_encoder(anchored(of_kind.pop("kind"), module), of_kind, spec)
         except UserError as error:
             raise UserError(f"{origin}: model.encoders.{name}: {error}") from None
 

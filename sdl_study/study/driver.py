@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 
 from sdl_study.data.prepared import PreparedData
-from sdl_study.data.stores import open_store
+from sdl_study.data.stores import expected_spec, open_store
 from sdl_study.errors import UserError
 from sdl_study.files import read_json, write_json
 from sdl_study.record.answer import Answer, make_answer
@@ -22,7 +22,7 @@ from sdl_study.record.finals import read_finals
 from sdl_study.record.journal import DriverJournal, open_for_driver
 from sdl_study.record.trials import TrialRecord
 from sdl_study.study import selection
-from sdl_study.study.checks import check_data_fits
+from sdl_study.study.checks import check_data_fits, check_encoders_fit
 from sdl_study.study.controls import controls_of
 from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import JobMaker, run_all
@@ -64,6 +64,9 @@ class Driver:
         self.plan, self.data = plan, data
         self._tracking_uri = tracking_uri
         self._records_may_leave = record_artifacts or data.manifest.terms == "open"
+        if not plan.files.study_json.exists():  # one that has begun is checked when there is work left
+            spec = expected_spec(data, plan.settings.data.store)
+            check_encoders_fit(plan.space, plan.settings, spec, plan.name, plan.module)
         self._open = ExitStack()
         self.maker = JobMaker(plan, data.path)
         settings = plan.settings
@@ -171,7 +174,9 @@ class Driver:
 
     def _prepare_store(self) -> None:
         """Tokens or images, once per study, before any worker maps them."""
-        open_store(self.data, self.plan.settings.data.store, self.plan.files.stores)
+        plan = self.plan
+        store = open_store(self.data, plan.settings.data.store, plan.files.stores)
+        check_encoders_fit(plan.space, plan.settings, store.spec, plan.name, plan.module)
 
     def _search(self, engine: EngineSource) -> None:
         settings = self.plan.settings

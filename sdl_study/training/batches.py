@@ -16,8 +16,8 @@ from sdl_study import distributed
 from sdl_study.config import Settings
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import open_store
+from sdl_study.input_spec import InputSpec
 from sdl_study.losses import LabelSets
-from sdl_study.models.spec import InputSpec
 from sdl_study.seeds import derive_seed
 
 

@@ -12,8 +12,9 @@ Modality = Literal["text", "image", "features"]
 class InputSpec:
     """Shape of one example as a store hands it out.
 
-    Text uses ``vocab_size``, ``pad_token_id`` and ``max_length`` (tokens per chunk), images ``channels`` and
-    ``image_size`` (pixels of a side), features ``width`` (numbers per example). The others stay 0.
+    Text uses ``vocab_size``, ``pad_token_id``, ``max_length`` (tokens per chunk) and ``tokenizer``, images
+    ``channels`` and ``image_size`` (pixels of a side), features ``width`` (numbers per example). The others stay
+    0 or empty. ``tokenizer`` tells tokenizers apart by what they make of texts; empty where that is not known.
     """
 
     modality: Modality
@@ -23,6 +24,7 @@ class InputSpec:
     channels: int = 0
     image_size: int = 0
     width: int = 0
+    tokenizer: str = ""
 
     def __post_init__(self) -> None:
         needed = {
@@ -43,10 +45,15 @@ class InputSpec:
             )
 
     @classmethod
-    def text(cls, *, vocab_size: int, pad_token_id: int, max_length: int) -> InputSpec:
-        """Tokens: ``input_ids`` and ``attention_mask`` of shape [n, max_length] or [n, chunks,
-        max_length]."""
-        return cls("text", vocab_size=vocab_size, pad_token_id=pad_token_id, max_length=max_length)
+    def text(cls, *, vocab_size: int, pad_token_id: int, max_length: int, tokenizer: str = "") -> InputSpec:
+        """Tokens: ``input_ids`` and ``attention_mask`` of shape [n, max_length] or [n, chunks, max_length]."""
+        return cls(
+            "text",
+            vocab_size=vocab_size,
+            pad_token_id=pad_token_id,
+            max_length=max_length,
+            tokenizer=tokenizer,
+        )
 
     @classmethod
     def image(cls, *, channels: int, image_size: int) -> InputSpec:
