@@ -23,10 +23,14 @@ from pipelines import coco, table
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation import multilabel_metrics
 from sdl_study.evaluation.predictions import read_predictions
+from sdl_study.own_modules import load_study
+from sdl_study.record.declaration import read_declaration
+from sdl_study.record.files import StudyFiles
+from sdl_study.record.finals import read_finals
 from sdl_study.report.tables import text_table
-from sdl_study.run import execute, load_study
-from sdl_study.study.answer import Answer
+from sdl_study.report.text import answer_text
 from sdl_study.study.plan import make_plan
+from sdl_study.study.session import execute
 
 SHORT = {
     "arms": ("bce", "any", "sd"), "budget.trials": 2, "budget.final_seeds": 1, "budget.selection_seeds": 0,
@@ -87,11 +91,13 @@ def kept_labels(name: str, data: PreparedData) -> np.ndarray:
     return np.flatnonzero(counts >= LEAST_IMAGES)
 
 
-def results(name: str, answer: Answer, data: PreparedData) -> list[dict[str, Any]]:
+def results(name: str, files: StudyFiles, data: PreparedData) -> list[dict[str, Any]]:
     """Rows of the table: the study's arms and controls, then the floors."""
     kept = kept_labels(name, data)
     rows = []
-    for final in answer.finals:
+    declaration = read_declaration(files)
+    assert declaration is not None
+    for final in read_finals(files, declaration):
         found = read_predictions(final.predictions)
         labels = np.zeros(found.scores.shape, dtype=bool)
         labels[found.targets.rows, found.targets.columns] = True
@@ -114,16 +120,18 @@ def main() -> None:
             "coco128": prepare_coco(source / "coco128", out),
         }
         plans = [
-            make_plan(load_study("text"), out, "hoc", {**SHORT, "data.path": str(data["hoc"])}),
+            make_plan(load_study("text").study, out, "hoc", {**SHORT, "data.path": str(data["hoc"])}),
             make_plan(
-                load_study("images"), out, "coco128",
+                load_study("images").study, out, "coco128",
                 {**SHORT, "data.path": str(data["coco128"]), "train.batch_size": 32},
             ),
         ]  # fmt: skip
         rows: list[dict[str, Any]] = []
         for answer in execute(plans, None, None):
-            print(f"\n{answer.text()}\n")
-            rows += results(answer.plan.name, answer, PreparedData.load(data[answer.plan.name]))
+            print(f"\n{answer_text(answer)}\n")
+            rows += results(
+                answer.study, StudyFiles(out.resolve(), answer.study), PreparedData.load(data[answer.study])
+            )
     print(text_table(rows, {"data": "", "what": "", "micro-F1": ".3f", "mAP": ".3f"}))
 
 

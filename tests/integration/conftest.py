@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from sdl_study.data.prepared import PreparedData
-from sdl_study.study.answer import Answer
+from sdl_study.record.answer import Answer
 from sdl_study.study.driver import Driver
-from sdl_study.study.files import locked
 from sdl_study.study.jobs import RUN_JOB
 from sdl_study.study.plan import Plan
 from sdl_study.workers.engine import Engine
@@ -42,8 +41,8 @@ class Engines:
     def run(self, plan: Plan, trials_per_group: str | int = "all") -> Answer:
         """Run a plan on the shared engine."""
         data = PreparedData.load(str(plan.settings.data.path))
-        with locked(plan.files):
-            return Driver(plan, data, None).run(lambda: self.get(trials_per_group))
+        with Driver(plan, data, None) as driver:
+            return driver.run(lambda: self.get(trials_per_group))
 
 
 @pytest.fixture(scope="session")

@@ -17,11 +17,15 @@ import torch
 from mlflow import MlflowClient
 
 from sdl_study.evaluation.predictions import read_predictions
-from sdl_study.run import execute, main_of
+from sdl_study.record.declaration import read_declaration
+from sdl_study.record.files import StudyFiles
+from sdl_study.record.finals import read_finals
+from sdl_study.run import main_of
 from sdl_study.space import SearchSpace, Study, choice, log_uniform, uniform
-from sdl_study.study.answer import Answer
 from sdl_study.study.plan import make_plan
+from sdl_study.study.session import execute
 from tests.integration.tiny import tiny_data, tiny_study
+from tests.unit.study.fakes import arms_named
 
 ARMS = ("bce", "asl", "any", "all", "mulsupcon", "jaccard", "sd", "sd_weighted")
 OVERRIDES = {"train.epochs": 3, "budget.trials": 2}
@@ -34,16 +38,18 @@ def numerics() -> str:
     return f"{platform.machine()}, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def record(answer: Answer, tracking_uri: str) -> dict[str, Any]:
+def record(files: StudyFiles) -> dict[str, Any]:
     """Everything of a finished study that another run of the same code gives again."""
+    declaration = read_declaration(files)
+    assert declaration is not None
     return {
         "numerics": numerics(),
-        "leaderboard": _leaderboard(answer.plan.files.leaderboard),
+        "leaderboard": _leaderboard(files.leaderboard),
         "predictions": {
-            f"{final.role}/{final.name}/{final.work.seed_number}": _predictions(final.predictions)
-            for final in answer.finals
+            f"{final.role}/{final.name}/{final.slot.seed_number}": _predictions(final.predictions)
+            for final in read_finals(files, declaration)
         },
-        "mlflow": _mlflow(tracking_uri, answer.plan.name),
+        "mlflow": _mlflow(files.mlflow_uri, files.name),
     }
 
 
@@ -83,16 +89,16 @@ def _mlflow(uri: str, study: str) -> dict[str, Any]:
 
 def golden_study(data: Path) -> Study:
     """Eight arms, two trials each, three epochs of ten steps; what each arm may search is searched."""
-    contrastive = ARMS[2:]
     weighted = {"arms": ("sd_weighted",)}
     published = {"model.encoder": "conv", "train.learning_rate": 5e-3, "loss.temperature": 0.07}
     return Study(
-        name="golden",
+        arms=arms_named(*ARMS),
+        method="sd",
         space=SearchSpace(
             parameters=(
                 choice("model.encoder", "conv", "bert"),
                 log_uniform("train.learning_rate", 1e-3, 1e-2),
-                log_uniform("loss.temperature", 0.05, 0.5, arms=contrastive),
+                log_uniform("loss.temperature", 0.05, 0.5),
                 uniform("model.encoders.bert.dropout", 0.0, 0.3, when={"model.encoder": "bert"}),
                 log_uniform("loss.dissimilarity_power", 0.1, 4.0, **weighted),
                 log_uniform("loss.relation_weights.subset", 0.1, 4.0, **weighted),
@@ -109,7 +115,8 @@ def run_golden(out: Path) -> dict[str, Any]:
     """Run the study on an engine of its own."""
     study = golden_study(tiny_data(out / "prepared"))
     plan = make_plan(study, out, "golden", OVERRIDES)
-    return record(execute([plan], None, None)[0], plan.files.mlflow_uri)
+    execute([plan], None, None)
+    return record(plan.files)
 
 
 def _command() -> None:

@@ -21,7 +21,8 @@ from tests.integration.tiny import tiny_data
 @pytest.fixture(scope="module")
 def found(out: Path, engines: Engines) -> dict[str, Any]:
     plan = make_plan(golden_study(tiny_data(out / "prepared")), out, "golden", OVERRIDES)
-    return json.loads(json.dumps(record(engines.run(plan), plan.files.mlflow_uri)))
+    engines.run(plan)
+    return json.loads(json.dumps(record(plan.files)))
 
 
 @pytest.mark.parametrize("part", ["leaderboard", "predictions", "mlflow"])

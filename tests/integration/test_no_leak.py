@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sdl_study.data.prepared import PreparedData
+from sdl_study.record.journal import read
 from sdl_study.study.driver import Driver
-from sdl_study.study.records import Records
 from sdl_study.workers.engine import Engine
 from tests.integration.conftest import Engines
 from tests.integration.leaks import files_with
@@ -124,7 +124,7 @@ def test_a_study_of_restricted_data_leaves_no_trace_of_a_record(restricted: Path
     ended = run_sabotaged(restricted, "")
     assert ended.returncode == 0, ended.stderr
     study = restricted / "tiny"
-    records = Records(study / "journal.log", "tiny", ARMS, "dev/map").all()
+    records = read(study / "journal.log").all()
     reasons = [record.reason for record in records if record.state == "failed"]
     assert sorted(reason.split(" at ")[0] for reason in reasons if reason) == ["RuntimeError", "ValueError"]
     assert all(record.state in ("complete", "pruned", "failed") for record in records)
@@ -149,7 +149,8 @@ def test_the_scanner_finds_what_is_let_out_on_purpose(
     monkeypatch.chdir(tmp_path)
     plan = tiny_plan(restricted, {"arms": ARMS, "budget.trials": 2, "train.epochs": 2})
     data = PreparedData.load(str(plan.settings.data.path))
-    Driver(plan, data, f"sqlite:///{tmp_path / 'other.db'}", record_artifacts=True).run(no_engine)
+    with Driver(plan, data, f"sqlite:///{tmp_path / 'other.db'}", record_artifacts=True) as driver:
+        driver.run(no_engine)
     found = files_with([MARKER, "predictions.parquet"], [tmp_path])
     assert any(Path(path).name == "tokenizer.json" for path in found[MARKER])
     assert found["predictions.parquet"]

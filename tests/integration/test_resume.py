@@ -12,11 +12,11 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from sdl_study.study.records import Records, TrialRecord
+from sdl_study.record.journal import read
+from sdl_study.record.trials import TrialRecord
 from tests.integration.conftest import Engines
 from tests.integration.tiny import tiny_data
 
-ARMS = ("bce", "any", "sd")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -25,8 +25,7 @@ def command(out: Path) -> list[str]:
 
 
 def records(out: Path) -> list[TrialRecord]:
-    journal = out / "tiny" / "journal.log"
-    return Records(journal, "tiny", ARMS, "dev/map").all() if journal.exists() else []
+    return read(out / "tiny" / "journal.log").all()
 
 
 def wait_until_in_the_middle(out: Path, driver: subprocess.Popen[str]) -> tuple[set[int], TrialRecord]:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.table import command as table_command
-from sdl_study.run import load_study, main
+from sdl_study.own_modules import load_study
+from sdl_study.report.text import answer_text
+from sdl_study.run import main
 from sdl_study.study.plan import make_plan
 from tests.integration.conftest import Engines
 
@@ -39,9 +41,11 @@ def test_from_csv_to_a_finished_study(
     assert "train" in capsys.readouterr().out
     # The third command is `study text --set data.path=...`, here with less of everything and the tests' engine.
     less = {"budget.trials": 2, "budget.final_seeds": 2, "budget.selection_seeds": 1, "train.epochs": 2}
-    plan = make_plan(load_study("text"), tmp_path / "studies", "mine", {**less, "data.path": str(prepared)})
+    plan = make_plan(
+        load_study("text").study, tmp_path / "studies", "mine", {**less, "data.path": str(prepared)}
+    )
     answer = engines.run(plan)
-    text = answer.text()
+    text = answer_text(answer)
     assert "primary contrast: sd against" in text
-    assert all(arm in text for arm in plan.settings.arms)
-    assert engines.run(plan).text() == text
+    assert all(arm in text for arm in plan.arm_names)
+    assert answer_text(engines.run(plan)) == text

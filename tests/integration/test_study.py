@@ -23,11 +23,13 @@ from sdl_study.data.prepared import PreparedData
 from sdl_study.data.sampler import ContrastiveSampler
 from sdl_study.errors import UserError
 from sdl_study.evaluation.ledger import read_ledger
+from sdl_study.record.answer import Answer
+from sdl_study.record.declaration import read_declaration
+from sdl_study.record.finals import read_finals
+from sdl_study.report.text import answer_text
 from sdl_study.seeds import derive_seed
-from sdl_study.study.answer import Answer
 from sdl_study.study.driver import Driver
 from sdl_study.study.plan import Plan
-from sdl_study.study.selection import declaration_hash, read_declaration
 from sdl_study.workers.engine import Engine
 from tests.integration.conftest import Engines
 from tests.integration.tiny import SIZES, tiny_plan
@@ -123,11 +125,11 @@ def test_the_parent_holds_the_answer(plan: Plan, answer: Answer) -> None:
     best = next(
         run
         for run in by_role(mlflow_runs(plan))["final"]
-        if run.data.params["arm"] == declaration["best_arm_on_dev"]
+        if run.data.params["arm"] == declaration.best_arm_on_dev
     )
     for key in TEST_KEYS:
         assert parent.data.metrics[f"test/{key}"] == pytest.approx(best.data.metrics[f"test/{key}"])
-    assert parent.data.tags["sdl.declaration"] == declaration_hash(declaration)
+    assert parent.data.tags["sdl.declaration"] == declaration.sha
     assert parent.data.tags["answer/verdict"] == "1 seed: no claim"
     assert "answer/delta" in parent.data.metrics
     client = MlflowClient(tracking_uri=plan.files.mlflow_uri)
@@ -150,7 +152,7 @@ def test_test_labels_were_opened_once_for_every_final(plan: Plan, answer: Answer
     )
     declaration = read_declaration(plan.files)
     assert declaration is not None
-    assert {line.declaration for line in lines} == {declaration_hash(declaration)}
+    assert {line.declaration for line in lines} == {declaration.sha}
 
 
 def batches(folder: Path) -> dict[tuple[int, int], dict[int, dict[str, Any]]]:
@@ -189,8 +191,9 @@ def no_engine() -> Engine:
 def test_the_same_again_trains_nothing_and_adds_nothing(plan: Plan, answer: Answer) -> None:
     before = {(run.info.run_id, run.info.end_time) for run in mlflow_runs(plan)}
     lines = read_ledger(str(plan.settings.data.path))
-    again = Driver(plan, PreparedData.load(str(plan.settings.data.path)), None).run(no_engine)
-    assert again.text() == answer.text()
+    with Driver(plan, PreparedData.load(str(plan.settings.data.path)), None) as driver:
+        again = driver.run(no_engine)
+    assert answer_text(again) == answer_text(answer)
     assert {(run.info.run_id, run.info.end_time) for run in mlflow_runs(plan)} == before
     assert read_ledger(str(plan.settings.data.path)) == lines
 
@@ -232,8 +235,11 @@ def test_without_test_labels_a_study_ends_at_its_declaration(out: Path, engines:
     assert parent.info.status == "KILLED"
 
 
-def test_predictions_carry_labels_and_probabilities(answer: Answer) -> None:
-    table = pl.read_parquet(answer.of("sd")[0].folder / "predictions.parquet")
+def test_predictions_carry_labels_and_probabilities(plan: Plan, answer: Answer) -> None:
+    declaration = read_declaration(plan.files)
+    assert declaration is not None
+    (final,) = (final for final in read_finals(plan.files, declaration) if final.name == "sd")
+    table = pl.read_parquet(final.predictions)
     assert table.columns == ["id", "group", "scores", "labels"]
     assert table.height == SIZES["test"]
     scores = table["scores"].explode()

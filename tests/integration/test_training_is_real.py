@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from pipelines.demo import prepare
+from sdl_study.arms import LABEL_PRIOR, SD
 from sdl_study.config import Settings, with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation import multilabel_metrics
-from sdl_study.study.controls import LABEL_PRIOR, run_control
+from sdl_study.evaluation.scores import SCORES_FILE
+from sdl_study.study.controls import run_control
 from sdl_study.training.loop import run_job
-from sdl_study.training.scores import SCORES_FILE
 from sdl_study.workers.job import Job
 from search_spaces.demo_coco import STUDY as COCO
 from search_spaces.demo_mimic import STUDY as MIMIC
@@ -57,7 +58,7 @@ def map_of(data: PreparedData, scores: Path) -> float:
 def score(data: PreparedData, folder: Path, kind: Any, settings: Settings, seed: int = 11) -> float:
     job = Job(
         key=folder.name, kind=kind, folder=str(folder), data=str(data.path), stores=str(folder.parent / "stores"),
-        settings=settings.model_dump(mode="json"), arm="sd", seed=seed,
+        settings=settings.model_dump(mode="json"), arm=SD.to_dict(), seed=seed,
     )  # fmt: skip
     run_job(job, lambda event: True, None, torch.device("cpu"))
     return map_of(data, folder / SCORES_FILE)

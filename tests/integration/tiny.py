@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from sdl_study.commands.study import parse_overrides
 from sdl_study.config import BudgetSettings, DataSettings, ModelSettings, Settings, TrainSettings
 from sdl_study.data.prepared import Terms
 from sdl_study.data.writer import Preparation, write_prepared
-from sdl_study.run import execute, main_of, parse_overrides
+from sdl_study.record.answer import Answer
+from sdl_study.report.text import answer_text
+from sdl_study.run import main_of
 from sdl_study.space import SearchSpace, Study, choice, log_uniform, uniform
-from sdl_study.study.answer import Answer
 from sdl_study.study.plan import Plan, make_plan
+from sdl_study.study.session import execute
+from tests.unit.study.fakes import arms_named
 
 LABELS = 6
 SIZES = {"train": 320, "dev": 80, "test": 80}
@@ -71,18 +75,18 @@ def _chunks(texts: list[str]) -> Iterator[pl.DataFrame]:
 def tiny_study(data: Path, arms: tuple[str, ...] = ("bce", "any", "sd")) -> Study:
     """Three arms, three trials each, four epochs of ten steps."""
     return Study(
-        name="tiny",
+        arms=arms_named(*arms),
+        method="sd" if "sd" in arms else None,
         space=SearchSpace(
             parameters=(
                 choice("model.encoder", "conv", "bert"),
                 log_uniform("train.learning_rate", 1e-3, 1e-2),
-                log_uniform("loss.temperature", 0.05, 0.5, arms=("any", "sd")),
+                log_uniform("loss.temperature", 0.05, 0.5),
                 uniform("model.encoders.bert.dropout", 0.0, 0.3, when={"model.encoder": "bert"}),
             ),
             published={"model.encoder": "conv", "train.learning_rate": 5e-3, "loss.temperature": 0.07},
         ),
         settings=Settings(
-            arms=arms,
             data=DataSettings(path=str(data), store={"max_length": 24}),
             model=ModelSettings(
                 encoder="conv",
@@ -99,7 +103,7 @@ def tiny_study(data: Path, arms: tuple[str, ...] = ("bce", "any", "sd")) -> Stud
 
 def tiny_plan(out: Path, overrides: Mapping[str, Any] | None = None, name: str | None = None) -> Plan:
     """The tiny study with its data beside it."""
-    return make_plan(tiny_study(tiny_data(out / "prepared")), out, name, dict(overrides or {}))
+    return make_plan(tiny_study(tiny_data(out / "prepared")), out, name or "tiny", dict(overrides or {}))
 
 
 def run_tiny(out: Path, overrides: Mapping[str, Any] | None = None, name: str | None = None) -> Answer:
@@ -108,7 +112,7 @@ def run_tiny(out: Path, overrides: Mapping[str, Any] | None = None, name: str | 
 
 
 def _command() -> None:
-    print(run_tiny(Path(sys.argv[1]), parse_overrides(sys.argv[2:])).text())
+    print(answer_text(run_tiny(Path(sys.argv[1]), parse_overrides(sys.argv[2:]))))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for package in ("search_spaces", "pipelines"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("")
-    for name in ("common.py", "text.py"):
+    for name in ("_common.py", "text.py"):
         shutil.copy(ROOT / "search_spaces" / name, tmp_path / "search_spaces")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(own_modules, "ROOT", tmp_path)
@@ -97,21 +97,57 @@ def test_the_line_of_a_mistake_in_what_the_module_imports(
     assert "error: search_spaces/helper.py:3: ZeroDivisionError" in capsys.readouterr().err
 
 
-def test_a_copied_study_keeps_its_name_only_with_another_given(
-    project: Path, capsys: pytest.CaptureFixture[str]
+def test_a_study_has_its_modules_name_wherever_that_lies(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = (project / "search_spaces" / "text.py").read_text()
-    line = text.splitlines().index('    "text",') + 1
-    (project / "search_spaces" / "mine.py").write_text(text)
-    out = ["--out", str(project / "out")]
-    assert main(["study", "mine", *out]) == 2
+    copy = (project / "search_spaces" / "text.py").read_text()
+    (project / "search_spaces" / "mine.py").write_text(copy)
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    (elsewhere / "by_file.py").write_text(copy)
+    package = tmp_path / "own_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "by_module.py").write_text(copy)
+    monkeypatch.chdir(elsewhere)
+    for given, name in {
+        "mine": "mine",
+        "search_spaces.mine": "mine",
+        "./by_file.py": "by_file",
+        str(elsewhere / "by_file.py"): "by_file",
+        "own_package.by_module": "by_module",
+    }.items():
+        assert main(["study", given, "--out", str(project / "out")]) == 2
+        # No further than the data, which are what is missing.
+        assert capsys.readouterr().err.startswith(f"error: {name}: data.path is required")
+    assert not (project / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("./no_such.py", "study ./no_such.py: there is no such file"),
+        ("./folder/mine", "study ./folder/mine: name the study's file, for example ./my_space.py"),
+        ("no_such_package.mine", "study: there is no module 'no_such_package.mine'"),
+        ("_common", "unknown study '_common'; search_spaces has"),
+        ("json.tool", "exports no STUDY of type sdl_study.space.Study"),
+    ],
+)
+def test_no_such_study(given: str, words: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", given, "--out", str(project / "out")]) == 2
     told = capsys.readouterr().err
-    assert told.startswith(f"error: search_spaces/mine.py:{line}: the study calls itself 'text'")
+    assert words in told
     assert told.count("\n") == 1
-    assert main(["study", "mine", "--name", "other", *out]) == 2  # further: the data are what is missing now
-    assert "other: data.path is required" in capsys.readouterr().err
-    (project / "search_spaces" / "mine.py").write_text(text.replace('"text",', '"mine",'))
-    assert own_modules.load_study("text").name == "text"
+    assert not (project / "out").exists()
+
+
+def test_a_mistake_in_a_study_outside_of_the_clone_has_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("x = 1\ny = six_arms()\n")
+    assert main(["study", str(file), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"error: {file}:2: NameError: name 'six_arms' is not defined\n"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sdl_study import __version__
-from sdl_study.run import load_study
+from sdl_study.own_modules import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()

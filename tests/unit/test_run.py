@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sdl_study import run
-from sdl_study.config import value_at
-from sdl_study.run import DEMOS, load_study, main, parse_overrides
-from sdl_study.study.sampler import startup_trials
+from sdl_study.commands.study import DEMOS, parse_overrides
+from sdl_study.own_modules import load_study
+from sdl_study.run import main
+from sdl_study.study import session
+from sdl_study.study.plan import make_plan
+from sdl_study.study.search.sampler import startup_trials
 
 NO_PIPELINE = ("--set", "data.pipeline=None")
 
@@ -98,9 +100,9 @@ def test_a_damaged_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("name", DEMOS)
 def test_the_demos_have_the_promised_counts(name: str) -> None:
-    study = load_study(name)
+    study = load_study(name).study
     settings = study.settings
-    assert settings.arms == ("bce", "any", "all", "mulsupcon", "sd", "sd_weighted")
+    assert [arm.name for arm in study.arms] == ["bce", "any", "all", "mulsupcon", "sd", "sd_weighted"]
     assert settings.budget.trials >= 4
     assert settings.train.epochs >= 4
     assert (settings.budget.final_seeds, settings.budget.selection_seeds) == (1, 0)
@@ -114,9 +116,9 @@ def test_the_demos_have_the_promised_counts(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DEMOS)
-def test_every_arm_searches_the_shared_parameters(name: str) -> None:
-    study = load_study(name)
-    for arm in study.settings.arms:
+def test_every_arm_searches_the_shared_parameters(name: str, tmp_path: Path) -> None:
+    study = make_plan(load_study(name).study, tmp_path, name, {})
+    for arm in study.arm_names:
         names = {parameter.name for parameter in study.space.of_arm(arm)}
         assert {"model.encoder", "train.learning_rate"} <= names
         assert ("loss.temperature" in names) == (arm != "bce")
@@ -139,9 +141,8 @@ def test_overrides_are_literals_where_they_can_be() -> None:
 
 
 def test_a_fixed_setting_is_not_searched() -> None:
-    space = load_study("demo_coco").space.without(["loss.temperature"])
+    space = load_study("demo_coco").study.space.without(["loss.temperature"])
     assert "loss.temperature" not in {parameter.name for parameter in space.parameters}
-    assert value_at(load_study("demo_coco").settings, "loss.temperature") == 0.07
 
 
 def test_the_data_of_all_studies_are_checked_before_the_first_starts(
@@ -150,7 +151,7 @@ def test_the_data_of_all_studies_are_checked_before_the_first_starts(
     from tests.integration.tiny import tiny_data
 
     started: list[str] = []
-    monkeypatch.setattr(run, "_run_study", lambda plan, *_: started.append(plan.name))
+    monkeypatch.setattr(session, "_run_study", lambda plan, *_: started.append(plan.name))
     out = tmp_path / "studies"
     assert main(["study", "demo_coco", "text", "--out", str(out)]) == 2
     assert "text: data.path is required" in capsys.readouterr().err

@@ -8,6 +8,8 @@ from typing import Any
 
 import optuna
 
+from sdl_study import arms as known_arms
+from sdl_study.arms import Arm
 from sdl_study.config import (
     BudgetSettings,
     DataSettings,
@@ -15,23 +17,30 @@ from sdl_study.config import (
     Settings,
     TrainSettings,
 )
+from sdl_study.record.journal import DriverJournal
+from sdl_study.record.trials import TrialRecord
 from sdl_study.space import SearchSpace, Study, choice, log_uniform, uniform
 from sdl_study.study.plan import Plan, make_plan
-from sdl_study.study.records import Records, TrialRecord
-from sdl_study.study.sampler import sampler_for
-from sdl_study.study.scheduler import rungs
-from sdl_study.study.searcher import Search
+from sdl_study.study.search.sampler import sampler_for
+from sdl_study.study.search.scheduler import rungs
+from sdl_study.study.search.searcher import Search
 from sdl_study.workers.events import Epoch
 
 Curve = Callable[[str, Mapping[str, Any], int], float]
 """Dev value of an arm's setting after an epoch."""
 
 
+def arms_named(*names: str) -> tuple[Arm, ...]:
+    """Arms of the library by name."""
+    return tuple(getattr(known_arms, name.upper()) for name in names)
+
+
 def small_study(
     arms: tuple[str, ...] = ("any", "sd"), trials: int = 4, epochs: int = 4, seed: int = 0
 ) -> Study:
     return Study(
-        name="small",
+        arms=arms_named(*arms),
+        method="sd" if "sd" in arms else None,
         space=SearchSpace(
             parameters=(
                 choice("model.encoder", "conv", "bert"),
@@ -43,7 +52,6 @@ def small_study(
         ),
         settings=Settings(
             seed=seed,
-            arms=arms,
             data=DataSettings(name="small", path="nowhere"),
             model=ModelSettings(
                 encoder="conv", encoders={"conv": {"kind": "conv"}, "bert": {"kind": "bert"}}
@@ -55,7 +63,7 @@ def small_study(
 
 
 def small_plan(out: Path, overrides: Mapping[str, Any] | None = None, **study: Any) -> Plan:
-    return make_plan(small_study(**study), out, None, dict(overrides or {}))
+    return make_plan(small_study(**study), out, "small", dict(overrides or {}))
 
 
 class Watcher:
@@ -77,10 +85,10 @@ class Watcher:
 def open_search(plan: Plan, concurrent: int = 1) -> Search:
     plan.files.folder.mkdir(parents=True, exist_ok=True)
     settings = plan.settings
-    records = Records(plan.files.journal, plan.name, settings.arms, settings.objective)
+    journal = DriverJournal(plan.files.journal, plan.name, plan.arm_names, settings.objective)
 
     def ask(arm: str) -> TrialRecord:
-        study, fixed = records.optuna_study(arm), plan.fixed()
+        study, fixed = journal.optuna_study(arm), plan.fixed(arm)
 
         def suggest(trial: optuna.Trial) -> object:
             return plan.space.suggest(trial, arm, fixed)
@@ -88,10 +96,10 @@ def open_search(plan: Plan, concurrent: int = 1) -> Search:
         def sampler_of(number: int) -> tuple[optuna.samplers.BaseSampler, str]:
             return sampler_for(study, settings.seed, arm, number, settings.budget.trials)
 
-        return records.ask(arm, sampler_of, suggest, plan.space.published_point(arm, fixed))
+        return journal.ask(arm, sampler_of, suggest, plan.space.published_point(arm, fixed))
 
     return Search(
-        records=records,
+        journal=journal,
         ask=ask,
         job=lambda record, resumed: {"number": record.number, "resumed": resumed},
         trials=settings.budget.trials,
@@ -100,7 +108,7 @@ def open_search(plan: Plan, concurrent: int = 1) -> Search:
         concurrent=concurrent,
         epochs=settings.train.epochs,
         max_attempts=settings.budget.max_attempts,
-        observer=Watcher(),
+        observers=[Watcher()],
     )
 
 
@@ -109,7 +117,7 @@ def start(search: Search, trial_id: str) -> tuple[TrialRecord, bool] | None:
     config = search.next_trial(trial_id)
     if config is None:
         return None
-    return search.records.get(config["job"]["number"]), config["job"]["resumed"]
+    return search.journal.get(config["job"]["number"]), config["job"]["resumed"]
 
 
 def report(search: Search, record: TrialRecord, epoch: int, value: float) -> bool:

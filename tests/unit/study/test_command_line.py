@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from sdl_study.commands.study import parse_overrides
 from sdl_study.errors import UserError
-from sdl_study.run import load_study, main, parse_overrides
+from sdl_study.own_modules import load_study
+from sdl_study.run import main
+from sdl_study.study.plan import make_plan
 
 
 def test_overrides_are_python_literals_or_words() -> None:
@@ -52,16 +55,18 @@ def test_an_override_without_its_path_or_value(pair: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["demo_mimic", "demo_coco"])
-def test_the_demo_studies_keep_the_protocol(name: str) -> None:
-    study = load_study(name)
-    settings = study.settings
-    assert study.name == name
-    assert settings.arms == ("bce", "any", "all", "mulsupcon", "sd", "sd_weighted")
+def test_the_demo_studies_keep_the_protocol(name: str, tmp_path: Path) -> None:
+    own = load_study(name)
+    study, settings = own.study, own.study.settings
+    assert own.name == name
+    assert [arm.name for arm in study.arms] == ["bce", "any", "all", "mulsupcon", "sd", "sd_weighted"]
+    assert study.method == "sd"
     assert settings.budget.trials >= 4
     assert settings.train.epochs >= 4
     assert (settings.budget.final_seeds, settings.budget.selection_seeds) == (1, 0)
-    for arm in settings.arms:
-        searched = {parameter.name for parameter in study.space.of_arm(arm)}
+    plan = make_plan(study, tmp_path, name, {})
+    for arm in plan.arm_names:
+        searched = {parameter.name for parameter in plan.space.of_arm(arm)}
         assert {"model.encoder", "train.learning_rate"} <= searched
         assert ("loss.temperature" in searched) == (arm != "bce")
         assert ("loss.relation_weights.subset" in searched) == (arm == "sd_weighted")

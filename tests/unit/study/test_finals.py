@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,20 +13,25 @@ import numpy as np
 import polars as pl
 import pytest
 from mlflow import MlflowClient
+from sdl_study.evaluation.verdict import UndefinedMetricError
 
 from sdl_study.config import with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.ledger import read_ledger
-from sdl_study.evaluation.statistics import UndefinedMetricError
-from sdl_study.study import answer as answer_module
+from sdl_study.evaluation.scores import SCORES_FILE, save_scores
+from sdl_study.record import answer as answer_module
+from sdl_study.record.answer import Answer, make_answer
+from sdl_study.record.declaration import Winner
+from sdl_study.record.finals import final_slots, read_finals
+from sdl_study.report.text import answer_text
 from sdl_study.study import finals as finals_module
-from sdl_study.study.answer import Answer
+from sdl_study.study.controls import controls_of
 from sdl_study.study.driver import Driver
 from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import Work
-from sdl_study.study.selection import Winner, declare
-from sdl_study.training.scores import SCORES_FILE, save_scores
+from sdl_study.study.publish import publish
+from sdl_study.study.selection import declare
 from sdl_study.training.stages import DEV_KEYS
 from sdl_study.workers.engine import Engine
 from sdl_study.workers.events import Done, End, Failed
@@ -54,18 +59,19 @@ def home(template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def driver(home: Path) -> Driver:
+def driver(home: Path) -> Iterator[Driver]:
     """A study of three arms and two final seeds, opened."""
     plan = tiny_plan(home, {"budget.final_seeds": 2, "controls": ("label_prior",)})
-    made = Driver(plan, PreparedData.load(str(plan.settings.data.path)), None)
-    for arm in ARMS:
-        made._ask(arm)
-    return made
+    with Driver(plan, PreparedData.load(str(plan.settings.data.path)), None) as made:
+        for arm in ARMS:
+            made._ask(arm)
+        yield made
 
 
 def make_finals(driver: Driver, best_of_any: float = 0.5) -> Finals:
     winners = [Winner("bce", 0, {}, 0.3), Winner("any", 1, {}, best_of_any), Winner("sd", 2, {}, 0.6)]
-    declaration = declare(driver.plan, winners, driver.data.manifest.fingerprint, "1")
+    controls = controls_of(driver.data, driver.plan.settings.controls)
+    declaration = declare(driver.plan, winners, controls, driver.data.manifest.fingerprint, "1")
     return Finals(driver.plan, driver.data, driver.maker, declaration, driver.progress, "1")
 
 
@@ -83,31 +89,41 @@ def trained(work: Work) -> Done:
     )
 
 
+def seed_number(work: Work) -> int:
+    return int(work.job.key.rpartition("/")[2])
+
+
 def play(monkeypatch: pytest.MonkeyPatch, finals: Finals, outcome: Outcome) -> None:
     """Run finals with random scores where the worker groups would be."""
     rows = finals.data.rows("test")
 
     def run_all(work: Sequence[Work], groups: int, told: object) -> list[Work]:
         for item in work:
-            result = None if item.ended else outcome(item)
+            result = None if item.outcome is not None else outcome(item)
             if result is None:
                 continue
-            folder = Path(item.job.folder)
-            folder.mkdir(parents=True, exist_ok=True)
-            rng = np.random.default_rng([item.seed_number, len(item.job.arm)])
-            save_scores(folder / SCORES_FILE, rows, rng.random((len(rows), 6)))
+            rng = np.random.default_rng([seed_number(item), len(item.job.arm["name"])])
+            save_scores(item.folder / SCORES_FILE, rows, rng.random((len(rows), 6)))
             item.keep(result)
-        return [item for item in work if not item.ended]
+        return [item for item in work if item.outcome is None]
 
     monkeypatch.setattr(finals_module, "run_all", run_all)
     finals.run(NO_ENGINE)
 
 
 def answer_of(driver: Driver, finals: Finals) -> Answer:
-    return Answer(
-        driver.plan, driver.data, finals.declaration, driver.records.all(), finals.results(),
+    ended = read_finals(driver.plan.files, finals.declaration)
+    return make_answer(
+        driver.plan.settings, driver.plan.arms, finals.declaration, driver.journal.all(), ended,
         finals.earlier_openings(),
     )  # fmt: skip
+
+
+def write(driver: Driver, finals: Finals, record_files: Sequence[tuple[Path, str]] = ()) -> Answer:
+    """The answer, into the folder and MLflow."""
+    answer, ended = answer_of(driver, finals), read_finals(driver.plan.files, finals.declaration)
+    publish(answer, driver.journal.all(), ended, driver.plan.files, driver.tracker, list(record_files))
+    return answer
 
 
 def test_no_label_is_opened_while_the_machine_owes_a_final(
@@ -115,7 +131,7 @@ def test_no_label_is_opened_while_the_machine_owes_a_final(
 ) -> None:
     finals = make_finals(driver)
     with pytest.raises(UserError, match=r"2 finals did not end, .* test labels stay closed"):
-        play(monkeypatch, finals, lambda work: None if work.job.arm == "sd" else trained(work))
+        play(monkeypatch, finals, lambda work: None if work.job.arm["name"] == "sd" else trained(work))
     assert read_ledger(driver.data.path) == []
     play(monkeypatch, finals, trained)
     assert len(read_ledger(driver.data.path)) == 7
@@ -128,18 +144,17 @@ def test_a_final_that_diverges_costs_its_arm_the_verdict_and_nothing_else(
     failed = Failed("setting", "NonFiniteLoss at loop.py:1")
 
     def outcome(work: Work) -> End:
-        return failed if (work.job.arm, work.seed_number) == ("any", 1) else trained(work)
+        return failed if (work.job.arm["name"], seed_number(work)) == ("any", 1) else trained(work)
 
     play(monkeypatch, finals, outcome)
     assert not finals.todo()
-    answer = answer_of(driver, finals)
-    rows = {row["arm"]: row for row in answer.rows()}
-    assert rows["any"]["test"] is None
-    assert rows["any"]["dev"] == 0.5
-    assert rows["sd"]["test"] > 0
-    assert "final of any, seed 1, failed: NonFiniteLoss at loop.py:1" in answer.text()
-    assert answer.text().endswith("no verdict: a final of any failed")
-    answer.write(driver.tracker, [])
+    answer = write(driver, finals)
+    rows = {row.name: row for row in answer.table}
+    assert rows["any"].test is None
+    assert rows["any"].dev == 0.5
+    assert (rows["sd"].test or 0) > 0
+    assert "final of any, seed 1, failed: NonFiniteLoss at loop.py:1" in answer_text(answer)
+    assert answer_text(answer).endswith("no verdict: a final of any failed")
     client = MlflowClient(tracking_uri=driver.plan.files.mlflow_uri)
     (experiment,) = client.search_experiments(filter_string="name = 'tiny'")
     runs = client.search_runs([experiment.experiment_id])
@@ -151,7 +166,7 @@ def test_a_final_that_diverges_costs_its_arm_the_verdict_and_nothing_else(
 def test_every_metric_of_the_literature_is_logged(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     finals = make_finals(driver)
     play(monkeypatch, finals, trained)
-    answer_of(driver, finals).write(driver.tracker, [])
+    write(driver, finals)
     client = MlflowClient(tracking_uri=driver.plan.files.mlflow_uri)
     parent = client.get_run(driver.tracker.parent_id)
     wanted = (
@@ -170,24 +185,22 @@ def test_a_new_winner_after_test_labels_were_opened_is_exploratory(
 ) -> None:
     before = make_finals(driver)
     play(monkeypatch, before, trained)
-    first = answer_of(driver, before)
-    first.write(driver.tracker, [])
-    assert "exploratory" not in first.text()
+    assert "exploratory" not in answer_text(write(driver, before))
     after = make_finals(driver, best_of_any=0.55)
     play(monkeypatch, after, trained)
-    second = answer_of(driver, after)
-    assert second.earlier == [before.sha]
-    assert "exploratory, without a verdict: test data of this study had been scored" in second.text()
-    assert "against any, map (probe)" in second.text()
-    assert all(word not in second.text() for word in ("better", "worse", "distinguishable"))
-    second.write(driver.tracker, [])
+    second = write(driver, after)
+    assert second.exploratory == (before.declaration.sha,)
+    text = answer_text(second)
+    assert "exploratory, without a verdict: test data of this study had been scored" in text
+    assert "against any, map (probe)" in text
+    assert all(word not in text for word in ("better", "worse", "distinguishable"))
     client = MlflowClient(tracking_uri=driver.plan.files.mlflow_uri)
     assert client.get_run(driver.tracker.parent_id).data.tags["answer/verdict"] == "exploratory"
     (experiment,) = client.search_experiments(filter_string="name = 'tiny'")
     finals = client.search_runs([experiment.experiment_id], "tags.`sdl.role` = 'final'")
     assert len(finals) == 12
     assert sum(run.data.tags.get("sdl.superseded") == "true" for run in finals) == 6
-    assert json.loads(driver.plan.files.answer.read_text())["exploratory"] == [before.sha]
+    assert json.loads(driver.plan.files.answer.read_text())["exploratory"] == [before.declaration.sha]
 
 
 def test_a_secondary_contrast_without_a_verdict_leaves_the_primary_one(
@@ -203,7 +216,7 @@ def test_a_secondary_contrast_without_a_verdict_leaves_the_primary_one(
         return plain(first, second, **more)
 
     monkeypatch.setattr(answer_module, "compare", compare)
-    text = answer_of(driver, finals).text()
+    text = answer_text(answer_of(driver, finals))
     assert "primary contrast: sd against any" in text
     assert text.endswith("no verdict: sd against bce: neither seeds nor patients vary")
 
@@ -233,7 +246,7 @@ def test_one_group_in_test_ends_in_no_verdict(driver: Driver, monkeypatch: pytes
     driver.data = PreparedData.load(copy)
     finals = make_finals(driver)
     play(monkeypatch, finals, trained)
-    assert "no verdict: " in answer_of(driver, finals).text()
+    assert "no verdict: " in answer_text(answer_of(driver, finals))
 
 
 def test_record_level_files_that_are_allowed_late_go_out_and_the_tag_stays(
@@ -246,7 +259,7 @@ def test_record_level_files_that_are_allowed_late_go_out_and_the_tag_stays(
     client = MlflowClient(tracking_uri=driver.plan.files.mlflow_uri)
 
     def written(files: list[tuple[Path, str]]) -> tuple[str | None, bool]:
-        answer_of(driver, finals).write(driver.tracker, files)
+        write(driver, finals, files)
         tags = client.get_run(driver.tracker.parent_id).data.tags
         names = {item.path for item in client.list_artifacts(driver.tracker.parent_id)}
         return tags.get("sdl.record_artifacts"), "weights.bin" in names
@@ -256,14 +269,12 @@ def test_record_level_files_that_are_allowed_late_go_out_and_the_tag_stays(
     assert written([]) == ("yes", True)
 
 
-def test_controls_carry_no_settings_that_they_do_not_use(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_controls_carry_no_settings_that_they_do_not_use(driver: Driver) -> None:
     winner = {"loss.temperature": 0.2, "model.encoder": "bert", "train.learning_rate": 0.1}
-    driver.plan = tiny_plan(driver.plan.files.out, {"controls": ("untrained", "label_prior")})
-    declaration = declare(driver.plan, [Winner("sd", 2, winner, 0.6)], "f", "1")
-    made = Finals(driver.plan, driver.data, driver.maker, declaration, driver.progress, "1")
-    of = {name: work.parameters for name, role, work in made._work if role == "control"}
+    controls = ("untrained", "label_prior")
+    declaration = declare(driver.plan, [Winner("sd", 2, winner, 0.6)], controls, "f", "1")
+    slots = final_slots(driver.plan.files, declaration)
+    of = {slot.name: slot.parameters for slot in slots if slot.role == "control"}
     assert of == {"untrained": {"model.encoder": "bert"}, "label_prior": {}}
 
 
@@ -290,5 +301,5 @@ def test_settings_that_do_not_fit_the_data_are_refused_before_anything_is_writte
 def test_the_folder_of_a_study_on_restricted_data_is_its_owners(tmp_path: Path) -> None:
     tiny_data(tmp_path / "prepared", "restricted")
     plan = tiny_plan(tmp_path)
-    Driver(plan, PreparedData.load(str(plan.settings.data.path)), None)
-    assert plan.files.folder.stat().st_mode & 0o777 == 0o700
+    with Driver(plan, PreparedData.load(str(plan.settings.data.path)), None):
+        assert plan.files.folder.stat().st_mode & 0o777 == 0o700

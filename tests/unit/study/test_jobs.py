@@ -9,26 +9,33 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdl_study.files import read_json, write_json
+from sdl_study.errors import UserError
+from sdl_study.evaluation.scores import SCORES_FILE, save_scores
+from sdl_study.record.declaration import Declaration, Winner
+from sdl_study.record.finals import Role, final_slots
+from sdl_study.record.outcome import RESULT_FILE, Failure, Outcome, Repeat, Result
 from sdl_study.references import load_object
 from sdl_study.study import jobs as jobs_module
 from sdl_study.study.jobs import RUN_JOB, JobMaker, Work, run_all
-from sdl_study.study.records import Records
-from sdl_study.training.scores import SCORES_FILE, save_scores
 from sdl_study.workers.events import Done, Epoch, Event, Failed, Stopped
-from sdl_study.workers.job import Kind
 from tests.unit.study.fakes import open_search, small_plan, start
 
-DONE = Done({"metrics": {"dev/map": 0.5}})
+RESULT = Result({"dev/map": 0.5}, examples_seen=9, best_epoch=1, seconds=1.0, workers=2, device="cpu")
+DONE = Done(vars(RESULT))
 
 
-def work(tmp_path: Path, kind: Kind = "final") -> Work:
+def work(tmp_path: Path, role: Role = "final") -> Work:
     plan = small_plan(tmp_path)
-    return JobMaker(plan, plan.files.data).final("d" * 64, "sd", kind, "sd", {}, 0)
+    declaration = Declaration(
+        "small", (Winner("sd", 0, {}, 0.5),), "sd", "sd", None, "test/map", "probe", ("untrained",), 0, 1, 0, 1, 1,
+        "f", "1",
+    )  # fmt: skip
+    (slot,) = (slot for slot in final_slots(plan.files, declaration) if slot.role == role)
+    return JobMaker(plan, plan.files.data).final(slot)
 
 
 def with_scores(item: Work) -> Path:
-    path = Path(item.job.folder) / SCORES_FILE
+    path = item.folder / SCORES_FILE
     save_scores(path, np.arange(3), np.full((3, 2), 0.5))
     return path
 
@@ -51,56 +58,52 @@ def test_what_the_workers_run_is_found_by_its_reference() -> None:
     assert parameters == ["job", "report", "channel", "device"]
 
 
-def test_a_result_and_its_file_have_the_same_content(tmp_path: Path) -> None:
+def test_a_result_is_read_as_it_was_kept(tmp_path: Path) -> None:
     item = work(tmp_path)
+    assert item.outcome is None
     with_scores(item)
-    item.keep(Done({"objective": 0.5, "workers": 2}, attempts=2))
-    assert read_json(item.result_path) == {
-        "event": "done", "objective": 0.5, "workers": 2, "attempts": 2, "arm": "sd",
-    }  # fmt: skip
-    result = item.result()
-    assert result is not None
-    assert (result["objective"], result["workers"]) == (0.5, 2)
+    item.keep(Done(vars(RESULT), attempts=2))
+    assert item.outcome == RESULT
 
 
 @pytest.mark.parametrize(
-    ("event", "ended", "failure"),
+    ("event", "outcome"),
     [
-        (Failed("setting", "NonFiniteLoss at a.py:1"), True, "NonFiniteLoss at a.py:1"),
-        (Failed("setting", "OutOfMemoryError at a.py:1"), True, "OutOfMemoryError at a.py:1"),
-        (Failed("machine", "a node went away"), False, None),
-        (Failed("bug", "OSError at a.py:1"), False, None),
-        (Failed("bug", "NonFiniteLoss at a.py:1"), False, None),  # the kind decides, not the name
-        (Stopped(), False, None),
+        (Failed("setting", "NonFiniteLoss at a.py:1"), Failure("NonFiniteLoss at a.py:1")),
+        (Failed("setting", "OutOfMemoryError at a.py:1"), Failure("OutOfMemoryError at a.py:1")),
+        (Failed("machine", "a node went away"), None),
+        (Failed("bug", "OSError at a.py:1"), None),
+        (Failed("bug", "NonFiniteLoss at a.py:1"), None),  # the kind decides, not the name
+        (Stopped(), None),
     ],
 )
 def test_only_what_would_come_again_is_kept(
-    event: Event, ended: bool, failure: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    event: Event, outcome: Outcome | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     item, told = work(tmp_path), []
     played(monkeypatch, Epoch(1, {}), event)
     left = run_all([item], 1, lambda _, what: told.append(what))
     assert told == [Epoch(1, {}), event]
-    assert (item.ended, item.failure(), item.result()) == (ended, failure, None)
-    assert left == ([] if ended else [item])
+    assert item.outcome == outcome
+    assert left == ([item] if outcome is None else [])
 
 
-@pytest.mark.parametrize("kind", ["final", "control"])
+@pytest.mark.parametrize("role", ["final", "control"])
 @pytest.mark.parametrize("spoilt", ["missing", "empty", "cut", "zeros"])
 def test_a_result_without_its_scores_is_none_and_the_job_runs_again(
-    kind: Kind, spoilt: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    role: Role, spoilt: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A power cut under an earlier version: the result lay beside a score file that had not reached the disk."""
-    item = work(tmp_path, kind)
+    item = work(tmp_path, role)
     path = with_scores(item)
     item.keep(DONE)
-    assert item.ended
+    assert item.outcome == RESULT
     whole = path.read_bytes()
     if spoilt == "missing":
         path.unlink()
     else:
         path.write_bytes({"empty": b"", "cut": whole[:-30], "zeros": bytes(len(whole))}[spoilt])
-    assert (item.ended, item.result(), item.failure()) == (False, None, None)
+    assert item.outcome is None
     ran: list[Event] = []
 
     def told(again: Work, event: Event) -> None:
@@ -109,7 +112,7 @@ def test_a_result_without_its_scores_is_none_and_the_job_runs_again(
 
     played(monkeypatch, DONE)
     assert run_all([item], 1, told) == []
-    assert (ran, item.ended) == ([DONE], True)
+    assert (ran, item.outcome) == ([DONE], RESULT)
 
 
 def test_scores_that_stand_in_predictions_are_not_made_again(tmp_path: Path) -> None:
@@ -118,46 +121,26 @@ def test_scores_that_stand_in_predictions_are_not_made_again(tmp_path: Path) -> 
     item.keep(DONE)
     (path.parent / "predictions.parquet").write_bytes(b"scored")
     path.unlink()
-    assert item.ended
+    assert item.outcome == RESULT
 
 
 def test_a_repeat_of_a_trial_leaves_no_scores_and_ends_without(tmp_path: Path) -> None:
     plan = small_plan(tmp_path)
     search = open_search(plan)
     record, _ = start(search, "tune-0") or pytest.fail("no trial")
-    item = JobMaker(plan, plan.files.data).selection(record, 0)
+    item = JobMaker(plan, plan.files.data).repeat(record, 0)
     item.keep(Done({"objective": 0.5}))
-    assert item.ended
+    assert item.outcome == Repeat(0.5)
 
 
-def test_a_kept_failure_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{}", "[]", "null", '{"kind": "done"}', '{"kind": "repeat"}', "{"])
+def test_a_damaged_outcome_is_one_line(text: str, tmp_path: Path) -> None:
     item = work(tmp_path)
-    write_json(item.result_path, {"event": "failed", "reason": "NonFiniteLoss at loop.py:1", "arm": "sd"})
-    assert (item.ended, item.failure()) == (True, "NonFiniteLoss at loop.py:1")
-
-
-@pytest.mark.parametrize(
-    ("reason", "failure"),
-    [("machine", "machine"), ("OSError at a.py:1", "setting"), ("NonFiniteLoss", "setting")],
-)
-def test_trials_of_an_earlier_version_have_a_reason_alone(reason: str, failure: str, tmp_path: Path) -> None:
-    plan = small_plan(tmp_path)
-    search = open_search(plan)
-    record, _ = start(search, "tune-0") or pytest.fail("no trial")
-    attributes: list[str] = []
-    plain = search.records._storage.set_trial_user_attr
-
-    def set_attribute(trial_id: int, key: str, value: Any) -> None:
-        attributes.append(key)
-        if key != "sdl.failure":
-            plain(trial_id, key, value)
-
-    search.records._storage.set_trial_user_attr = set_attribute
-    search.records.fail(record.number, reason, "bug")
-    assert "sdl.failure" in attributes
-    again = Records(plan.files.journal, plan.name, plan.settings.arms, plan.settings.objective)
-    assert (again.get(0).reason, again.get(0).failure) == (reason, failure)
-    assert again.get(0).state == "failed"
+    item.folder.mkdir(parents=True)
+    (item.folder / RESULT_FILE).write_text(text)
+    with pytest.raises(UserError, match=r"result\.json: damaged") as told:
+        _ = item.outcome
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("kind", ["setting", "machine", "bug"])
@@ -167,7 +150,7 @@ def test_the_kind_of_a_failure_is_kept_beside_its_reason(kind: Any, tmp_path: Pa
     record, _ = start(search, "tune-0") or pytest.fail("no trial")
     assert record.failure is None
     assert not search.heard(record.number, Failed(kind, "machine"))  # an exception that is called like that
-    kept = open_search(plan).records.get(record.number)
+    kept = open_search(plan).journal.get(record.number)
     assert (kept.state, kept.reason, kept.failure) == ("failed", "machine", kind)
     assert open_search(plan).lost == 0  # of this command
     assert search.lost == (kind == "machine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_more_workers_than_rows_of_a_batch(tmp_path: Path) -> None:
     if cpus >= 2:
         plan = small_plan(tmp_path, {"train.workers": 2, "train.batch_size": 2})
         assert plan.settings.train.workers == 2
-    joined = make_plan(small_study(), tmp_path, None, {"train.workers": cpus + 1}, joins_cluster=True)
+    joined = make_plan(small_study(), tmp_path, "small", {"train.workers": cpus + 1}, joins_cluster=True)
     assert joined.settings.train.workers == cpus + 1
     assert f"the {cpus} CPUs here" in refused(tmp_path, {"train.workers": cpus + 1})
 
@@ -89,9 +90,9 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
 def test_a_fixed_parameter_is_no_longer_searched(tmp_path: Path) -> None:
     plan = small_plan(tmp_path, {"loss.temperature": 0.2, "model.encoder": "bert"})
     assert [p.name for p in plan.space.parameters] == ["train.learning_rate", "model.encoders.bert.dropout"]
-    assert plan.fixed() == {"model.encoder": "bert"}
-    assert plan.space.published_point("sd", plan.fixed()) == {"train.learning_rate": 1e-3}
-    assert plan.with_parameters({"train.learning_rate": 0.5}).loss.temperature == 0.2
+    assert plan.fixed("sd") == {"model.encoder": "bert"}
+    assert plan.space.published_point("sd", plan.fixed("sd")) == {"train.learning_rate": 1e-3}
+    assert plan.with_parameters({"train.learning_rate": 0.5}).loss == {"temperature": 0.2}
 
 
 def started(out: Path, overrides: Mapping[str, Any] | None = None) -> None:
@@ -191,7 +192,7 @@ def test_every_value_of_a_space_must_be_a_valid_setting(tmp_path: Path) -> None:
     study = small_study()
     wide = SearchSpace((integer("model.encoders.conv.kernel", 3, 6),))
     with pytest.raises(UserError, match="kernel must be odd"):
-        make_plan(type(study)("small", wide, study.settings), tmp_path, None, {})
+        make_plan(replace(study, space=wide), tmp_path, "small", {})
 
 
 def test_a_fingerprint_tells_spaces_apart() -> None:
@@ -238,7 +239,7 @@ def conditional(when: Mapping[str, Any], *others: Parameter) -> SearchSpace:
 def test_a_condition_that_cannot_hold(tmp_path: Path, when: Mapping[str, Any], words: str) -> None:
     study = small_study()
     with pytest.raises(UserError) as caught:
-        make_plan(type(study)("small", conditional(when), study.settings), tmp_path, None, {})
+        make_plan(replace(study, space=conditional(when)), tmp_path, "small", {})
     assert "small: search space: model.encoders.bert.dropout: when " in str(caught.value)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -253,11 +254,10 @@ def test_a_condition_that_cannot_hold(tmp_path: Path, when: Mapping[str, Any], w
     ],
 )
 def test_a_condition_that_can_hold(tmp_path: Path, when: Mapping[str, Any]) -> None:
-    study = small_study()
-    study = type(study)("small", conditional(when), study.settings)
-    make_plan(study, tmp_path, None, {})
+    study = replace(small_study(), space=conditional(when))
+    make_plan(study, tmp_path, "small", {})
     # Fixed on the command line, the value cannot occur, as the user wants it.
-    make_plan(study, tmp_path, None, {"model.encoder": "conv", "loss.normalizer": "positives"})
+    make_plan(study, tmp_path, "small", {"model.encoder": "conv", "loss.normalizer": "positives"})
 
 
 def test_a_condition_on_what_an_arm_does_not_search(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_condition_on_what_an_arm_does_not_search(tmp_path: Path) -> None:
     only_sd = uniform("loss.similarity_power", 0.5, 1.0, arms=("sd",))
     asked = conditional({"loss.similarity_power": 0.5}, only_sd)
     with pytest.raises(UserError, match="arm any does not search it"):
-        make_plan(type(study)("small", asked, study.settings), tmp_path, None, {})
+        make_plan(replace(study, space=asked), tmp_path, "small", {})
 
 
 @pytest.mark.parametrize("name", ["data", "Data", "mlartifacts", "mlflow.db", "mlflow.db-journal", "x" * 300])

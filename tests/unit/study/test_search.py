@@ -13,8 +13,8 @@ import pytest
 from optuna.trial import TrialState
 
 from sdl_study.errors import UserError
-from sdl_study.study.records import Records
-from sdl_study.study.sampler import PUBLISHED, STARTUP, TPE, sampler_for, startup_trials
+from sdl_study.record.journal import DriverJournal
+from sdl_study.study.search.sampler import PUBLISHED, STARTUP, TPE, sampler_for, startup_trials
 from sdl_study.workers.events import Failed
 from tests.unit.study.fakes import Watcher, open_search, play, report, small_plan, start
 
@@ -24,14 +24,14 @@ def rising(arm: str, parameters: Mapping[str, Any], epoch: int) -> float:
     return 0.5 - 0.1 * abs(math.log10(parameters["train.learning_rate"]) + 2) + 0.01 * epoch
 
 
-def states(records: Records, arm: str) -> Counter[TrialState]:
-    return Counter(trial.state for trial in records.optuna_study(arm).get_trials())
+def states(journal: DriverJournal, arm: str) -> Counter[TrialState]:
+    return Counter(trial.state for trial in journal.optuna_study(arm).get_trials())
 
 
 def test_arms_are_asked_in_turn_and_get_the_same_number(tmp_path: Path) -> None:
     search = open_search(small_plan(tmp_path))
     play(search, rising)
-    records = search.records.all()
+    records = search.journal.all()
     assert [record.number for record in records] == list(range(8))
     assert [record.arm for record in records] == ["any", "sd"] * 4
     assert [record.arm_number for record in records] == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -40,7 +40,7 @@ def test_arms_are_asked_in_turn_and_get_the_same_number(tmp_path: Path) -> None:
 def test_a_budget_that_ends_early_ends_evenly(tmp_path: Path) -> None:
     search = open_search(small_plan(tmp_path, arms=("any", "sd", "all")))
     play(search, rising, stop_after=7)
-    counts = Counter(record.arm for record in search.records.all())
+    counts = Counter(record.arm for record in search.journal.all())
     assert max(counts.values()) - min(counts.values()) <= 1
 
 
@@ -48,7 +48,7 @@ def test_trial_0_of_an_arm_is_the_published_setting(tmp_path: Path) -> None:
     search = open_search(small_plan(tmp_path))
     play(search, rising)
     for arm in ("any", "sd"):
-        first = search.records.of_arm(arm)[0]
+        first = search.journal.of_arm(arm)[0]
         assert first.sampled_by == PUBLISHED
         assert first.parameters == {
             "model.encoder": "conv",
@@ -67,14 +67,14 @@ def test_sampled_by_says_who_asked(tmp_path: Path) -> None:
     search = open_search(small_plan(tmp_path, trials=6))
     play(search, rising)
     for arm in ("any", "sd"):
-        names = [record.sampled_by for record in search.records.of_arm(arm)]
+        names = [record.sampled_by for record in search.journal.of_arm(arm)]
         assert names == [PUBLISHED, *[STARTUP] * 3, *[TPE] * 2]
 
 
 def test_inactive_parameters_are_absent(tmp_path: Path) -> None:
     search = open_search(small_plan(tmp_path, trials=12))
     play(search, rising)
-    for record in search.records.all():
+    for record in search.journal.all():
         has_dropout = "model.encoders.bert.dropout" in record.parameters
         assert has_dropout == (record.parameters["model.encoder"] == "bert")
 
@@ -91,8 +91,8 @@ def test_complete_pruned_and_failed_are_told_apart(tmp_path: Path) -> None:
     record, _ = start(search, "tune-2") or pytest.fail("no trial")
     assert not search.heard(record.number, Failed("setting", "NonFiniteLoss at loop.py:1"))
     search.ended("tune-2", error=False)
-    assert states(search.records, "sd") == {TrialState.COMPLETE: 1, TrialState.PRUNED: 1, TrialState.FAIL: 1}
-    told = {record.number: (record.state, record.objective, record.reason) for record in search.records.all()}
+    assert states(search.journal, "sd") == {TrialState.COMPLETE: 1, TrialState.PRUNED: 1, TrialState.FAIL: 1}
+    told = {record.number: (record.state, record.objective, record.reason) for record in search.journal.all()}
     assert told == {
         0: ("complete", 0.5, None),
         1: ("pruned", 0.1, None),
@@ -107,9 +107,9 @@ def test_the_objective_is_the_best_epoch_so_far(tmp_path: Path) -> None:
     for epoch, value in enumerate((0.2, 0.6, 0.4, 0.6), start=1):
         assert report(search, record, epoch, value)
     search.ended("tune-0", error=False)
-    record = search.records.get(0)
+    record = search.journal.get(0)
     assert (record.objective, record.best_epoch("dev/map")) == (0.6, 2)
-    assert search.records.optuna_study("sd").best_value == 0.6
+    assert search.journal.optuna_study("sd").best_value == 0.6
     assert record.values == {1: 0.2, 2: 0.6, 3: 0.6, 4: 0.6}
 
 
@@ -127,14 +127,14 @@ def test_an_interrupted_trial_goes_on_first_under_its_own_number(tmp_path: Path)
     assert resumed[0].parameters == running.parameters
     assert resumed[0].attempts == 2
     assert report(again, running, 1, 0.9)  # the epoch that was told twice is not written twice
-    assert again.records.get(running.number).epochs[1] == running_metrics(running.arm, running.parameters)
+    assert again.journal.get(running.number).epochs[1] == running_metrics(running.arm, running.parameters)
     again.ended("tune-0", error=True)
-    assert again.records.get(running.number).state == "running"  # a command of its own counts from one
+    assert again.journal.get(running.number).state == "running"  # a command of its own counts from one
     once_more = start(again, "tune-1")
     assert once_more is not None
     assert (once_more[0].number, once_more[0].attempts) == (running.number, 3)
     again.ended("tune-1", error=True)
-    assert again.records.get(running.number).state == "failed"  # the second of this command's two attempts
+    assert again.journal.get(running.number).state == "failed"  # the second of this command's two attempts
 
 
 def running_metrics(arm: str, parameters: Mapping[str, Any]) -> dict[str, float]:
@@ -148,8 +148,8 @@ def test_a_broken_study_asks_what_the_unbroken_one_would_have_asked(tmp_path: Pa
         play(open_search(small_plan(tmp_path / "broken", trials=6)), rising, stop_after=stop)
     broken = open_search(small_plan(tmp_path / "broken", trials=6))
     play(broken, rising)
-    assert [record.parameters for record in broken.records.all()] == [
-        record.parameters for record in whole.records.all()
+    assert [record.parameters for record in broken.journal.all()] == [
+        record.parameters for record in whole.journal.all()
     ]
 
 
@@ -157,13 +157,13 @@ def test_a_trial_that_was_half_asked_is_asked_to_its_end(tmp_path: Path) -> None
     plan = small_plan(tmp_path, arms=("sd",))
     play(open_search(plan), rising, stop_after=2)
     killed = open_search(plan)
-    study = killed.records.optuna_study("sd")
+    study = killed.journal.optuna_study("sd")
     study.sampler, _ = sampler_for(study, 0, "sd", 2, 4)
     study.ask().suggest_categorical("model.encoder", ("conv", "bert"))
     again = open_search(plan)
     play(again, rising)
-    assert [record.arm_number for record in again.records.of_arm("sd")] == [0, 1, 2, 3]
-    assert states(again.records, "sd")[TrialState.RUNNING] == 0
+    assert [record.arm_number for record in again.journal.of_arm("sd")] == [0, 1, 2, 3]
+    assert states(again.journal, "sd")[TrialState.RUNNING] == 0
 
 
 def test_what_the_machine_ended_does_not_count(tmp_path: Path) -> None:
@@ -172,8 +172,8 @@ def test_what_the_machine_ended_does_not_count(tmp_path: Path) -> None:
     search.heard(record.number, Failed("machine", "a group went away", attempts=2))
     search.ended("tune-0", error=False)
     play(search, rising)
-    assert Counter(record.state for record in search.records.all())["failed"] == 1
-    assert sum(record.state != "failed" for record in search.records.all()) == 2
+    assert Counter(record.state for record in search.journal.all())["failed"] == 1
+    assert sum(record.state != "failed" for record in search.journal.all()) == 2
 
 
 def test_a_search_without_any_group_ends_and_leaves_its_trials_to_the_next_command(tmp_path: Path) -> None:
@@ -187,19 +187,20 @@ def test_a_search_without_any_group_ends_and_leaves_its_trials_to_the_next_comma
     search.ended("tune-0", error=False)
     assert search.finished
     assert start(search, "tune-1") is None
-    assert search.records.get(record.number).state == "running"
+    assert search.journal.get(record.number).state == "running"
     again = open_search(small_plan(tmp_path, arms=("sd",)))
     play(again, rising)
-    assert [found.state for found in again.records.all()].count("failed") == 0
-    assert again.records.get(record.number).state in ("complete", "pruned")
+    assert [found.state for found in again.journal.all()].count("failed") == 0
+    assert again.journal.get(record.number).state in ("complete", "pruned")
 
 
 def test_everybody_is_told_once(tmp_path: Path) -> None:
     search = open_search(small_plan(tmp_path))
     play(search, rising)
-    assert isinstance(search.observer, Watcher)
-    assert max(Counter(search.observer.told).values()) == 1
-    ended = [number for what, number in search.observer.told if what == "ended"]
+    (watcher,) = search.observers
+    assert isinstance(watcher, Watcher)
+    assert max(Counter(watcher.told).values()) == 1
+    ended = [number for what, number in watcher.told if what == "ended"]
     assert sorted(ended) == list(range(8))
 
 
@@ -218,7 +219,7 @@ def test_arms_do_not_see_each_other(tmp_path: Path) -> None:
     for name, curve in (("one", rising), ("two", with_great_any)):
         searches.append(open_search(small_plan(tmp_path / name, trials=6)))
         play(searches[-1], curve)
-    one, two = (search.records.of_arm("sd") for search in searches)
+    one, two = (search.journal.of_arm("sd") for search in searches)
     assert [(record.parameters, record.state) for record in one] == [
         (record.parameters, record.state) for record in two
     ]
@@ -240,7 +241,7 @@ def test_the_search_beats_random_search(tmp_path: Path) -> None:
     for seed in range(10):
         search = open_search(small_plan(tmp_path / str(seed), arms=("sd",), trials=40, epochs=1, seed=seed))
         play(search, lambda arm, parameters, epoch: bowl(parameters))
-        ours = max(record.objective or -math.inf for record in search.records.all())
+        ours = max(record.objective or -math.inf for record in search.journal.all())
         random = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=seed))
         random.optimize(lambda trial: bowl(space.suggest(trial, "sd", {})), n_trials=40)
         wins += ours > random.best_value
@@ -252,16 +253,16 @@ def test_a_torn_last_line_of_the_journal_costs_only_what_it_said(tmp_path: Path,
     plan = small_plan(tmp_path)
     search = open_search(plan)
     play(search, lambda arm, parameters, epoch: 0.5, stop_after=2)
-    before = search.records.all()
+    before = search.journal.all()
     journal = plan.files.journal
     whole = journal.read_bytes()
     last = whole.rstrip(b"\n").rfind(b"\n") + 1
     journal.write_bytes(whole[:last] + (whole[last:] * 9)[:kept].replace(b"\n", b" "))
-    again = open_search(plan).records.all()
+    again = open_search(plan).journal.all()
     assert [record.number for record in again] == [record.number for record in before]
     assert journal.read_bytes().startswith(whole[:last])
     play(open_search(plan), lambda arm, parameters, epoch: 0.5)
-    assert len(open_search(plan).records.all()) == 8
+    assert len(open_search(plan).journal.all()) == 8
 
 
 def test_a_journal_that_is_damaged_in_the_middle_is_one_line(tmp_path: Path) -> None:

@@ -8,20 +8,13 @@ from typing import Any
 import pytest
 
 from sdl_study.errors import UserError
-from sdl_study.study.files import write_json
+from sdl_study.record.declaration import Declaration, Winner, read_declaration
+from sdl_study.record.finals import final_slots
+from sdl_study.record.outcome import Failure, Repeat, write_outcome
+from sdl_study.record.trials import State, TrialRecord
 from sdl_study.study.jobs import JobMaker
 from sdl_study.study.plan import Plan
-from sdl_study.study.records import State, TrialRecord
-from sdl_study.study.selection import (
-    Winner,
-    candidates,
-    declaration_hash,
-    declare,
-    primary_contrast,
-    read_declaration,
-    repeats,
-    winners,
-)
+from sdl_study.study.selection import candidates, declare, primary_contrast, repeats, winners
 from tests.unit.study.fakes import small_plan
 
 
@@ -62,14 +55,11 @@ def test_the_winner_is_the_best_mean_over_search_and_selection_seeds(tmp_path: P
     plan = small_plan(tmp_path, {"budget.selection_seeds": 2, "budget.selection_top": 2}, arms=("sd",))
     records = [trial(0, "sd", 0.60), trial(1, "sd", 0.58), trial(2, "sd", 0.50)]
     work = repeats(plan, records, maker(plan))
-    assert [(item.job.key, item.seed_number) for item in work] == [
-        ("small/selection/0/0", 0),
-        ("small/selection/0/1", 1),
-        ("small/selection/1/0", 0),
-        ("small/selection/1/1", 1),
+    assert [item.job.key for item in work] == [
+        f"small/selection/{trial_number}/{seed}" for trial_number in (0, 1) for seed in (0, 1)
     ]
     for item, value in zip(work, (0.40, 0.44, 0.58, 0.57), strict=True):
-        write_json(item.result_path, {"event": "done", "objective": value})
+        write_outcome(item.folder, Repeat(value))
     (winner,) = winners(plan, records, maker(plan))
     assert winner.trial == 1
     assert winner.dev == pytest.approx((0.58 + 0.58 + 0.57) / 3)
@@ -78,14 +68,14 @@ def test_the_winner_is_the_best_mean_over_search_and_selection_seeds(tmp_path: P
 def test_a_trial_that_failed_on_a_selection_seed_stands_behind_those_that_did_not(tmp_path: Path) -> None:
     plan = small_plan(tmp_path, {"budget.selection_seeds": 2, "budget.selection_top": 2}, arms=("sd",))
     records = [trial(0, "sd", 0.70), trial(1, "sd", 0.65)]
-    diverged = {"event": "failed", "reason": "NonFiniteLoss at loop.py:1"}
-    outcomes = (diverged, {"event": "done", "objective": 0.9}, *({"event": "done", "objective": 0.6},) * 2)
+    diverged = Failure("NonFiniteLoss at step.py:1")
+    outcomes = (diverged, Repeat(0.9), Repeat(0.6), Repeat(0.6))
     for item, outcome in zip(repeats(plan, records, maker(plan)), outcomes, strict=True):
-        write_json(item.result_path, outcome)
+        write_outcome(item.folder, outcome)
     (winner,) = winners(plan, records, maker(plan))
     assert winner.trial == 1
     (first, *_) = repeats(plan, records, maker(plan))
-    assert (first.ended, first.result(), first.failure()) == (True, None, "NonFiniteLoss at loop.py:1")
+    assert first.outcome == diverged
 
 
 def test_seeds_of_search_selection_and_finals_are_disjoint_and_the_same_in_every_arm(tmp_path: Path) -> None:
@@ -93,11 +83,13 @@ def test_seeds_of_search_selection_and_finals_are_disjoint_and_the_same_in_every
     make = maker(plan)
     search = {make.trial(trial(number, arm, 0.5), False)["seed"] for number, arm in enumerate(("any", "sd"))}
     selection = {
-        arm: [make.selection(trial(number, arm, 0.5), k).job.seed for k in range(3)]
+        arm: [make.repeat(trial(number, arm, 0.5), k).job.seed for k in range(3)]
         for number, arm in enumerate(("any", "sd"))
     }
+    seeded = small_plan(tmp_path, {"budget.final_seeds": 3})
+    slots = final_slots(seeded.files, declared(seeded))
     final = {
-        arm: [make.final("d" * 64, arm, "final", arm, {}, k).job.seed for k in range(3)]
+        arm: [make.final(slot).job.seed for slot in slots if slot.role == "final" and slot.name == arm]
         for arm in ("any", "sd")
     }
     assert len(search) == 1
@@ -106,24 +98,38 @@ def test_seeds_of_search_selection_and_finals_are_disjoint_and_the_same_in_every
     assert len({*search, *selection["sd"], *final["sd"]}) == 7
 
 
-def test_the_contrast_is_sd_against_the_best_arm_on_dev_that_is_no_sd_variant() -> None:
-    assert primary_contrast(found(bce=0.3, any=0.5, sd=0.4, sd_weighted=0.9)) == ("sd", "any")
-    assert primary_contrast(found(sd=0.4, sd_weighted=0.9)) is None
-    assert primary_contrast(found(bce=0.3, any=0.5)) is None
+@pytest.mark.parametrize(
+    ("dev", "contrast"),
+    [
+        ({"bce": 0.3, "any": 0.5, "sd": 0.4, "sd_weighted": 0.9}, ("sd", "any")),
+        ({"sd": 0.4, "sd_weighted": 0.9}, None),
+        ({"bce": 0.3, "any": 0.5}, None),
+    ],
+)
+def test_the_contrast_is_the_method_against_the_best_arm_on_dev_that_is_no_variant_of_it(
+    dev: dict[str, float], contrast: tuple[str, str] | None, tmp_path: Path
+) -> None:
+    plan = small_plan(tmp_path, arms=tuple(dev))
+    assert primary_contrast(plan, found(**dev)) == contrast
 
 
-def declared(plan: Plan, *, fingerprint: str = "f", version: str = "1", **dev: float) -> dict[str, Any]:
-    return declare(plan, found(**(dev or {"any": 0.5, "sd": 0.4})), fingerprint, version)
+def test_another_arm_may_be_the_method(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, {"method": "any"}, arms=("bce", "any", "sd"))
+    assert primary_contrast(plan, found(bce=0.3, any=0.5, sd=0.4)) == ("any", "sd")
+
+
+def declared(plan: Plan, *, fingerprint: str = "f", version: str = "1", **dev: float) -> Declaration:
+    return declare(plan, found(**(dev or {"any": 0.5, "sd": 0.4})), ("untrained",), fingerprint, version)
 
 
 def test_a_declaration_is_kept_while_its_winners_data_and_seeds_are_the_same(tmp_path: Path) -> None:
     plan = small_plan(tmp_path)
     first = declared(plan)
     assert read_declaration(plan.files) == first
-    assert first["primary_contrast"] == ["sd", "any"]
+    assert first.primary_contrast == ("sd", "any")
     extended = small_plan(tmp_path, {"budget.trials": 9})
     assert declared(extended, version="2") == first
-    assert declaration_hash(declared(extended)) == declaration_hash(first)
+    assert declared(extended).sha == first.sha
 
 
 @pytest.mark.parametrize("change", [{"any": 0.5, "sd": 0.45}, {"fingerprint": "g"}])
@@ -133,10 +139,10 @@ def test_another_declaration_supersedes_and_the_old_one_is_kept(
     plan = small_plan(tmp_path)
     first = declared(plan)
     second = declared(plan, **change)
-    assert declaration_hash(second) != declaration_hash(first)
+    assert second.sha != first.sha
     assert read_declaration(plan.files) == second
     (old,) = plan.files.folder.glob("declaration-superseded-*.json")
-    assert declaration_hash(first)[:12] in old.name
+    assert first.sha[:12] in old.name
 
 
 def test_finals_of_another_declaration_have_another_folder(tmp_path: Path) -> None:

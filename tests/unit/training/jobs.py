@@ -16,6 +16,7 @@ from sdl_study.data.writer import Preparation, write_prepared
 from sdl_study.training.loop import run_job
 from sdl_study.workers.events import Epoch
 from sdl_study.workers.job import Job, Kind
+from tests.unit.study.fakes import arms_named
 
 Epochs = dict[int, dict[str, float]]
 NUM_LABELS = 5
@@ -50,7 +51,6 @@ def write_data(out: Path) -> Path:
 
 def settings(**train: Any) -> Settings:
     return Settings(
-        arms=("sd", "any", "bce"),
         data=DataSettings(name="tiny", path="unused", store={"min_count": 1}),
         model=ModelSettings(
             encoder="conv",
@@ -84,7 +84,7 @@ def job(
         data=str(home / "data"),
         stores=str(home / "stores"),
         settings=values,
-        arm=arm,
+        arm=arms_named(arm)[0].to_dict(),
         seed=7,
         number=0,
         resumed=resumed,

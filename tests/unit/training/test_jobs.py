@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sdl_study.training.scores import SCORES_FILE
 
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.testing import run_processes
 from sdl_study.training import checkpoint
 from sdl_study.training.loop import NonFiniteLoss, Trainer
-from sdl_study.training.scores import SCORES_FILE
 from sdl_study.workers.job import JobStopped
 from tests.unit.training.jobs import SPLIT_SIZES, job, run, run_on_a_rank, write_data
 
