@@ -13,12 +13,13 @@ from typing import Any
 
 from sdl_study.arms import ARMS
 from sdl_study.data.prepared import PreparedData
-from sdl_study.evaluation.statistics import (
+from sdl_study.evaluation.verdict import (
     Comparison,
     UndefinedMetricError,
     compare,
     correct_secondary,
 )
+from sdl_study.report.sentences import verdict_sentence
 from sdl_study.report.tables import csv_table, text_table
 from sdl_study.study.controls import LABEL_PRIOR, TFIDF
 from sdl_study.study.files import read_json, write_json
@@ -165,7 +166,7 @@ class Answer:
 
     def _sentence(self, contrast: Comparison) -> str:
         if not self.earlier:
-            return contrast.sentence()
+            return verdict_sentence(contrast)
         return (
             f"{contrast.first} against {contrast.second}, {contrast.metric} ({contrast.stage}): "
             f"{contrast.difference:+.4f}, exploratory"

@@ -18,7 +18,7 @@ from sdl_study.config import with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.ledger import read_ledger
-from sdl_study.evaluation.statistics import UndefinedMetricError
+from sdl_study.evaluation.verdict import UndefinedMetricError
 from sdl_study.study import answer as answer_module
 from sdl_study.study import finals as finals_module
 from sdl_study.study.answer import Answer
