@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdl_study.errors import UserError
-from sdl_study.evaluation.metrics import LOWER_IS_BETTER, multilabel_metrics
+from sdl_study.evaluation.metrics import lower_is_better, multilabel_metrics, names
 from sdl_study.evaluation.targets import Targets, as_targets
 from sdl_study.evaluation.thresholds import tune_threshold
 
@@ -97,6 +97,8 @@ def tfidf_logistic_regression(
     """
     if not c_grid:
         raise ValueError("c_grid needs at least one value")
+    if objective not in names():
+        raise ValueError(f"unknown objective {objective!r}; choose a key of multilabel_metrics")
     num_labels = _shape(train_labels)[1]
     targets = _targets(train_labels, len(texts[0]), num_labels)
     dev_targets = _targets(dev_labels, len(texts[1]), num_labels)
@@ -107,7 +109,7 @@ def tfidf_logistic_regression(
         dev_scores, test_scores = _fit_labels(train, targets, inputs, float(c), workers)
         threshold = tune_threshold(dev_scores, dev_targets)
         value = _objective(dev_scores, dev_targets, threshold, objective)
-        gain = -value if objective in LOWER_IS_BETTER else value
+        gain = -value if lower_is_better(objective) else value
         if best is None or gain > best_value:
             chosen = {"C": float(c), "min_df": float(min_df), f"dev/{objective}": value}
             best, best_value = ControlScores(dev_scores, test_scores, threshold, chosen), gain
@@ -144,12 +146,10 @@ def _texts_that_share_a_word(texts: Sequence[str], analyze: Callable[[str], list
 
 
 def _objective(scores: np.ndarray, targets: Targets, threshold: float, name: str) -> float:
-    metrics = multilabel_metrics(scores, targets, threshold=threshold)
-    if name not in metrics:
-        raise ValueError(f"unknown objective {name!r}; choose a key of multilabel_metrics")
-    if np.isnan(metrics[name]):
+    value = multilabel_metrics(scores, targets, threshold=threshold)[name]
+    if np.isnan(value):
         raise UserError(f"{name} is undefined on dev, so tfidf cannot be tuned; choose another objective")
-    return metrics[name]
+    return value
 
 
 def _positive_rows(targets: Targets) -> Iterator[np.ndarray]:

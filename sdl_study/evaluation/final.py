@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -138,8 +139,11 @@ def _read_part(path: Path, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             rows, scores = archive["rows"].astype(np.int64), archive["scores"].astype(np.float32)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UserError(f"{path}: no readable scores of test inputs ({type(error).__name__})") from None
+    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
+        raise UserError(
+            f"{path}: no readable scores of test inputs ({type(error).__name__}); delete its folder and start the "
+            "study again, which runs this final anew"
+        ) from None
     if scores.shape != (rows.size, num_labels):
         raise UserError(f"{path}: scores are {scores.shape}, expected ({rows.size}, {num_labels})")
     return rows, scores
@@ -150,7 +154,8 @@ def _open_test_labels(data: PreparedData, ids: Int[np.ndarray, " n"]) -> Targets
 
     path = data.path / TEST_LABELS_FILE
     try:
-        table = pl.read_parquet(path, columns=["id", "labels"]).sort("id")
+        with path.open("rb") as file:  # in a path, polars takes [1], * and ~ for patterns
+            table = pl.read_parquet(file, columns=["id", "labels"]).sort("id")
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path}: damaged ({type(error).__name__}); prepare the data again") from None
     if not np.array_equal(table["id"].to_numpy(), ids):

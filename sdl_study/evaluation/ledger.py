@@ -12,6 +12,7 @@ from typing import Any
 
 from sdl_study.errors import UserError
 from sdl_study.evaluation.predictions import FinalIdentity
+from sdl_study.files import sync_folder
 
 LEDGER_FILE = "test_ledger.jsonl"
 
@@ -28,8 +29,9 @@ class LedgerLine:
 
     def to_json(self) -> str:
         """One line of the ledger, without its end."""
-        record = asdict(self) | asdict(self.identity)
+        record = asdict(self)
         del record["identity"]
+        record |= self.identity.to_record()
         return json.dumps(record, sort_keys=True, ensure_ascii=False)
 
 
@@ -52,7 +54,7 @@ def append_line(folder: Path, identity: FinalIdentity, **facts: str) -> LedgerLi
             file.write(_after_a_torn_line(file) + line.to_json().encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        _flush_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         raise UserError(
             f"{path}: the ledger cannot be written ({error.strerror}), so the test labels stay closed;"
@@ -69,15 +71,6 @@ def _after_a_torn_line(file: Any) -> bytes:
     return b"" if file.read(1) == b"\n" else b"\n"
 
 
-def _flush_folder(folder: Path) -> None:
-    """A new file survives a power cut only once its folder's entry is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def read_ledger(folder: str | Path) -> list[LedgerLine]:
     """All openings so far, in order; none when there is no ledger yet. A torn line counts as no line.
 
@@ -91,13 +84,13 @@ def read_ledger(folder: str | Path) -> list[LedgerLine]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise UserError(f"{path}: the ledger cannot be read ({error.strerror})") from None
-    return [line for line in map(_parse, text.splitlines()) if line is not None]
+    return [line for line in map(_parse, text.split("\n")) if line is not None]
 
 
 def _parse(text: str) -> LedgerLine | None:
     try:
         record = json.loads(text)
-        identity = FinalIdentity(**{name: record[name] for name in ("study", "arm", "stage", "seed", "role")})
+        identity = FinalIdentity.from_record(record)
         facts = {name: str(record[name]) for name in ("time", "fingerprint", "declaration", "code_version")}
     except (ValueError, KeyError, TypeError):
         return None

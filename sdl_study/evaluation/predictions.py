@@ -8,7 +8,7 @@ so that the file is finished, and knows what it is, in one rename.
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ import numpy as np
 from sdl_study.errors import UserError
 from sdl_study.evaluation.metrics import multilabel_metrics
 from sdl_study.evaluation.targets import Targets
+from sdl_study.files import written_whole
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,13 +31,28 @@ PREDICTIONS_FILE = "predictions.parquet"
 
 @dataclass(frozen=True, slots=True)
 class FinalIdentity:
-    """Which final a result belongs to. ``seed`` is the number of the final seed: equal numbers make pairs."""
+    """Which final a result belongs to; finals of equal seed numbers make pairs."""
 
     study: str
     arm: str
     stage: str
-    seed: int
+    seed_number: int
     role: str = "final"
+
+    def to_record(self) -> dict[str, Any]:
+        """As files hold it."""
+        record = asdict(self)
+        return record | {"seed": record.pop("seed_number")}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> FinalIdentity:
+        """From a file's record, which may hold more.
+
+        Raises:
+            KeyError: a part is missing.
+            TypeError: no record.
+        """
+        return cls(record["study"], record["arm"], record["stage"], record["seed"], record["role"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +101,7 @@ class Predictions:
 
 
 def write_predictions(path: Path, predictions: Predictions, *, private: bool) -> None:
-    """Write the file under a temporary name, flush it to the disk and rename it.
+    """Write the file, whole or not at all.
 
     Args:
         path: the file.
@@ -109,20 +125,15 @@ def write_predictions(path: Path, predictions: Predictions, *, private: bool) ->
     limit = predictions.threshold
     header = {
         "format_version": FORMAT_VERSION,
-        "identity": asdict(predictions.identity),
+        "identity": predictions.identity.to_record(),
         "declaration": predictions.declaration,
         "fingerprint": predictions.fingerprint,
         "code_version": predictions.code_version,
         "threshold": limit.tolist() if isinstance(limit, np.ndarray) else float(limit),
         "num_labels": predictions.targets.shape[1],
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600 if private else 0o644)
-    with os.fdopen(descriptor, "wb") as file:
+    with written_whole(path, private=private) as file:
         table.write_parquet(file, metadata={METADATA_KEY: json.dumps(header, sort_keys=True)})
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def read_predictions(path: str | Path) -> Predictions:
@@ -136,7 +147,8 @@ def read_predictions(path: str | Path) -> Predictions:
     path = Path(path)
     header = _header(path)
     try:
-        table = pl.read_parquet(path)
+        with path.open("rb") as file:  # in a path, polars takes [1], * and ~ for patterns
+            table = pl.read_parquet(file)
         return _from_table(table, header)
     except (OSError, pl.exceptions.PolarsError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from None
@@ -150,15 +162,17 @@ def read_header(path: str | Path) -> FinalHeader:
     """
     header = _header(Path(path))
     try:
-        return FinalHeader(
-            FinalIdentity(**header["identity"]), str(header["declaration"]), str(header["fingerprint"])
-        )
+        identity = FinalIdentity.from_record(header["identity"])
+        return FinalHeader(identity, str(header["declaration"]), str(header["fingerprint"]))
     except (KeyError, TypeError) as error:
         raise _damaged(Path(path), error) from None
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: damaged predictions ({type(error).__name__}); score this final again")
+    return UserError(
+        f"{path}: damaged predictions ({type(error).__name__}); delete the file and start the study again, which "
+        "scores this final anew"
+    )
 
 
 def _header(path: Path) -> dict[str, Any]:
@@ -167,7 +181,8 @@ def _header(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no predictions here; they are written when a final is scored")
     try:
-        header = json.loads(pl.read_parquet_metadata(path).get(METADATA_KEY, "null"))
+        with path.open("rb") as file:
+            header = json.loads(pl.read_parquet_metadata(file).get(METADATA_KEY, "null"))
     except (OSError, pl.exceptions.PolarsError, ValueError) as error:
         raise _damaged(path, error) from None
     if not isinstance(header, dict):
@@ -192,7 +207,7 @@ def _from_table(table: pl.DataFrame, header: dict[str, Any]) -> Predictions:
         groups=table["group"].to_numpy().astype(np.int64),
         scores=scores,
         targets=Targets(rows, columns, (table.height, width)),
-        identity=FinalIdentity(**header["identity"]),
+        identity=FinalIdentity.from_record(header["identity"]),
         declaration=str(header["declaration"]),
         fingerprint=str(header["fingerprint"]),
         code_version=str(header["code_version"]),

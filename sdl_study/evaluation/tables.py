@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdl_study.evaluation.metrics import count_labels, harmonic, macro, pooled
-from sdl_study.evaluation.ranking import average_precision, rank_counts, roc_auc
+from sdl_study.evaluation.metrics import statistics as of
+from sdl_study.evaluation.metrics.ranking import row_ranks
+from sdl_study.evaluation.metrics.values import label_counts, pooled
 from sdl_study.evaluation.targets import as_pair
 from sdl_study.evaluation.thresholds import above
 
@@ -33,19 +34,19 @@ def per_label_table(scores: Scores, labels: Labels, *, threshold: float | np.nda
     import polars as pl
 
     array, targets = as_pair(scores, labels)
-    counts = count_labels(above(array, threshold), targets)
-    ranks = rank_counts(np.ascontiguousarray(array.T), targets.columns, targets.rows)
+    counts = label_counts(above(array, threshold), targets)
+    ranks = row_ranks(np.ascontiguousarray(array.T), targets.columns, targets.rows)
     table = pl.DataFrame(
         {
             "index": np.arange(targets.shape[1]),
             "positives": counts.positives,
             "predicted": counts.predicted,
             "hits": counts.hits,
-            "precision": counts.precision,
-            "recall": counts.recall,
-            "f1": counts.f1,
-            "auc": roc_auc(ranks),
-            "average_precision": average_precision(ranks),
+            "precision": of.precision(counts),
+            "recall": of.recall(counts),
+            "f1": of.f1(counts),
+            "auc": of.roc_auc(ranks),
+            "average_precision": of.average_precision(ranks),
         }
     )
     return table.with_columns(pl.col("auc", "average_precision").fill_nan(None))
@@ -98,21 +99,18 @@ def coco_metrics(scores: Scores, labels: Labels, *, threshold: float | np.ndarra
         ValueError: as ``multilabel_metrics``.
     """
     array, targets = as_pair(scores, labels)
-    ranks = rank_counts(np.ascontiguousarray(array.T), targets.columns, targets.rows)
-    precisions = average_precision(ranks)
-    known = precisions[~np.isnan(precisions)]
+    ranks = row_ranks(np.ascontiguousarray(array.T), targets.columns, targets.rows)
     predictions = above(array, threshold)
-    found = {"mAP": float(known.mean()) if known.size else float("nan")}
+    found = {"mAP": float(of.mean(of.average_precision(ranks)))}
     for suffix, predicted in (("", predictions), ("_top3", predictions & _highest(array, 3))):
-        counts = count_labels(predicted, targets)
-        by_label, overall = macro(counts), pooled(counts)
-        p, r = by_label["macro_precision"], by_label["macro_recall"]
-        found |= {f"CP{suffix}": p, f"CR{suffix}": r, f"CF1{suffix}": harmonic(p, r)}
-        found |= {
-            f"OP{suffix}": overall["micro_precision"],
-            f"OR{suffix}": overall["micro_recall"],
-            f"OF1{suffix}": overall["micro_f1"],
-        }
+        counts = label_counts(predicted, targets)
+        overall = pooled(counts)
+        p, r = of.mean(of.precision(counts)), of.mean(of.recall(counts))
+        values = {
+            "CP": p, "CR": r, "CF1": of.harmonic(p, r),
+            "OP": of.mean(of.precision(overall)), "OR": of.mean(of.recall(overall)), "OF1": of.mean(of.f1(overall)),
+        }  # fmt: skip
+        found |= {f"{name}{suffix}": float(value) for name, value in values.items()}
     return found
 
 

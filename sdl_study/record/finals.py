@@ -81,20 +81,21 @@ class Final:
 
 def final_slots(files: StudyFiles, declaration: Declaration) -> list[FinalSlot]:
     """Every final and control; ``untrained`` is the reference arm's encoder before training, on every final seed."""
-    found = []
-    for number in range(declaration.final_seeds):
-        for winner in declaration.winners:
-            found.append(
-                _slot(files, declaration, winner.arm, "final", number, winner.arm, dict(winner.parameters))
-            )
+    found = [
+        _slot(files, declaration, winner.arm, "final", number, winner.arm, dict(winner.parameters))
+        for number in range(declaration.final_seeds)
+        for winner in declaration.winners
+    ]
     reference = declaration.reference_arm
     chosen = declaration.winner(reference).parameters
     encoder = {key: value for key, value in chosen.items() if key.startswith("model.")}
     for name in declaration.controls:
         # The others learn nothing from a seed.
         seeds, parameters = (declaration.final_seeds, encoder) if name == UNTRAINED else (1, {})
-        for number in range(seeds):
-            found.append(_slot(files, declaration, name, "control", number, reference, dict(parameters)))
+        found += [
+            _slot(files, declaration, name, "control", number, reference, dict(parameters))
+            for number in range(seeds)
+        ]
     return found
 
 

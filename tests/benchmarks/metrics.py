@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from sdl_study.evaluation import multilabel_metrics, tune_threshold
-from sdl_study.evaluation.intervals import group_weights
+from sdl_study.evaluation.metrics import weighted_metric
 from sdl_study.evaluation.targets import as_targets
-from sdl_study.evaluation.weighted import weighted_metric
+from sdl_study.evaluation.verdict import group_weights
 from sdl_study.losses import LabelSets
 from sdl_study.training.probe import fit_probe
 

@@ -15,10 +15,9 @@ import argparse
 
 import numpy as np
 
-from sdl_study.evaluation.intervals import paired_interval
 from sdl_study.evaluation.predictions import FinalIdentity, Predictions
-from sdl_study.evaluation.statistics import compare
 from sdl_study.evaluation.targets import as_targets
+from sdl_study.evaluation.verdict import compare, paired_interval
 
 PATIENTS = 300
 FEW = (3, 5, 10)

@@ -147,7 +147,7 @@ def test_the_parent_holds_the_answer(plan: Plan, answer: Answer) -> None:
 
 def test_test_labels_were_opened_once_for_every_final(plan: Plan, answer: Answer) -> None:
     lines = [line for line in read_ledger(str(plan.settings.data.path)) if line.identity.study == plan.name]
-    assert Counter((line.identity.arm, line.identity.seed) for line in lines) == Counter(
+    assert Counter((line.identity.arm, line.identity.seed_number) for line in lines) == Counter(
         {(name, 0): 1 for name in (*ARMS, "untrained", "label_prior", "tfidf")}
     )
     declaration = read_declaration(plan.files)

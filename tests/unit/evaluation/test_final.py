@@ -11,72 +11,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sdl_study.data.writer import Preparation, write_prepared
 from sdl_study.errors import UserError
 from sdl_study.evaluation import final as final_module
 from sdl_study.evaluation import multilabel_metrics
-from sdl_study.evaluation.final import require_test_labels, score_final
-from sdl_study.evaluation.ledger import LEDGER_FILE, append_line, read_ledger
-from sdl_study.evaluation.predictions import FinalIdentity, metrics_from_predictions, read_predictions
-
-FINAL = FinalIdentity("demo", "sd", "probe", 0)
-TEST = np.arange(1, 24, 3)
-TRUTH = [[0, 2], [], [1], [2], [0], [0, 1, 2], [1], [3]]
-
-
-@pytest.fixture
-def prepared(tmp_path: Path) -> Path:
-    splits = ["train", "test", "dev"] * 8
-    labels = [TRUTH[row // 3] if split == "test" else [row % 4] for row, split in enumerate(splits)]
-    index = pl.DataFrame(
-        {
-            "source_id": [f"s{row}" for row in range(24)],
-            "source_group": [f"g{row // 2}" for row in range(24)],
-            "split": splits,
-            "labels": labels,
-        },
-        schema_overrides={"labels": pl.List(pl.Int32)},
-    )
-    folder = tmp_path / "prepared"
-    write_prepared(
-        folder,
-        Preparation(
-            name="small", modality="features", terms="open", index=index, label_codes=list("abcd"),
-            label_names=list("ABCD"), split_origin="made by hand", source={},
-            features=np.zeros((24, 2), dtype=np.float32),
-        ),
-    )  # fmt: skip
-    return folder
-
-
-def scores() -> np.ndarray:
-    return np.random.default_rng(0).random((TEST.size, 4)).astype(np.float32)
-
-
-def write_scores(path: Path, rows: Any = TEST, values: Any = None) -> Path:
-    np.savez(path, rows=rows, scores=scores() if values is None else values)
-    return path
-
-
-def score(prepared: Path, folder: Path, **changes: Any) -> dict[str, float]:
-    arguments: dict[str, Any] = {
-        "scores_path": folder / "scores.npz",
-        "final": FINAL,
-        "declaration_sha": "d" * 64,
-        "code_version": "1",
-        "threshold": 0.4,
-        "out_dir": folder / "out",
-    } | changes
-    if not (folder / "scores.npz").exists():
-        write_scores(folder / "scores.npz")
-    return score_final(prepared, **arguments)
-
-
-def truth() -> np.ndarray:
-    matrix = np.zeros((TEST.size, 4), dtype=bool)
-    for row, labels in enumerate(TRUTH):
-        matrix[row, labels] = True
-    return matrix
+from sdl_study.evaluation.final import require_test_labels
+from sdl_study.evaluation.ledger import LEDGER_FILE, read_ledger
+from sdl_study.evaluation.predictions import metrics_from_predictions, read_predictions
+from tests.unit.evaluation.small_final import FINAL, TEST, TRUTH, score, scores, truth, write_scores
 
 
 def test_scores_metrics_predictions_and_ledger(prepared: Path, tmp_path: Path) -> None:
@@ -124,7 +65,7 @@ def test_the_line_is_on_the_disk_before_the_labels_are_opened(
     original = pl.read_parquet
 
     def spy(source: Any, *args: Any, **kwargs: Any) -> pl.DataFrame:
-        if Path(source).name == "test_labels.parquet":
+        if Path(source.name).name == "test_labels.parquet":
             lines_when_opened.append(len(read_ledger(prepared)))
         return original(source, *args, **kwargs)
 
@@ -193,7 +134,18 @@ def test_wrong_scores_cost_no_opening(
 
 def test_unreadable_scores_and_folders_cost_no_opening(prepared: Path, tmp_path: Path) -> None:
     refuse(prepared, tmp_path, "no readable scores", scores_path=tmp_path / "none.npz")
-    (tmp_path / "bad.npz").write_bytes(b"not an archive")
+    whole = write_scores(tmp_path / "bad.npz").read_bytes()
+    for content in (
+        b"",
+        b"not an archive",
+        whole[:100],
+        whole[: len(whole) - 10],
+        whole.replace(b"rows", b"lines"),
+    ):
+        (tmp_path / "bad.npz").write_bytes(content)
+        refuse(prepared, tmp_path, "no readable scores", scores_path=tmp_path / "bad.npz")
+    with (tmp_path / "bad.npz").open("wb") as file:
+        np.save(file, scores())
     refuse(prepared, tmp_path, "no readable scores", scores_path=tmp_path / "bad.npz")
     (tmp_path / "file").touch()
     refuse(prepared, tmp_path, "cannot be made", out_dir=tmp_path / "file" / "out")
@@ -258,15 +210,6 @@ def test_other_inputs_in_the_file_of_the_labels_are_named(prepared: Path, tmp_pa
     table.write_parquet(prepared / "test_labels.parquet")
     with pytest.raises(UserError, match="does not hold the labels of these test inputs"):
         score(prepared, tmp_path)
-
-
-def test_a_torn_ledger_line_hides_no_other(prepared: Path) -> None:
-    facts = {"fingerprint": "f", "declaration": "d", "code_version": "1"}
-    append_line(prepared, FINAL, **facts)
-    with (prepared / LEDGER_FILE).open("a") as file:
-        file.write('{"study": "de')
-    append_line(prepared, FINAL, **facts)
-    assert len(read_ledger(prepared)) == 2
 
 
 def test_damaged_predictions_are_named(prepared: Path, tmp_path: Path) -> None:

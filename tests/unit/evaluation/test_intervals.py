@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sdl_study.evaluation.intervals import UndefinedMetricError, group_weights, paired_interval
+from sdl_study.evaluation.verdict import UndefinedMetricError, group_weights, paired_interval
 from tests.benchmarks.verdict import FEW, FEW_MIXTURES, MIXTURES, mean_rates
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from sdl_study.evaluation import multilabel_metrics, weighted_ranking
+from sdl_study.evaluation import multilabel_metrics
+from sdl_study.evaluation.metrics import weighted_cells, weighted_labels, weighted_metric
 from sdl_study.evaluation.targets import as_targets
-from sdl_study.evaluation.weighted import weighted_metric
 
 NAMES = sorted(multilabel_metrics(np.eye(3), np.eye(3), threshold=0.5, ks=(1, 2)))
 
@@ -54,8 +54,8 @@ def test_frequent_and_rare_labels_take_different_ways_to_the_same_value(
     weights = np.random.default_rng(2).poisson(1.0, (7, len(scores))).astype(np.float64)
     found = []
     for many in (1, 4, 1000):
-        monkeypatch.setattr(weighted_ranking, "_MANY_POSITIVES", many)
-        monkeypatch.setattr(weighted_ranking, "_CHUNK_POSITIVES", many)
+        monkeypatch.setattr(weighted_labels, "_MANY_POSITIVES", many)
+        monkeypatch.setattr(weighted_labels, "_CHUNK_POSITIVES", many)
         found.append(weighted_metric(name, scores, as_targets(truth, scores.shape), 0.5)(weights))
     np.testing.assert_allclose(found[1], found[0], rtol=1e-14)
     np.testing.assert_allclose(found[2], found[0], rtol=1e-14)
@@ -91,7 +91,7 @@ def test_micro_auc_of_replicates_is_that_of_all_pairs_and_of_scikit_learn(
     name: str, cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also in pieces: few documents, few segments and few replicates at a time."""
-    monkeypatch.setattr(weighted_ranking, "_SEGMENT_CELLS", cells)
+    monkeypatch.setattr(weighted_cells, "_SEGMENT_CELLS", cells)
     scores, truth = flat_cases()[name]
     weights = np.random.default_rng(3).poisson(1.0, (5, len(scores))).astype(np.float64)
     found = weighted_metric("micro_auc", scores, as_targets(truth, scores.shape), 0.5)(weights)
@@ -112,14 +112,6 @@ def test_micro_auc_keeps_segments_and_not_cells() -> None:
     truth = np.zeros(scores.shape, dtype=bool)
     truth[:, 0] = True
     levels = np.unique(scores[:, 0])
-    blocks = list(
-        weighted_ranking._negatives_by_segment(scores, as_targets(truth, scores.shape), levels[::10])
-    )
+    blocks = list(weighted_cells._negatives_by_segment(scores, as_targets(truth, scores.shape), levels[::10]))
     assert sum(block.nnz for block in blocks) <= 50 * len(levels[::10])
     assert sum(block.sum() for block in blocks) == (scores[:, 1:] < levels[::10].max()).sum()
-
-
-def test_unknown_metrics_are_refused() -> None:
-    for name in ("accuracy", "micro_f1_caml", "micro_f1_present", "precision_at_0", "macro_"):
-        with pytest.raises(ValueError, match="unknown metric"):
-            weighted_metric(name, np.eye(3), as_targets(np.eye(3), (3, 3)), 0.5)

@@ -19,9 +19,12 @@ _CHUNK_CELLS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
-class RankCounts:
-    """For every positive: how many cells, and how many positives, of its row score below and the same as
-    it."""
+class RowRanks:
+    """Ranks within the rows of a matrix.
+
+    For every positive: its row, and how many cells and how many positives of the row score below and the same.
+    For every row: how many positives it has, of how many cells.
+    """
 
     row: Int[np.ndarray, " nnz"]
     below: Int[np.ndarray, " nnz"]
@@ -31,10 +34,53 @@ class RankCounts:
     positives: Int[np.ndarray, " m"]
     width: int
 
+    @property
+    def negatives(self) -> Int[np.ndarray, " m"]:
+        """Of each row."""
+        return self.width - self.positives
 
-def rank_counts(
+    @property
+    def at_least(self) -> Int[np.ndarray, " nnz"]:
+        """Cells that score the same or higher."""
+        return self.width - self.below
+
+    @property
+    def positives_at_least(self) -> Int[np.ndarray, " nnz"]:
+        """The positives among these."""
+        return self.positives[self.row] - self.positives_below
+
+    @property
+    def negatives_below(self) -> Int[np.ndarray, " nnz"]:
+        """Negatives that score lower."""
+        return self.below - self.positives_below
+
+    @property
+    def negatives_upto(self) -> Int[np.ndarray, " nnz"]:
+        """Negatives that score lower or the same."""
+        return self.negatives_below + self.same - self.positives_same
+
+    def total(self, values: Float[np.ndarray, " nnz"]) -> Float[np.ndarray, " m"]:
+        """Sum by row."""
+        return np.bincount(self.row, weights=values, minlength=self.positives.size)
+
+
+@dataclass(frozen=True, slots=True)
+class CellRanks:
+    """Ranks among all cells of a matrix together: one unit, whose positives stand by rising score."""
+
+    positives: Int[np.ndarray, " 1"]
+    negatives: Int[np.ndarray, " 1"]
+    negatives_below: Int[np.ndarray, " nnz"]
+    negatives_upto: Int[np.ndarray, " nnz"]
+
+    def total(self, values: Float[np.ndarray, " nnz"]) -> Float[np.ndarray, " 1"]:
+        """Sum of all."""
+        return values.sum(keepdims=True)
+
+
+def row_ranks(
     matrix: Float[np.ndarray, "m w"], row: Int[np.ndarray, " nnz"], column: Int[np.ndarray, " nnz"]
-) -> RankCounts:
+) -> RowRanks:
     """Count around every positive cell (row, column) within its row of the matrix."""
     values = matrix[row, column]
     ordered = np.sort(matrix, axis=1)
@@ -42,7 +88,7 @@ def rank_counts(
     same = _bisect(ordered, row, values, right=True) - below
     positives = np.bincount(row, minlength=matrix.shape[0])
     positives_below, positives_same = _counts_among_positives(row, values, positives)
-    return RankCounts(row, below, same, positives_below, positives_same, positives, matrix.shape[1])
+    return RowRanks(row, below, same, positives_below, positives_same, positives, matrix.shape[1])
 
 
 def _bisect(
@@ -81,52 +127,29 @@ def _counts_among_positives(
     return below, same
 
 
-def average_precision(counts: RankCounts) -> Float[np.ndarray, " m"]:
-    """Non-interpolated average precision of every row; NaN where a row has no positive.
-
-    Tied scores enter together, as in scikit-learn's ``average_precision_score``.
-    """
-    positives_at_least = counts.positives[counts.row] - counts.positives_below
-    precision = positives_at_least / (counts.width - counts.below)
-    total = np.bincount(counts.row, weights=precision, minlength=counts.positives.size)
-    with np.errstate(invalid="ignore"):
-        return total / counts.positives
-
-
-def roc_auc(counts: RankCounts) -> Float[np.ndarray, " m"]:
-    """Area under the ROC curve of every row (Mann-Whitney, ties count half); NaN without both classes."""
-    negatives = counts.width - counts.positives
-    won = (counts.below - counts.positives_below) + 0.5 * (counts.same - counts.positives_same)
-    total = np.bincount(counts.row, weights=won, minlength=counts.positives.size)
-    with np.errstate(invalid="ignore"):
-        return total / (counts.positives * negatives)
-
-
-def flat_roc_auc(matrix: Float[np.ndarray, "m w"], row: np.ndarray, column: np.ndarray) -> float:
-    """Area under the ROC curve of all cells together; NaN without both classes."""
-    ordered = np.sort(matrix, axis=None)
-    values = np.sort(matrix[row, column])
-    negatives = ordered.size - values.size
-    if values.size == 0 or negatives == 0:
-        return float("nan")
+def cell_ranks(
+    matrix: Float[np.ndarray, "m w"], row: Int[np.ndarray, " nnz"], column: Int[np.ndarray, " nnz"]
+) -> CellRanks:
+    """Count around every positive cell (row, column) among all cells."""
+    ordered, values = np.sort(matrix, axis=None), np.sort(matrix[row, column])
     below, upto = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
     below -= np.searchsorted(values, values, "left")
     upto -= np.searchsorted(values, values, "right")
-    return float((below + upto).sum(dtype=np.int64) / (2 * values.size * negatives))
+    return CellRanks(np.array([values.size]), np.array([ordered.size - values.size]), below, upto)
 
 
 def tie_broken_rank(
-    matrix: Float[np.ndarray, "m w"], counts: RankCounts, column: Int[np.ndarray, " nnz"]
+    matrix: Float[np.ndarray, "m w"], ranks: RowRanks, column: Int[np.ndarray, " nnz"]
 ) -> Int[np.ndarray, " nnz"]:
     """Place of every positive in its row by falling score, from 0; of equal scores the lower column comes
     first."""
-    rank = counts.width - counts.below - counts.same
-    tied = np.flatnonzero(counts.same > 1)
+    rank = ranks.width - ranks.below - ranks.same
+    tied = np.flatnonzero(ranks.same > 1)
     step = max(1, _CHUNK_CELLS // matrix.shape[1])
     columns = np.arange(matrix.shape[1])
     for start in range(0, tied.size, step):
         part = tied[start : start + step]
-        rows = matrix[counts.row[part]]
+        rows = matrix[ranks.row[part]]
         own = rows[np.arange(part.size), column[part]]
         earlier = (rows == own[:, None]) & (columns < column[part][:, None])
         rank[part] += np.count_nonzero(earlier, axis=1)

@@ -1,36 +1,31 @@
 """The verdict: is one arm better than another on the test data, or can this study not tell?
 
 Pairs of finals share the final seed and the patients (or images). The interval of the mean paired difference
-is that of ``intervals``; secondary contrasts are Holm-corrected.
+is that of ``intervals``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sdl_study.evaluation.intervals import (
+from sdl_study.evaluation.metrics import lower_is_better, weighted_metric
+from sdl_study.evaluation.predictions import FinalHeader, Predictions, read_header, read_predictions
+from sdl_study.evaluation.verdict.intervals import (
     Interval,
     UndefinedMetricError,
     group_weights,
-    interval_from_variances,
     paired_interval,
 )
-from sdl_study.evaluation.metrics import LOWER_IS_BETTER
-from sdl_study.evaluation.predictions import FinalHeader, Predictions, read_header, read_predictions
-from sdl_study.evaluation.weighted import weighted_metric
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
     from sdl_study.evaluation.predictions import FinalIdentity
-
-__all__ = ["Comparison", "UndefinedMetricError", "compare", "correct_secondary", "holm"]
 
 Word = Literal["better", "worse", "not distinguishable", "1 seed: no claim"]
 
@@ -67,24 +62,6 @@ class Comparison:
     adjusted_p: float | None
     word: Word
     holm: float = 1.0
-
-    def sentence(self) -> str:
-        """The verdict in one line."""
-        # Where the interval is narrow, four decimals would print a difference that was found as 0.
-        error = self.interval.standard_error if self.interval is not None else 0.0
-        digits = max(4, 1 - floor(log10(error))) if error > 0 else 4
-        difference = f"{self.difference:+.{digits}f}"
-        head = f"{self.first} against {self.second}, {self.metric} ({self.stage}): {difference}"
-        if self.interval is None:
-            return f"{head}; {self.word}"
-        level = f" ({self.interval.confidence:.1%} after Holm)" if self.holm > 1 else ""
-        ends = f"[{self.interval.low:+.{digits}f}, {self.interval.high:+.{digits}f}]{level}"
-        found = f"{head} {ends}, {len(self.seeds)} seeds, {self.groups} groups: {self.word}"
-        if self.word != "not distinguishable":
-            return found
-        if error == 0:
-            return f"{found} (no seed and no group shows a difference)"
-        return f"{found} (this study could have found a difference of {self.interval.detectable:.{digits}f})"
 
 
 def compare(
@@ -135,7 +112,7 @@ def compare(
         adjusted_p=None if interval is None else interval.p_value,
         word="1 seed: no claim",
     )
-    return replace(comparison, word=_word(comparison))
+    return replace(comparison, word=word(comparison))
 
 
 class _Replicates:
@@ -193,7 +170,9 @@ def _pair(
     reference: FinalHeader | None = None
     for side in (first, second):
         headers = [_header(final) for final in side]
-        by_seed.append({header.identity.seed: final for header, final in zip(headers, side, strict=True)})
+        by_seed.append(
+            {header.identity.seed_number: final for header, final in zip(headers, side, strict=True)}
+        )
         for header in headers:
             reference = reference or header
             what = _differs(header, reference) or (
@@ -229,58 +208,16 @@ def _same_inputs(final: Predictions, reference: Predictions) -> bool:
 
 def _unlike(final: FinalIdentity, reference: FinalIdentity, what: str) -> ValueError:
     return ValueError(
-        f"finals {reference.arm}/{reference.seed} and {final.arm}/{final.seed} differ in {what}; "
+        f"finals {reference.arm}/{reference.seed_number} and {final.arm}/{final.seed_number} differ in {what}; "
         "they cannot be compared"
     )
 
 
-def _word(comparison: Comparison) -> Word:
+def word(comparison: Comparison) -> Word:
+    """The verdict that a comparison's adjusted p-value, confidence and direction amount to."""
     if comparison.adjusted_p is None:
         return "1 seed: no claim"
     if comparison.adjusted_p >= 1 - comparison.confidence:
         return "not distinguishable"
     gained = comparison.difference > 0
-    return "better" if gained != (comparison.metric in LOWER_IS_BETTER) else "worse"
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) adjusted p-values: reject where they are below the level, and the family's error is
-    held."""
-    return [min(1.0, factor * p) for factor, p in zip(_holm_factors(p_values), p_values, strict=True)]
-
-
-def _holm_factors(p_values: Sequence[float]) -> list[float]:
-    """What Holm's correction multiplies each p-value by, before it is cut off at 1."""
-    count = len(p_values)
-    factors = [1.0] * count
-    largest = 0.0
-    for place, index in enumerate(sorted(range(count), key=lambda i: p_values[i])):
-        largest = max(largest, (count - place) * p_values[index])
-        factors[index] = largest / p_values[index] if p_values[index] > 0 else float(count - place)
-    return factors
-
-
-def correct_secondary(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The secondary contrasts with Holm's correction over all of them; words and intervals follow from it.
-
-    The correction multiplies a p-value by a factor; interval and detectable difference are taken at the level
-    divided by the same factor, so that the interval leaves out 0 exactly where the word is better or worse.
-    They belong to the contrast's own test: a step-down procedure has no simultaneous intervals.
-    """
-    known = [c.interval.p_value for c in comparisons if c.interval is not None]
-    factors = iter(_holm_factors(known))
-    return [c if c.interval is None else _corrected(c, c.interval, next(factors)) for c in comparisons]
-
-
-def _corrected(comparison: Comparison, interval: Interval, factor: float) -> Comparison:
-    at_level = interval_from_variances(
-        interval.difference,
-        interval.seed_variance,
-        interval.patient_variance,
-        seeds=len(comparison.seeds),
-        groups=comparison.groups,
-        confidence=1 - (1 - comparison.confidence) / factor,
-    )
-    adjusted = min(1.0, factor * interval.p_value)
-    corrected = replace(comparison, interval=at_level, adjusted_p=adjusted, holm=factor)
-    return replace(corrected, word=_word(corrected))
+    return "better" if gained != lower_is_better(comparison.metric) else "worse"
