@@ -200,7 +200,8 @@ def load_data(plans: Sequence[Plan]) -> dict[str, PreparedData]:
         UserError: a data set is missing, damaged, or not the one that a study began with.
     """
     from sdl_study.data.prepared import PreparedData
-    from sdl_study.study.checks import check_data_fits
+    from sdl_study.data.stores import expected_spec
+    from sdl_study.study.checks import check_data_fits, check_encoders_fit
     from sdl_study.study.plan import check_resume
 
     found: dict[str, PreparedData] = {}
@@ -213,6 +214,9 @@ def load_data(plans: Sequence[Plan]) -> dict[str, PreparedData]:
         data.rows("train")  # reads the table of examples, so that damage is found now
         check_data_fits(plan.settings, data, plan.name)
         check_resume(plan, data.manifest.fingerprint)
+        if not plan.files.study_json.exists():  # one that has begun is checked against its store, if work is left
+            spec = expected_spec(data, plan.settings.data.store)
+            check_encoders_fit(plan.space, plan.settings, spec, plan.name)
         found[plan.name] = data
     return found
 

@@ -15,7 +15,7 @@ import optuna
 
 import sdl_study
 from sdl_study.data.prepared import PreparedData
-from sdl_study.data.stores import expected_spec, open_store
+from sdl_study.data.stores import open_store
 from sdl_study.errors import UserError
 from sdl_study.study import selection
 from sdl_study.study.answer import Answer
@@ -58,13 +58,10 @@ class Driver:
         self.plan, self.data = plan, data
         self._records_may_leave = record_artifacts or data.manifest.terms == "open"
         settings, files = plan.settings, plan.files
-        fresh = not files.study_json.exists()
-        if fresh:  # a study that has begun is checked when there is work left, against its store
-            spec = expected_spec(data, settings.data.store)
-            check_encoders_fit(plan.space, settings, spec, plan.name)
         files.folder.mkdir(parents=True, exist_ok=True)
         if data.manifest.terms == "restricted":
             files.folder.chmod(0o700)  # scores and weights tell of patients
+        fresh = not files.study_json.exists()
         content = plan.identity() | {
             "data_fingerprint": data.manifest.fingerprint,
             "terms": data.manifest.terms,

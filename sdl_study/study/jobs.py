@@ -11,6 +11,7 @@ from typing import Any
 from sdl_study.seeds import derive_seed
 from sdl_study.space import ParameterValue
 from sdl_study.study.files import read_json, write_json
+from sdl_study.study.located import located
 from sdl_study.study.plan import Plan
 from sdl_study.study.records import TrialRecord
 from sdl_study.training.job import Job, Kind
@@ -87,7 +88,7 @@ class JobMaker:
             folder=str(folder),
             data=str(self._data),
             stores=str(self._plan.files.stores),
-            settings=settings,
+            settings=located(settings),
             arm=arm,
             seed=seed,
             **more,
