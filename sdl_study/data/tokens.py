@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -139,11 +139,11 @@ def open_token_store(
     """
     if not isinstance(settings, TokenSettings):
         settings = parse_settings(TokenSettings, settings)
-    key = store_key("tokens", prepared.manifest.fingerprint, settings, _VERSION)
-    published = None
+    published, keyed = None, settings
     if settings.tokenizer == "pretrained":
         published = load_tokenizer(settings.name, _NAME)
-        key += f"-{published.content[:12]}"  # a name may come to stand for another tokenizer
+        keyed = replace(settings, name=published.content)  # a name may come to stand for another tokenizer
+    key = store_key("tokens", prepared.manifest.fingerprint, keyed, _VERSION)
     path = build_once(Path(cache_dir), key, lambda folder: _build(folder, prepared, settings, published))
     return TokenStore(path)
 

@@ -15,6 +15,7 @@ from sdl_study.models.catalogue import (
     encoder_settings,
     find_kind,
     kinds,
+    locate_encoder,
     parse_encoder_settings,
 )
 from sdl_study.models.settings import EncoderSettings
@@ -47,6 +48,7 @@ __all__ = [
     "find_kind",
     "kinds",
     "load_encoder",
+    "locate_encoder",
     "parse_encoder_settings",
 ]
 

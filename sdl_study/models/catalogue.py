@@ -183,3 +183,15 @@ def check_encoder(kind: str, settings: Mapping[str, object], spec: InputSpec) ->
     found = find_kind(kind)
     if found.check is not None:
         found.check(checked, spec)
+
+
+def locate_encoder(chosen: Mapping[str, object]) -> dict[str, object]:
+    """An encoder as a study names it, ``{"kind": ..., and that kind's settings}``, with relative paths made absolute.
+
+    Raises:
+        UserError: as ``parse_encoder_settings``.
+    """
+    settings = dict(chosen)
+    kind = str(settings.pop("kind"))
+    found = parse_encoder_settings(kind, settings).located()
+    return {"kind": str(Path(kind).resolve()) if is_file(kind) else kind, **settings, **found}

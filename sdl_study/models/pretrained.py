@@ -89,7 +89,9 @@ def read_config(settings: Pretrained) -> PreTrainedConfig:
                 f"{FIELD}: {settings.name!r} needs code of its own, which is not run; choose a model that transformers "
                 "knows"
             ) from None
-        raise UserError(f"{FIELD}: cannot load {settings.name!r}: {first_line(error)}") from None
+        raise UserError(
+            f"{FIELD}: cannot load {settings.name!r}, here or from the hub: {first_line(error)}"
+        ) from None
 
 
 def revision(settings: Pretrained) -> dict[str, Any]:
@@ -164,7 +166,7 @@ def _check_fit(config: PreTrainedConfig, place: str, spec: InputSpec) -> None:
     if vocabulary < spec.vocab_size:
         raise UserError(
             f"{place} knows {vocabulary} tokens, the store's tokenizer {spec.vocab_size};"
-            " use the model's own tokenizer"
+            " take the tokenizer that it was trained with"
         )
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and config.model_type in _POSITIONS_AFTER_PADDING:

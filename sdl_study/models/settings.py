@@ -37,3 +37,7 @@ class EncoderSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     modalities: ClassVar[tuple[Modality, ...]]
+
+    def located(self) -> dict[str, object]:
+        """Settings that name a folder by a relative path, with the path made absolute: a worker starts elsewhere."""
+        return {}

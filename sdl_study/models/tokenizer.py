@@ -120,7 +120,9 @@ def _load(name: str, field: str, revision: str | None) -> Any:
     except Exception as error:  # noqa: BLE001 (a foreign file may make its reader raise anything; it holds no data)
         if "trust_remote_code" in str(error):
             raise UserError(f"{field}: tokenizer {name!r} needs code of its own, which is not run") from None
-        raise UserError(f"{field}: no tokenizer {name!r} can be read: {first_line(error)}") from None
+        raise UserError(
+            f"{field}: tokenizer {name!r} cannot be read, here or from the hub: {first_line(error)}"
+        ) from None
 
 
 def _digest(content: object) -> str:

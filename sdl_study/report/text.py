@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sdl_study.evaluation.verdict import Comparison
 from sdl_study.record.answer import Answer, Row
 from sdl_study.record.trials import TrialRecord, leaderboard
-from sdl_study.report.sentences import sentence
+from sdl_study.report.sentences import verdict_sentence
 from sdl_study.report.tables import text_table
 
 _COLUMNS = {"arm": "", "encoder": "", "τ": ".3f", "dev": ".4f", "test": ".4f", "seconds": ".1f"}
@@ -51,7 +51,7 @@ def _shown(row: Row) -> dict[str, str | float | None]:
 
 def _worded(answer: Answer, contrast: Comparison) -> str:
     if not answer.exploratory:
-        return sentence(contrast)
+        return verdict_sentence(contrast)
     return (
         f"{contrast.first} against {contrast.second}, {contrast.metric} ({contrast.stage}): "
         f"{contrast.difference:+.4f}, exploratory"

@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 
 from sdl_study.data.prepared import PreparedData
-from sdl_study.data.stores import expected_spec, open_store
+from sdl_study.data.stores import open_store
 from sdl_study.errors import UserError
 from sdl_study.files import read_json, write_json
 from sdl_study.record.answer import Answer, make_answer
@@ -64,9 +64,6 @@ class Driver:
         self.plan, self.data = plan, data
         self._tracking_uri = tracking_uri
         self._records_may_leave = record_artifacts or data.manifest.terms == "open"
-        if not plan.files.study_json.exists():  # one that has begun is checked when there is work left
-            spec = expected_spec(data, plan.settings.data.store)
-            check_encoders_fit(plan.space, plan.settings, spec, plan.name, plan.module)
         self._open = ExitStack()
         self.maker = JobMaker(plan, data.path)
         settings = plan.settings

@@ -12,6 +12,7 @@ from sdl_study.record.finals import FinalSlot
 from sdl_study.record.outcome import Failure, Outcome, Repeat, Result, read_outcome, write_outcome
 from sdl_study.record.trials import TrialRecord
 from sdl_study.seeds import derive_seed
+from sdl_study.study.located import located
 from sdl_study.study.plan import Plan
 from sdl_study.workers.events import Done, Epoch, Event, Failed
 from sdl_study.workers.job import Job, Kind
@@ -73,7 +74,7 @@ class JobMaker:
             folder=str(folder),
             data=str(self._data),
             stores=str(self._plan.files.stores),
-            settings=self._plan.job_settings(parameters),
+            settings=located(self._plan.job_settings(parameters)),
             arm=self._plan.job_arm(arm),
             seed=seed,
             **more,

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from sdl_study.data.prepared import PreparedData
+from sdl_study.data.stores import expected_spec
 from sdl_study.errors import UserError
 from sdl_study.own_modules import load_pipeline
 from sdl_study.record.answer import Answer
 from sdl_study.references import anchored
-from sdl_study.study.checks import check_data_fits
+from sdl_study.study.checks import check_data_fits, check_encoders_fit
 from sdl_study.study.driver import Driver
 from sdl_study.study.jobs import RUN_JOB
 from sdl_study.study.plan import Plan, check_resume
@@ -101,6 +102,9 @@ def load_data(plans: Sequence[Plan]) -> dict[str, PreparedData]:
         data.rows("train")  # reads the table of examples, so that damage is found now
         check_data_fits(plan.settings, data, plan.name, plan.module)
         check_resume(plan, data.manifest.fingerprint)
+        if not plan.files.study_json.exists():  # one that has begun is checked against its store, if work is left
+            spec = expected_spec(data, plan.settings.data.store)
+            check_encoders_fit(plan.space, plan.settings, spec, plan.name, plan.module)
         found[plan.name] = data
     return found
 

@@ -29,6 +29,10 @@ class Settings(EncoderSettings):
     pooling: TextPooling = "mean"
     norm: Literal["sync", "frozen"] = "frozen"
 
+    def located(self) -> dict[str, object]:
+        """The name, where it is that of a folder."""
+        return {"name": str(Path(self.name).absolute())} if Path(self.name).is_dir() else {}
+
 
 def check(settings: Settings, spec: InputSpec) -> None:
     """Refuse what cannot be loaded or does not fit the data, from configuration and headers.
