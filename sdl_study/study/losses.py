@@ -59,7 +59,9 @@ class ArmLoss:
         try:
             self.kind.build(self.arm.loss_settings(given, self.kind.settings))
         except (ValueError, TypeError) as error:
-            raise UserError(f"{where}: loss: {' '.join(str(error).split())}") from None
+            told = " ".join(str(error).split())
+            names_setting = told.partition(" ")[0].partition(".")[0] in self.kind.settings
+            raise UserError(f"{where}: {PREFIX if names_setting else ''}{told}") from None
 
 
 def losses_of(arms: tuple[Arm, ...], origin: str) -> dict[str, ArmLoss]:

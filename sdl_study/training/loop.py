@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from sdl_study import distributed
-from sdl_study.arms import ARMS
+from sdl_study.arms import Arm
 from sdl_study.config import Settings, build_settings
 from sdl_study.data.sampler import ContrastiveSampler
 from sdl_study.losses import LabelSets
@@ -88,10 +88,10 @@ class Trainer:
     ) -> None:
         self.job, self.settings, self.inputs = job, settings, inputs
         self.device, self.channel = device, channel
-        self.folder = Path(job.folder)
+        self.folder, self.arm = Path(job.folder), Arm(**job.arm)
         torch.manual_seed(derive_seed(job.seed, "initialisation"))
         self.model = self._build_model().to(device)
-        self.criterion = build_criterion(job.arm, settings.loss)
+        self.criterion = build_criterion(self.arm, settings.loss)
         self.parallel = distributed.data_parallel(self.model) if job.kind != "control" else self.model
         train = settings.train
         self.optimizer = torch.optim.AdamW(
@@ -116,7 +116,7 @@ class Trainer:
         model = self.settings.model
         chosen = dict(model.encoders[model.encoder])
         encoder = build_encoder(chosen.pop("kind"), chosen, self.inputs.spec)
-        if ARMS[self.job.arm].stage == "supervised":
+        if self.arm.pretraining == "supervised":
             return Pretraining(encoder, LinearHead(encoder.width, self.inputs.train_labels.num_labels), False)
         head = ProjectionHead(
             encoder.width, model.projection.hidden, model.projection.features, model.projection.norm

@@ -14,7 +14,7 @@ from sdl_study.evaluation import multilabel_metrics, tune_threshold
 from sdl_study.seeds import derive_seed
 from sdl_study.training.batches import Inputs
 from sdl_study.training.probe import Probe, fit_probe
-from sdl_study.training.scores import SCORES_FILE, save_scores
+from sdl_study.evaluation.scores import SCORES_FILE, save_scores
 from sdl_study.workers.job import Job
 
 _ROWS_AT_ONCE = 256

@@ -23,7 +23,7 @@ class Job:
         data: folder of the prepared data set.
         stores: folder of the token and image stores.
         settings: the study's settings with the job's parameters laid over, as plain values.
-        arm: name of the arm.
+        arm: the arm, as plain data.
         seed: seed of initialisation, data order and dropout.
         number: the trial's number in the study; -1 for finals and controls.
         resumed: whether an earlier attempt may have left a checkpoint; such a job goes first.
@@ -35,7 +35,7 @@ class Job:
     data: str
     stores: str
     settings: dict[str, Any]
-    arm: str
+    arm: dict[str, Any]
     seed: int
     number: int = -1
     resumed: bool = False

@@ -35,7 +35,7 @@ def refused(out: Path, overrides: Mapping[str, Any], **study: Any) -> str:
         ("trian.epochs", 2, "no such setting"),
         ("train.epochs", 0, "greater than or equal to 1"),
         ("train.epochs", "many", "valid integer"),
-        ("loss.temperature", -1, "greater than 0"),
+        ("loss.temperature", -1, "must be a finite number above 0"),
         ("model.encoder", "lstm", "unknown encoder 'lstm'"),
         ("model.encoders.conv.kernel", 4, "kernel must be odd"),
         ("model.encoders.conv.color", 4, "color"),
@@ -151,11 +151,11 @@ def test_other_data_and_damage_are_refused(tmp_path: Path) -> None:
 def test_every_mistake_of_a_study_has_its_line() -> None:
     values = small_study().settings.model_dump()
     values["train"]["epochs"] = 0
-    values["loss"]["temperature"] = 0
+    values["train"]["learning_rate"] = 0
     with pytest.raises(UserError) as caught:
         build_settings(values, "small")
     lines = str(caught.value).splitlines()
-    assert [line.split(": ")[1] for line in lines] == ["loss.temperature", "train.epochs"]
+    assert [line.split(": ")[1] for line in lines] == ["train.epochs", "train.learning_rate"]
 
 
 def test_settings_are_read_and_replaced_by_path() -> None:
@@ -165,7 +165,7 @@ def test_settings_are_read_and_replaced_by_path() -> None:
     )
     assert value_at(changed, "model.encoders.conv.width") == 16
     assert value_at(changed, "loss.relation_weights.subset") == 2.0
-    assert value_at(settings, "loss.relation_weights.subset") == 1.0
+    assert settings.loss == {}
 
 
 def space(*parameters: Parameter, **published: Any) -> SearchSpace:
@@ -176,8 +176,8 @@ def test_a_space_refuses_what_makes_no_sense() -> None:
     rate = log_uniform("train.learning_rate", 1e-4, 1e-1)
     with pytest.raises(UserError, match="stands twice"):
         space(rate, rate)
-    with pytest.raises(UserError, match="unknown arm 'sdd'"):
-        space(uniform("loss.temperature", 0.1, 0.2, arms=("sdd",)))
+    with pytest.raises(UserError, match="loss.temperature: unknown arm 'sdd'; the study has any, sd"):
+        replace(small_study(), space=space(uniform("loss.temperature", 0.1, 0.2, arms=("sdd",))))
     with pytest.raises(UserError, match="lies outside"):
         space(rate, train__learning_rate=1.0)
     with pytest.raises(UserError, match="lies outside"):
@@ -195,7 +195,7 @@ def test_every_value_of_a_space_must_be_a_valid_setting(tmp_path: Path) -> None:
         make_plan(replace(study, space=wide), tmp_path, "small", {})
 
 
-def test_a_fingerprint_tells_spaces_apart() -> None:
+def test_a_description_tells_spaces_apart() -> None:
     one = space(log_uniform("train.learning_rate", 1e-4, 1e-1))
     same = space(log_uniform("train.learning_rate", 1e-4, 1e-1))
     others = [
@@ -205,8 +205,9 @@ def test_a_fingerprint_tells_spaces_apart() -> None:
         space(log_uniform("train.learning_rate", 1e-4, 1e-1, when={"model.encoder": "conv"})),
         space(log_uniform("train.learning_rate", 1e-4, 1e-1), train__learning_rate=1e-3),
     ]
-    assert one.fingerprint() == same.fingerprint()
-    assert len({one.fingerprint(), *(other.fingerprint() for other in others)}) == 6
+    assert one.described() == same.described()
+    described = [json.dumps(each.described(), sort_keys=True) for each in (one, *others)]
+    assert len(set(described)) == 6
 
 
 def conditional(when: Mapping[str, Any], *others: Parameter) -> SearchSpace:
@@ -232,7 +233,7 @@ def conditional(when: Mapping[str, Any], *others: Parameter) -> SearchSpace:
         ({"model.encoders.conv.width": 17}, "17 cannot occur"),
         ({"train.learning_rate": 1e-3}, "'train.learning_rate': this parameter must stand before it"),
         ({"model.encoders.bert.dropout": 0.1}, "must stand before it"),
-        ({"loss.normalizer": "weight"}, "loss.normalizer: input should be 'positives' or 'weights'"),
+        ({"loss.normalizer": "weight"}, "loss.normalizer is 'weight'; "),
         ({"train.batch_size": "64"}, "'64' cannot occur"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,11 @@ def test_candidates_complete_ones_first_then_value_then_number() -> None:
 
 def test_an_arm_whose_trials_all_failed(tmp_path: Path) -> None:
     plan = small_plan(tmp_path)
-    with pytest.raises(UserError, match="arm sd: every trial failed"):
-        winners(plan, [trial(0, "any", 0.5), trial(1, "sd", None, "failed")], maker(plan))
+    failed = replace(trial(1, "sd", None, "failed"), reason="NonFiniteLoss at step.py:1", failure="setting")
+    with pytest.raises(UserError, match=r"arm sd: every trial failed: NonFiniteLoss at step\.py:1"):
+        winners(plan, [trial(0, "any", 0.5), failed], maker(plan))
+    with pytest.raises(UserError, match="arm sd: no trial has a value"):
+        winners(plan, [trial(0, "any", 0.5)], maker(plan))
 
 
 def test_the_winner_is_the_best_mean_over_search_and_selection_seeds(tmp_path: Path) -> None:
@@ -146,6 +150,7 @@ def test_another_declaration_supersedes_and_the_old_one_is_kept(
 
 
 def test_finals_of_another_declaration_have_another_folder(tmp_path: Path) -> None:
-    make = maker(small_plan(tmp_path))
-    folders = {make.final(sha * 64, "sd", "final", "sd", {}, 0).job.folder for sha in ("a", "b")}
-    assert len(folders) == 2
+    plan = small_plan(tmp_path)
+    first, second = declared(plan), declared(plan, fingerprint="g")
+    folders = {slot.folder for each in (first, second) for slot in final_slots(plan.files, each)}
+    assert len(folders) == 2 * len(final_slots(plan.files, first))
