@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sdl_study import distributed
+from sdl_study.label_sets import LabelSets
 from sdl_study.losses.core import Core, Positives, Result
 from sdl_study.losses.diagnostics import Diagnostics, relation_sums, summarize
 from sdl_study.losses.exchange import Batch, as_label_sets, gather_batch
-from sdl_study.losses.label_sets import LabelSets
 from sdl_study.losses.positives import RulePositives
 from sdl_study.losses.rules import AnyRule, WeightRule
 from sdl_study.losses.tiles import TilePlan, tile_edge

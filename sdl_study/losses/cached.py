@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from sdl_study import distributed
+from sdl_study.label_sets import LabelSets
 from sdl_study.losses.base import ContrastiveLoss
-from sdl_study.losses.label_sets import LabelSets
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdl_study import distributed
-from sdl_study.losses.label_sets import LabelSets
+from sdl_study.label_sets import LabelSets
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdl_study.label_sets import LabelSets
 from sdl_study.losses.counting import IntersectionCounter
 from sdl_study.losses.exchange import Batch
-from sdl_study.losses.label_sets import LabelSets
 from sdl_study.losses.positives import Normalized, Range
 from sdl_study.losses.tiles import Tile, TilePlan
 
