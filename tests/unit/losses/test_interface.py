@@ -21,7 +21,8 @@ from sdl_study.losses import (
     cached_backward,
     tiles,
 )
-from sdl_study.losses.rules import AnyRule, SimilarityDissimilarityRule
+from sdl_study.losses.named.sd import SimilarityDissimilarityRule
+from sdl_study.losses.rules import AnyRule
 from sdl_study.testing import make_inputs, multi_hot_labels
 
 
