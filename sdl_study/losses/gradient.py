@@ -24,7 +24,7 @@ class _Refuse(torch.autograd.Function):
         return gradient.view_as(gradient)
 
     @staticmethod
-    def backward(_ctx: Any, *_grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG004
         raise RuntimeError(
             "this loss has no second derivative: its gradient cannot be differentiated again (gradient penalty, "
             "Hessian); leave out create_graph=True, or detach the gradient"

@@ -119,7 +119,9 @@ class Rescaled(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # the decorator hides the names
+        ctx: Any, *grad_outputs: Tensor
+    ) -> Tensor:
         (rows,) = ctx.saved_tensors
         return 2 * rows * grad_outputs[0].sign()
 
@@ -139,7 +141,9 @@ class Constant(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # the decorator hides the names
+        ctx: Any, *grad_outputs: Tensor
+    ) -> Tensor:
         (rows,) = ctx.saved_tensors
         return 2 * rows * grad_outputs[0]
 
