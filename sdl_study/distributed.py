@@ -1,7 +1,7 @@
-"""Rank, world size, uneven gathers and global counts: the only file that imports torch.distributed.
+"""Rank, world size, uneven gathers and sums: the only file that imports torch.distributed.
 
 Every function also works, trivially, in a process that never initialised torch.distributed: one rank, whose
-rows are all rows. `group` is a process group, or None for the default one.
+rows are all rows. ``group`` is a process group, or None for the default one.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def is_initialized() -> bool:
 
 
 def rank(group: ProcessGroup | None = None) -> int:
-    """This process's rank in `group`; 0 without torch.distributed."""
+    """This process's rank in ``group``; 0 without torch.distributed."""
     return dist.get_rank(group) if is_initialized() else 0
 
 
 def world_size(group: ProcessGroup | None = None) -> int:
-    """Number of processes in `group`; 1 without torch.distributed."""
+    """Number of processes in ``group``; 1 without torch.distributed."""
     return dist.get_world_size(group) if is_initialized() else 1
 
 
 def communication_device(group: ProcessGroup | None = None) -> torch.device:
-    """The device on which `group` exchanges small tensors: the current CUDA device for NCCL, else the CPU."""
+    """The device on which ``group`` exchanges small tensors: the current CUDA device for NCCL, else the CPU."""
     if is_initialized() and "nccl" in str(dist.get_backend(group)):
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
@@ -67,7 +67,7 @@ def all_gather_rows(
         counts: the n_r of all ranks where they are known already, which saves one exchange.
 
     Returns:
-        [Σ n_r, ...] on the device of `rows`.
+        [Σ n_r, ...] on the device of ``rows``.
     """
     if world_size(group) == 1:
         return rows.detach()
@@ -95,25 +95,11 @@ def all_reduce_sum(values: Tensor, group: ProcessGroup | None = None) -> Tensor:
     return total.to(values.device)
 
 
-def all_reduce_max(values: Tensor, group: ProcessGroup | None = None) -> Tensor:
-    """The elementwise maximum over ranks of a tensor of one shape, as a new tensor, without autograd."""
-    largest = values.detach().to(communication_device(group), copy=True)
-    if world_size(group) > 1:
-        dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=group)
-    return largest.to(values.device)
-
-
-def global_count(local: int | Tensor, group: ProcessGroup | None = None) -> Tensor:
-    """The sum of one count over all ranks, a 0-dim int64 tensor: what a loss divides by on every rank."""
-    count = local.detach().to(torch.int64) if isinstance(local, Tensor) else torch.tensor(int(local))
-    return all_reduce_sum(count.reshape(()), group)
-
-
 @contextmanager
 def process_group(
     backend: str, rank: int, world_size: int, init_file: str, timeout_seconds: float = 60.0
 ) -> Iterator[None]:
-    """Join a world of `world_size` processes that meet at the file `init_file`, and leave it at the end."""
+    """Join a world of ``world_size`` processes that meet at the file ``init_file``, and leave it at the end."""
     dist.init_process_group(
         backend,
         init_method=f"file://{init_file}",

@@ -4,63 +4,25 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from sdl_study import distributed
+from sdl_study.label_sets import LabelSets
+from sdl_study.losses.checks import choice, number_from_zero, positive_number, truth
 from sdl_study.losses.core import Core, Positives, Result
 from sdl_study.losses.diagnostics import Diagnostics, relation_sums, summarize
 from sdl_study.losses.exchange import Batch, as_label_sets, gather_batch
-from sdl_study.losses.label_sets import LabelSets
+from sdl_study.losses.gradient import with_gradient
 from sdl_study.losses.positives import RulePositives
 from sdl_study.losses.rules import AnyRule, WeightRule
 from sdl_study.losses.tiles import TilePlan, tile_edge
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Num
-
-
-class _Contrast(torch.autograd.Function):
-    """The global loss of the rank's embeddings; the gradient is ready when the forward pass ends.
-
-    dL/d log τ = −Σ_ij s_ij ∂L/∂s_ij = −½ Σ_k z_k · dL/dz_k, as s_ij is bilinear in z.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, embeddings: Tensor, log_temperature: Tensor | None, loss: ContrastiveLoss, batch: Batch
-    ) -> Tensor:
-        result = loss.evaluate(batch, with_gradient=any(ctx.needs_input_grad[:2]))
-        loss.valid_anchor_fraction = result.valid_fraction
-        if result.gradient is not None:
-            gradient = result.gradient
-            if loss.gradient_reduction == "mean" and batch.world_size > 1:
-                gradient = gradient.mul_(batch.world_size)
-            ctx.for_temperature = None
-            if log_temperature is not None:
-                own = batch.rows[batch.start : batch.stop] + batch.center
-                slope = (own * gradient).sum(dtype=torch.float64) / -2
-                ctx.for_temperature = slope.to(log_temperature).reshape(log_temperature.shape)
-            # in half precision it would underflow before a gradient scaler's factor, itself too large for half
-            ctx.dtype = embeddings.dtype
-            ctx.save_for_backward(gradient.view(embeddings.shape))
-        return result.loss.to(batch.rows.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # the decorator hides the names
-        ctx: Any, *grad_outputs: Tensor
-    ) -> tuple[Tensor, Tensor | None, None, None]:
-        (gradient,) = ctx.saved_tensors
-        factor = grad_outputs[0]
-        for_temperature = ctx.for_temperature
-        if for_temperature is not None:
-            for_temperature = for_temperature * factor.to(for_temperature)
-        scaled = gradient * factor.to(gradient.dtype)
-        return scaled.to(ctx.dtype), for_temperature, None, None
 
 
 class ContrastiveLoss(nn.Module, ABC):
@@ -81,7 +43,7 @@ class ContrastiveLoss(nn.Module, ABC):
         valid_anchor_fraction: after a forward pass, anchors with a positive among all rows of the batch.
 
     Raises:
-        ValueError: a temperature that is not a finite number above 0, or an unknown choice.
+        ValueError: a temperature that is not a finite number above 0, or an unknown choice; the message names it.
     """
 
     valid_anchor_fraction: Tensor
@@ -98,21 +60,16 @@ class ContrastiveLoss(nn.Module, ABC):
         learnable_temperature: bool = False,
     ) -> None:
         super().__init__()
-        if not (isinstance(temperature, int | float) and math.isfinite(temperature) and temperature > 0):
-            raise ValueError(f"temperature is {temperature!r}; it must be a finite number above 0")
-        if distributed not in ("auto", False):
+        if not (distributed == "auto" or distributed is False):
             raise ValueError(f'distributed is {distributed!r}; choose "auto" or False')
-        if gradient_reduction not in ("mean", "sum"):
-            raise ValueError(f'gradient_reduction is {gradient_reduction!r}; choose "mean" or "sum"')
-        if not (isinstance(cache_mib, int | float) and cache_mib >= 0):
-            raise ValueError(f"cache_mib is {cache_mib!r}; it must be a number ≥ 0")
-        self._temperature = float(temperature)
-        start = torch.tensor([math.log(temperature)])  # FSDP2 shards no 0-dim parameter
-        self.register_parameter("log_temperature", nn.Parameter(start) if learnable_temperature else None)
+        self._temperature = positive_number("temperature", temperature)
+        learnable = truth("learnable_temperature", learnable_temperature)
+        start = torch.tensor([math.log(self._temperature)])  # FSDP2 shards no 0-dim parameter
+        self.register_parameter("log_temperature", nn.Parameter(start) if learnable else None)
         self.process_group = process_group
         self.distributed = distributed
-        self.gradient_reduction = gradient_reduction
-        self.cache_mib = cache_mib
+        self.gradient_reduction = choice("gradient_reduction", gradient_reduction, ("mean", "sum"))
+        self.cache_mib = math.inf if cache_mib == math.inf else number_from_zero("cache_mib", cache_mib)
         self.valid_anchor_fraction = torch.zeros((), dtype=torch.float64)
 
     @property
@@ -168,9 +125,27 @@ class ContrastiveLoss(nn.Module, ABC):
 
         Raises:
             ValueError: input that does not fit, on any rank; the message names argument, shape and row.
+            NonFiniteEmbeddingsError: embeddings of any rank that are not finite; raised on all ranks.
         """
         batch = self.gather(embeddings, labels)
-        return _Contrast.apply(embeddings, self.log_temperature, self, batch)
+        return with_gradient(embeddings, self.log_temperature, partial(self._values, batch))
+
+    def _values(self, batch: Batch, wanted: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Loss, dL/dz of the rank's rows as its gradient reduction needs it, and dL/d log τ.
+
+        dL/d log τ = −Σ_ij s_ij ∂L/∂s_ij = −½ Σ_k z_k · dL/dz_k, as s_ij is bilinear in z.
+        """
+        result = self.evaluate(batch, with_gradient=wanted)
+        self.valid_anchor_fraction = result.valid_fraction
+        gradient, for_temperature = result.gradient, None
+        if gradient is not None:
+            if self.gradient_reduction == "mean" and batch.world_size > 1:
+                gradient = gradient.mul_(batch.world_size)
+            if self.log_temperature is not None:
+                own = batch.rows[batch.start : batch.stop] + batch.center
+                slope = (own * gradient).sum(dtype=torch.float64) / -2
+                for_temperature = slope.to(self.log_temperature).reshape(self.log_temperature.shape)
+        return result.loss.to(batch.rows.dtype), gradient, for_temperature
 
     @torch.no_grad()
     def diagnostics(
@@ -178,7 +153,7 @@ class ContrastiveLoss(nn.Module, ABC):
         embeddings: Float[Tensor, "N D"] | Float[Tensor, "N V D"],
         labels: Num[Tensor, "N L"] | LabelSets,
     ) -> Diagnostics:
-        """Relations, weights and scale of a batch, the same on every rank (a collective like `forward`).
+        """Relations, weights and scale of a batch, the same on every rank (a collective like ``forward``).
 
         Costs several times a forward pass: for a look now and then, not for every step.
         """
@@ -201,7 +176,7 @@ class WeightedContrastiveLoss(ContrastiveLoss):
 
     Args:
         rule: the weights of positive pairs.
-        temperature, **settings: as in `ContrastiveLoss`.
+        temperature, **settings: as in ``ContrastiveLoss``.
     """
 
     def __init__(self, rule: WeightRule, temperature: float = 0.07, **settings: Any) -> None:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from sdl_study import distributed
+from sdl_study.label_sets import LabelSets
 from sdl_study.losses.base import ContrastiveLoss
-from sdl_study.losses.label_sets import LabelSets
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ def cached_backward(
     labels: Tensor | LabelSets,
     loss: ContrastiveLoss,
 ) -> Tensor:
-    """Accumulate the gradient of `loss` over all chunks of all ranks into the encoder's parameters.
+    """Accumulate the gradient of ``loss`` over all chunks of all ranks into the encoder's parameters.
 
-    Replaces `loss(encode(everything), labels).backward()` with the same result, dropout included (its random
+    Replaces ``loss(encode(everything), labels).backward()`` with the same result, dropout included (its random
     state is replayed), at the memory of one chunk's activations. Modules that change state in a forward pass
     (BatchNorm's running statistics) see every chunk twice, and normalise over a chunk instead of the batch.
 
     Args:
         encode: maps a chunk to its embeddings [n, D] or [n, V, D]: a module, also one under DDP or FSDP2 (its
             gradients are synchronised once, with the last chunk), or a function.
-        chunks: this rank's inputs in the order of `labels`; at least one, and not as many on every rank.
+        chunks: this rank's inputs in the order of ``labels``; at least one, and not as many on every rank.
         labels: the label sets of all rows of this rank.
         loss: the loss. Gradients of its own parameters (a learnable temperature) are reduced over ranks here,
             so it need not be part of the wrapped module.

@@ -202,7 +202,7 @@ class Core:
         return gradient.addr_(along_center.to(rows.dtype), self.batch.center, alpha=self.scale)
 
     def _recall(self, tile: Tile) -> tuple[Tensor, Tensor | None]:
-        """What `_keep` kept of a tile, or the same computed again."""
+        """What ``_keep`` kept of a tile, or the same computed again."""
         if tile in self._kept:
             values, small = self._kept.pop(tile)
             if self.plan.is_plain:

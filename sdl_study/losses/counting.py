@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdl_study.losses.label_sets import LabelSets
+from sdl_study.label_sets import LabelSets
 from sdl_study.losses.tiles import Tile
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from sdl_study import distributed
-from sdl_study.losses.label_sets import LabelSets
+from sdl_study.label_sets import LabelSets
+from sdl_study.losses.errors import NonFiniteEmbeddingsError
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -61,51 +62,91 @@ def as_label_sets(embeddings: Tensor, labels: Tensor | LabelSets) -> LabelSets:
     """Check one rank's embeddings [N, D] or [N, V, D] and labels; return one label set per sample.
 
     Raises:
-        ValueError: embeddings that are not floating point [N, D] or [N, V, D], or not finite; labels of
-            another length, on another device, or not multi-hot. The message names argument, shape and row.
+        ValueError: embeddings that are not dense floating point [N, D] or [N, V, D]; labels of another length,
+            on another device, or not multi-hot. The message names argument, shape and row.
+        NonFiniteEmbeddingsError: embeddings that are not finite, and nothing else is wrong.
         TypeError: arguments of another kind.
     """
-    if not isinstance(embeddings, Tensor):
-        raise TypeError(f"embeddings must be a tensor, not {type(embeddings).__name__}")
-    shape = tuple(embeddings.shape)
-    if embeddings.dtype not in _DTYPES:
-        raise ValueError(
-            f"embeddings {shape} have dtype {embeddings.dtype}; a floating-point dtype is needed"
-        )
-    if embeddings.ndim not in (2, 3) or embeddings.shape[-1] == 0:
+    if isinstance(embeddings, Tensor) and embeddings.ndim not in (2, 3):
+        shape = tuple(embeddings.shape)
         raise ValueError(
             f"embeddings have shape {shape}; [N, D] is needed, or [N, V, D] for V views of each sample"
         )
+    return checked_labels("embeddings", embeddings, labels)
+
+
+def checked_labels(name: str, rows: Tensor, labels: Tensor | LabelSets) -> LabelSets:
+    """Check one rank's rows [N, ...] of any loss, and their labels; errors are those of ``as_label_sets``."""
+    if not isinstance(rows, Tensor):
+        raise TypeError(f"{name} must be a tensor, not {type(rows).__name__}")
+    shape = tuple(rows.shape)
+    if rows.dtype not in _DTYPES:
+        raise ValueError(f"{name} {shape} have dtype {rows.dtype}; a floating-point dtype is needed")
+    if rows.layout != torch.strided:
+        raise ValueError(f"{name} {shape} have layout {rows.layout}; a dense tensor is needed")
+    if rows.shape[-1] == 0:
+        raise ValueError(f"{name} have shape {shape}; rows of at least one number are needed")
     if not isinstance(labels, LabelSets):
-        labels = _from_multi_hot(embeddings, labels)
-    if len(labels) != embeddings.shape[0]:
-        row = min(len(labels), embeddings.shape[0])
+        labels = _from_multi_hot(name, rows, labels)
+    if len(labels) != rows.shape[0]:
+        row = min(len(labels), rows.shape[0])
         raise ValueError(
-            f"labels hold {len(labels)} rows, embeddings {shape} hold {embeddings.shape[0]}: "
-            f"row {row} has no partner"
+            f"labels hold {len(labels)} rows, {name} {shape} hold {rows.shape[0]}: row {row} has no partner"
         )
-    _check_finite(embeddings.detach())
+    _check_finite(name, rows.detach())
     return labels
 
 
-def _check_finite(embeddings: Tensor) -> None:
-    if math.isfinite(float(embeddings.sum(dtype=compute_dtype(embeddings.dtype)))):
+def _check_finite(name: str, rows: Tensor) -> None:
+    if math.isfinite(float(rows.sum(dtype=compute_dtype(rows.dtype)))):
         return  # one cheap pass; a sum may overflow without a fault, so only the next test decides
-    wrong = ~torch.isfinite(embeddings)
+    wrong = ~torch.isfinite(rows)
     if bool(wrong.any()):
         row = int(wrong.flatten(1).any(dim=1).to(torch.uint8).argmax())
-        raise ValueError(f"embeddings {tuple(embeddings.shape)}: row {row} holds NaN or infinity")
+        raise NonFiniteEmbeddingsError(f"{name} {tuple(rows.shape)}: row {row} holds NaN or infinity")
 
 
-def _from_multi_hot(embeddings: Tensor, labels: Tensor) -> LabelSets:
+def _from_multi_hot(name: str, rows: Tensor, labels: Tensor) -> LabelSets:
     if not isinstance(labels, Tensor):
         raise TypeError(f"labels must be a multi-hot tensor or LabelSets, not {type(labels).__name__}")
-    if labels.device != embeddings.device:
+    if labels.device != rows.device:
         raise ValueError(
             f"labels {tuple(labels.shape)} are on {labels.device}, "
-            f"embeddings {tuple(embeddings.shape)} on {embeddings.device}; row 0 and all others need one device"
+            f"{name} {tuple(rows.shape)} on {rows.device}; row 0 and all others need one device"
         )
     return LabelSets.from_multi_hot(labels)
+
+
+FINE, NOT_FINITE, WRONG = 0, 1, 2
+"""What a rank tells the others of its input."""
+
+
+def state_of(error: Exception | None) -> int:
+    """What a rank tells of its input, given the error that its check raised."""
+    if error is None:
+        return FINE
+    return NOT_FINITE if isinstance(error, NonFiniteEmbeddingsError) else WRONG
+
+
+def raise_together(error: Exception | None, worst: int, of_rank: str) -> None:
+    """Raise on every rank where some rank's input is not fine: one kind of error for all.
+
+    Args:
+        error: this rank's own, if any.
+        worst: the largest state of all ranks.
+        of_rank: the words that name the rank of that state to the others.
+
+    Raises:
+        NonFiniteEmbeddingsError: some rank's rows are not finite, and no input is wrong.
+        ValueError, TypeError: some rank's input is wrong.
+    """
+    if worst == FINE:
+        return
+    if error is not None and state_of(error) == worst:
+        raise error
+    if worst == NOT_FINITE:
+        raise NonFiniteEmbeddingsError(f"{of_rank} holds NaN or infinity; its own error names the row")
+    raise ValueError(f"{of_rank} was given wrong input; its own error names the argument and the row")
 
 
 def gather_batch(
@@ -123,6 +164,7 @@ def gather_batch(
 
     Raises:
         ValueError: on every rank, if any rank reported an error or the ranks disagree about D or L.
+        NonFiniteEmbeddingsError: on every rank, if some rank's embeddings are not finite.
     """
     if not sharded or distributed.world_size(group) == 1:
         if error is not None or labels is None:
@@ -169,17 +211,12 @@ def _agree(
     """Exchange sizes and errors; return every rank's number of rows and of label entries."""
     if error is None and labels is not None:
         dtype = _DTYPES.index(embeddings.dtype)
-        facts = [0, len(labels), labels.indices.size, embeddings.shape[-1], labels.num_labels, dtype]
+        facts = [FINE, len(labels), labels.indices.size, embeddings.shape[-1], labels.num_labels, dtype]
     else:
-        facts = [1, 0, 0, 0, 0, 0]
+        facts = [state_of(error), 0, 0, 0, 0, 0]
     table = distributed.all_gather_same(torch.tensor(facts), group)
-    if error is not None:
-        raise error
-    failed = [r for r, bad in enumerate(table[:, 0].tolist()) if bad]
-    if failed:
-        raise ValueError(
-            f"rank {failed[0]} was given wrong input; its own error names the argument and the row"
-        )
+    states = table[:, 0].tolist()
+    raise_together(error, max(states), f"rank {states.index(max(states))}")
     for column, name in ((3, "embedding sizes D"), (4, "numbers of labels L")):
         values = table[:, column].tolist()
         if len(set(values)) > 1:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdl_study.label_sets import LabelSets
 from sdl_study.losses.counting import IntersectionCounter
 from sdl_study.losses.exchange import Batch
-from sdl_study.losses.label_sets import LabelSets
 from sdl_study.losses.positives import Normalized, Range
 from sdl_study.losses.tiles import Tile, TilePlan
 
@@ -82,7 +82,7 @@ class LabelPositives:
         return Normalized(scale, total, logits * self._inverse_temperature, fraction)
 
     def pull(self, start: int, stop: int) -> tuple[Float64[Tensor, "b D"], Float64[Tensor, " b"]]:
-        """Σ_j (ω_kj + ω_jk) c_j and Σ_j (ω_kj + ω_jk) of the rows start:stop; after `normalize`."""
+        """Σ_j (ω_kj + ω_jk) c_j and Σ_j (ω_kj + ω_jk) of the rows start:stop; after ``normalize``."""
         if self._pull is None:
             raise RuntimeError("pull() follows normalize()")
         return self._pull[0][start:stop], self._pull[1][start:stop]

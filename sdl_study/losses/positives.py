@@ -1,7 +1,7 @@
 """The positive term of a weight rule, tile by tile; its weights are never stored.
 
-Per anchor the tiles add up a few sums over its candidates (`collect`); once these were gathered from all ranks,
-`normalize` turns them into the factors that make ω of a weight, and `subtract` takes ω out of the gradient.
+Per anchor the tiles add up a few sums over its candidates (``collect``); once these were gathered from all ranks,
+``normalize`` turns them into the factors that make ω of a weight, and ``subtract`` takes ω out of the gradient.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Normalized:
 
 
 class RulePositives:
-    """The positive term of a `WeightRule` over a global batch."""
+    """The positive term of a ``WeightRule`` over a global batch."""
 
     num_sums = 3
 
@@ -102,9 +102,9 @@ class RulePositives:
         sums: Float64[Tensor, "b k"],
         start: int,
     ) -> None:
-        """Add a tile's sums to the rows of its anchors, and of the mirrored ones; row 0 is row `start`.
+        """Add a tile's sums to the rows of its anchors, and of the mirrored ones; row 0 is row ``start``.
 
-        `logits` and `bias` are t_ij and b_j: s_ij is their sum.
+        ``logits`` and ``bias`` are t_ij and b_j: s_ij is their sum.
         """
         sides = self.sides(tile)
         groups = [sides] if self.rule.symmetric else [[side] for side in sides]
@@ -142,7 +142,7 @@ class RulePositives:
     def subtract(
         self, tile: Tile, counts: Float[Tensor, "n m"], scale: Float[Tensor, " M"], pull: Float[Tensor, "n m"]
     ) -> None:
-        """Subtract ω_ij + ω_ji of a tile from `pull`."""
+        """Subtract ω_ij + ω_ji of a tile from ``pull``."""
         rows, columns = scale[slice(*tile.rows), None], scale[None, slice(*tile.columns)]
         weights = self.weights(counts, tile.rows, tile.columns, 1)
         if self.rule.symmetric:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+from sdl_study.losses.checks import number_from_zero
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -32,13 +34,28 @@ class RelationWeights:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
-                raise ValueError(
-                    f"relation_weights.{field.name} is {value!r}; it must be a finite number ≥ 0"
-                )
+            number_from_zero(f"relation_weights.{field.name}", getattr(self, field.name))
         if self.equal == self.overlap == self.subset == self.superset == 0:
             raise ValueError("relation_weights are all 0; at least one relation must count")
+
+    @classmethod
+    def of(cls, weights: RelationWeights | Mapping[str, float] | None) -> RelationWeights:
+        """Weights as a loss takes them: these, a mapping with some of the relations (the others weigh 1), or none.
+
+        Raises:
+            ValueError: anything else, or a relation that has no weight; the message names the choices.
+        """
+        if isinstance(weights, RelationWeights):
+            return weights
+        if weights is None:
+            return cls()
+        names = [field.name for field in fields(cls)]
+        if not isinstance(weights, Mapping):
+            raise ValueError(f"relation_weights is {weights!r}; give numbers by relation: {', '.join(names)}")
+        for name in weights:
+            if name not in names:
+                raise ValueError(f"relation_weights has no relation {name!r}; it has {', '.join(names)}")
+        return cls(**weights)
 
     @property
     def uniform(self) -> bool:

@@ -44,7 +44,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class TilePlan:
-    """The tiles of anchors start:stop of a global batch of `total` rows, at most `edge` × `edge` each."""
+    """The tiles of anchors start:stop of a global batch of ``total`` rows, at most ``edge`` × ``edge`` each."""
 
     start: int
     stop: int

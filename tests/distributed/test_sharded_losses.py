@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
-from sdl_study.testing import ShardedReport, check_sharded
+from sdl_study.testing import ShardedReport, check_sharded, multi_hot_labels
+from sdl_study.testing.sharded import EMBEDDING_SIZE
 from tests.distributed.worlds import (
     BAD_CASES,
+    BAD_NAMES,
     SHARDS,
     STRATEGIES,
     TWO_VIEW_SHARDS,
@@ -24,13 +27,15 @@ from tests.distributed.wrong_variants import WRONG, NaiveAny, any_at_same_temper
 
 Worlds = dict[int, list[dict[str, Any]]]
 FSDP_SHARDS = [(9, 4), (64, 0)]
+SIX_LABELS = partial(multi_hot_labels, num_labels=EMBEDDING_SIZE)
+"""As many labels as the encoder's outputs have numbers, so that these serve as embeddings and as logits."""
 
 
 @pytest.fixture(scope="module")
 def under_ddp() -> ShardedReport:
     """Every strategy, the wrong variants, and the right form of these, in one start of each world."""
     losses = {**STRATEGIES, **WRONG, "naive": NaiveAny, "any .2": any_at_same_temperature}
-    return check_sharded(losses, (2, 3, 4), SHARDS, timeout_seconds=250)
+    return check_sharded(losses, (2, 3, 4), SHARDS, labels=SIX_LABELS, timeout_seconds=250)
 
 
 def _case(report: ShardedReport, name: str, shards: tuple[int, ...]) -> Any:
@@ -80,14 +85,18 @@ def test_two_forms_of_one_loss_have_one_gradient(under_ddp: ShardedReport) -> No
 
 
 def test_equals_one_process_under_fsdp2() -> None:
-    report = check_sharded(STRATEGIES, (2,), FSDP_SHARDS, parallel="fsdp", timeout_seconds=250)
+    report = check_sharded(
+        STRATEGIES, (2,), FSDP_SHARDS, labels=SIX_LABELS, parallel="fsdp", timeout_seconds=250
+    )
     report.require_exact()
     assert len(report.cases) == len(FSDP_SHARDS) * len(STRATEGIES)
 
 
 @pytest.mark.slow
 def test_equals_one_process_under_fsdp2_on_three_and_four_processes() -> None:
-    check_sharded(STRATEGIES, (3, 4), SHARDS, parallel="fsdp", timeout_seconds=400).require_exact()
+    check_sharded(
+        STRATEGIES, (3, 4), SHARDS, labels=SIX_LABELS, parallel="fsdp", timeout_seconds=400
+    ).require_exact()
 
 
 @pytest.mark.slow
@@ -135,24 +144,45 @@ def test_bfloat16_equals_one_process(worlds: Worlds, world: int) -> None:
     assert (together - gradient).norm() <= 2.0**-8 * gradient.norm()  # bfloat16 keeps eight bits
 
 
+NAMED = {
+    "nan": "row 2",
+    "length": "row 3",
+    "dtype": "int64",
+    "kind": "list",
+}
+"""What the error of the rank with the wrong input names, where that rank alone can tell."""
+
+
 @pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("name", BAD_NAMES)
 @pytest.mark.parametrize("case", BAD_CASES)
-def test_wrong_input_on_one_rank_stops_all(worlds: Worlds, world: int, case: str) -> None:
-    told = [answer[f"bad/{case}"] for answer in worlds[world]]
-    named = {
-        "nan": "row 2",
-        "length": "row 3",
-        "dtype": "int64",
-        "width": "[5,",
-        "labels": "[7,",
-        "kind": "list",
-    }
-    assert named[case] in told[-1]
-    if case in ("width", "labels"):
-        assert len(set(told)) == 1
-    else:
-        assert all(f"rank {world - 1}" in line for line in told[:-1])
-    assert all("Error" in line for line in told)
+def test_wrong_input_on_one_rank_stops_all(worlds: Worlds, world: int, name: str, case: str) -> None:
+    told = [answer[f"bad/{name}/{case}"] for answer in worlds[world]]
+    assert all("Error: " in line for line in told), told
+    assert NAMED.get(case, "") in told[-1]
+    if case in NAMED:
+        assert all("rank" in line and "its own error names" in line for line in told[:-1]), told
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_that_disagree_say_about_what(worlds: Worlds, world: int) -> None:
+    for case, of_sd, of_bce in (
+        ("width", "embedding sizes D are [5,", "wrong input"),  # logits that do not fit their own labels
+        ("labels", "numbers of labels L are [5,", "wrong input"),
+        ("both", "embedding sizes D are [5,", "the ranks disagree: this one has 5 labels"),
+    ):
+        assert of_sd in worlds[world][0][f"bad/sd/{case}"]
+        assert of_bce in worlds[world][0][f"bad/bce/{case}"]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_diverged_rank_is_one_error_on_all(worlds: Worlds, world: int, name: str) -> None:
+    kinds = [answer[f"bad/{name}/nan"].partition(":")[0] for answer in worlds[world]]
+    assert kinds == ["NonFiniteEmbeddingsError"] * world
+    # where an input is wrong as well, that is what stops all of them
+    kinds = [answer[f"bad/{name}/nan and length"].partition(":")[0] for answer in worlds[world]]
+    assert kinds == ["ValueError"] * world
 
 
 @pytest.mark.parametrize("world", [2, 3])

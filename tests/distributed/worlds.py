@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,13 +17,17 @@ from sdl_study.losses import (
     SimilarityDissimilarityLoss,
     build_loss,
     cached_backward,
+    find_loss,
+    named_losses,
 )
-from sdl_study.losses.base import ContrastiveLoss
 from sdl_study.testing import flat_gradient, make_encoder, make_inputs, multi_hot_labels
+from sdl_study.testing.sharded import NUM_FEATURES
 
-STRATEGIES = {
-    name: partial(build_loss, name, temperature=0.2)
-    for name in ("all", "any", "sd", "jaccard", "mulsupcon", "multisupcon", "random_weights")
+STRATEGIES: dict[str, Callable[[], nn.Module]] = {
+    name: partial(
+        build_loss, name, **({"temperature": 0.2} if "temperature" in find_loss(name).settings else {})
+    )
+    for name in named_losses()
 }
 STRATEGIES["mulsupcon per anchor"] = partial(MulSupConLoss, 0.2, per_anchor_mean=True)
 STRATEGIES["sd by weights"] = partial(build_loss, "sd", temperature=0.2, normalizer="weights")
@@ -103,31 +108,34 @@ def half_step(rank: int | None, shards: tuple[int, ...]) -> tuple[float, Tensor]
     return float(loss.detach()), rows.grad.double()
 
 
-def bad_input(case: str) -> str:
-    """Only the last rank's input is wrong; every rank tells what it was told."""
+def bad_input(name: str, case: str) -> str:
+    """Only the last rank's input is wrong (in "nan and length", the first's in another way); all tell what they heard."""
     wrong = distributed.rank() == distributed.world_size() - 1
-    embeddings, labels = make_inputs(4), multi_hot_labels([4])
+    embeddings, labels = make_inputs(4), multi_hot_labels([4], NUM_FEATURES)
+    if case == "nan and length":
+        labels = labels[:3] if distributed.rank() == 0 else labels
+        case = "nan"
     if wrong and case == "nan":
         embeddings[2, 1] = float("nan")
     if wrong and case == "length":
         labels = labels[:3]
     if wrong and case == "dtype":
         embeddings = embeddings.long()
-    if wrong and case == "width":
+    if wrong and case in ("width", "both"):
         embeddings = embeddings[:, :3]
-    if wrong and case == "labels":
+    if wrong and case in ("labels", "both"):
         labels = labels[:, :3]
     if wrong and case == "kind":
         labels = labels.tolist()
     try:
-        build_loss("sd", temperature=0.1)(embeddings, labels)
+        build_loss(name)(embeddings, labels)
     except (ValueError, TypeError) as error:
         return f"{type(error).__name__}: {error}"
     return "no error"
 
 
 def diagnostics(rank: int | None, shards: tuple[int, ...], name: str) -> dict[str, float]:
-    loss: ContrastiveLoss = STRATEGIES[name]()
+    loss: Any = STRATEGIES[name]()
     rows = _rows(shards, rank)
     return loss.diagnostics(make_inputs(sum(shards))[rows], multi_hot_labels(shards)[rows]).flat()
 
@@ -148,7 +156,8 @@ def subgroup() -> tuple[float, float]:
     return float(shared), float(build_loss("sd", temperature=0.2, distributed=False)(inputs[:5], labels[:5]))
 
 
-BAD_CASES = ("nan", "length", "dtype", "width", "labels", "kind")
+BAD_CASES = ("nan", "length", "dtype", "width", "labels", "both", "kind", "nan and length")
+BAD_NAMES = ("sd", "bce")
 VIEW_NAMES = ("sd", "mulsupcon", "all", "random_weights")
 CHUNKS = {2: {0: [4, 3, 2], 1: [5]}, 3: {0: [3, 3], 1: [4], 2: [0, 2]}}
 
@@ -164,8 +173,9 @@ def everything() -> dict[str, Any]:
         for dropout in (0.0, 0.3):
             answers[f"cached/{parallel}/{dropout}"] = cached_step(parallel, dropout, CHUNKS[world])
     answers["half"] = half_step(rank, shards)
-    for case in BAD_CASES:
-        answers[f"bad/{case}"] = bad_input(case)
+    for name in BAD_NAMES:
+        for case in BAD_CASES:
+            answers[f"bad/{name}/{case}"] = bad_input(name, case)
     for name in ("sd", "all", "mulsupcon"):
         answers[f"diagnostics/{name}"] = diagnostics(rank, shards, name)
     if world == 3:

@@ -59,7 +59,7 @@ class NaiveAny(nn.Module):
         num_valid = (positive.sum(1) > 0).sum()
         world = distributed.world_size()
         if self.global_mean:
-            part = per_anchor.sum() / distributed.global_count(num_valid).clamp_min(1)
+            part = per_anchor.sum() / distributed.all_reduce_sum(num_valid).clamp_min(1)
         else:
             part = per_anchor.sum() / num_valid.clamp_min(1) / world
         value = distributed.all_reduce_sum(part.detach())

@@ -14,8 +14,7 @@ from sdl_study.losses import (
     WeightedContrastiveLoss,
     build_loss,
 )
-from sdl_study.losses.example_rules import ExponentialRule, LinearRule, RelativeRule, SymmetricRule
-from sdl_study.losses.rules import AllRule
+from sdl_study.losses.named.all import AllRule
 
 WEIGHTS = {"equal": 1.0, "overlap": 0.3, "subset": 2.5, "superset": 0.7}
 ONLY_EQUAL = {"equal": 1.0, "overlap": 0.0, "subset": 0.0, "superset": 0.0}
@@ -77,8 +76,8 @@ VARIANTS = [
         {"per_anchor_mean": True},
     ),
     Variant("random_weights", "random_weights", _named("random_weights"), {"step": 0}),
-    Variant("exponential", "exponential", _rule(ExponentialRule(0.5)), {"rate": 0.5}),
-    Variant("linear", "linear", _rule(LinearRule(0.2)), {"rate": 0.2}),
-    Variant("relative", "relative", _rule(RelativeRule())),
-    Variant("symmetric", "symmetric", _rule(SymmetricRule())),
+    Variant("exponential", "exponential", _named("exponential", rate=0.5), {"rate": 0.5}),
+    Variant("linear", "linear", _named("linear", rate=0.2), {"rate": 0.2}),
+    Variant("relative", "relative", _named("relative")),
+    Variant("symmetric", "symmetric", _named("symmetric")),
 ]

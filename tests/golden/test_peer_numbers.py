@@ -1,6 +1,6 @@
 """MultiSupCon against numbers that its contributed implementation printed once.
 
-Printed by `MultiSupConLoss(num_classes, temperature=0.1, threshold=…)` of
+Printed by ``MultiSupConLoss(num_classes, temperature=0.1, threshold=…)`` of
 src/pytorch_metric_learning/losses/multilabel_supcon_loss.py at commit 8b7e0bc889e2f1c7521ffc00fd3627401b78429f of
 github.com/PhyseChan/pytorch-metric-learning, the code of pull request 667, from which the release notes of
 pytorch-metric-learning 3.0.0rc2 say theirs is adapted. That code excludes pairs exactly at the threshold, 3.0 and

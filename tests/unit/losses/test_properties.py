@@ -24,9 +24,9 @@ from sdl_study.losses import (
 )
 from sdl_study.losses.core import Core
 from sdl_study.losses.exchange import gather_batch
+from sdl_study.losses.named.sd import SimilarityDissimilarityRule
 from sdl_study.losses.positives import RulePositives
 from sdl_study.losses.relations import RELATIONS, relation_masks
-from sdl_study.losses.rules import SimilarityDissimilarityRule
 from sdl_study.losses.tiles import TilePlan
 
 NUM_LABELS = 6

@@ -1,10 +1,11 @@
-"""The control "random_weights": sd's positives and sd's total per anchor, split at random among the positives.
+"""``random_weights``, a control: sd's positives and sd's total per anchor, split at random among the positives.
 
 If it does as well as sd, then what helped was how much each anchor counts, not which positive counts more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from sdl_study.losses.base import ContrastiveLoss
 from sdl_study.losses.exchange import Batch
+from sdl_study.losses.named.sd import SimilarityDissimilarityRule
 from sdl_study.losses.positives import WEIGHT, Range, RulePositives
 from sdl_study.losses.relations import RelationWeights
-from sdl_study.losses.rules import Normalizer, SimilarityDissimilarityRule, WeightRule
+from sdl_study.losses.rules import Normalizer, WeightRule
 from sdl_study.losses.tiles import Tile, TilePlan
 
 if TYPE_CHECKING:
@@ -72,11 +74,11 @@ class RandomWeightsLoss(ContrastiveLoss):
     """Control: sd's positives and totals per anchor, split by a hash of the two rows and the step.
 
     The hash takes the rows' numbers in the global batch, so the loss is the same for any number of ranks but not
-    for another order of the rows. `step` counts the training forward passes and is saved with the module.
+    for another order of the rows. ``step`` counts the training forward passes and is saved with the module.
 
     Args:
         similarity_power, dissimilarity_power, relation_weights, normalizer: of the sd loss it imitates.
-        temperature, **settings: as in `ContrastiveLoss`.
+        temperature, **settings: as in ``ContrastiveLoss``.
     """
 
     step: Tensor
@@ -86,7 +88,7 @@ class RandomWeightsLoss(ContrastiveLoss):
         temperature: float = 0.07,
         similarity_power: float = 1.0,
         dissimilarity_power: float = 1.0,
-        relation_weights: RelationWeights | None = None,
+        relation_weights: RelationWeights | Mapping[str, float] | None = None,
         normalizer: Normalizer = "positives",
         **settings: Any,
     ) -> None:
@@ -101,3 +103,6 @@ class RandomWeightsLoss(ContrastiveLoss):
         if self.training:
             self.step += 1
         return made
+
+
+LOSS = RandomWeightsLoss

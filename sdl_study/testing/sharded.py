@@ -5,26 +5,21 @@
 
 Data-parallel training averages parameter gradients over ranks, so a contrastive loss that compares rows of other
 ranks is easily wrong by a factor, or blind to what those rows owe it, while every test on one process passes.
-`check_sharded` trains one step of a small encoder under DistributedDataParallel or FSDP2 on gloo, once per
+``check_sharded`` trains one step of a small encoder under DistributedDataParallel or FSDP2 on gloo, once per
 shape of shards, and compares the loss and the parameter gradients with one process that holds all rows.
 """
 
 from __future__ import annotations
 
-import io
-import queue
-import tempfile
-import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from sdl_study import distributed
+from sdl_study.testing.processes import ProcessFailure, run_processes
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Num
@@ -32,111 +27,7 @@ if TYPE_CHECKING:
 LossFactory = Callable[[], nn.Module]
 LabelFactory = Callable[[Sequence[int]], Tensor]
 
-START_SECONDS = 300.0
-"""What spawned processes may take to start, imports included."""
-
 NUM_FEATURES, EMBEDDING_SIZE, NUM_LABELS = 5, 6, 7
-
-
-class ProcessFailure(RuntimeError):
-    """A process of a spawned world raised, died or did not answer in time."""
-
-
-def run_processes(
-    function: Callable[..., Any],
-    world_size: int,
-    *arguments: Any,
-    timeout_seconds: float = 120.0,
-    initialize: bool = True,
-) -> list[Any]:
-    """Call `function(*arguments)` on `world_size` spawned gloo ranks and return their results by rank.
-
-    Args:
-        function: importable from its module (spawned processes import it); sees torch.distributed initialised.
-            It returns tensors, numbers, strings, and lists, tuples or dicts of them.
-        timeout_seconds: from the moment all processes have started; those that remain are then ended.
-        initialize: False leaves torch.distributed uninitialised.
-
-    Raises:
-        ProcessFailure: a rank raised (the message holds its traceback), died, or did not finish in time.
-    """
-    context = torch.multiprocessing.get_context("spawn")
-    results = context.Queue()
-    with tempfile.TemporaryDirectory() as folder:
-        meeting = str(Path(folder) / "meeting") if initialize else None
-        processes = [
-            context.Process(
-                target=_run_rank,
-                args=(function, arguments, r, world_size, meeting, results),
-                daemon=True,
-            )
-            for r in range(world_size)
-        ]
-        for process in processes:
-            process.start()
-        try:
-            return _collect(processes, results, timeout_seconds)
-        finally:
-            for process in processes:
-                process.join(timeout=0.5)
-                if process.is_alive():
-                    process.kill()
-                process.join()
-
-
-def _run_rank(
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    rank: int,
-    world_size: int,
-    meeting: str | None,
-    results: Any,
-) -> None:
-    """What a spawned process does: join the world, call, answer."""
-    torch.set_num_threads(1)
-    results.put((rank, None, None))  # started: imports may take long on a busy machine
-    try:
-        if meeting is None:
-            answer = function(*arguments)
-        else:
-            with distributed.process_group("gloo", rank, world_size, meeting, START_SECONDS):
-                answer = function(*arguments)
-    except Exception as error:  # noqa: BLE001  told to the parent, which raises
-        results.put((rank, f"{type(error).__name__}: {error}", traceback.format_exc()))
-    else:
-        packed = io.BytesIO()
-        torch.save(answer, packed)  # bytes outlive this process, shared tensors would not
-        results.put((rank, None, packed.getvalue()))
-
-
-def _collect(processes: Sequence[Any], results: Any, timeout_seconds: float) -> list[Any]:
-    """Wait for every rank's answer."""
-    answers: dict[int, Any] = {}
-    started = 0
-    deadline = time.monotonic() + START_SECONDS
-    while len(answers) < len(processes):
-        try:
-            rank, error, answer = results.get(timeout=0.2)
-        except queue.Empty:
-            dead = [r for r, p in enumerate(processes) if p.exitcode not in (None, 0) and r not in answers]
-            if dead:
-                code = processes[dead[0]].exitcode
-                raise ProcessFailure(f"rank {dead[0]} died with exit code {code}") from None
-            if time.monotonic() > deadline:
-                waiting = [r for r in range(len(processes)) if r not in answers]
-                raise ProcessFailure(
-                    f"ranks {waiting} did not finish in time (a collective hangs?)"
-                ) from None
-            continue
-        if error is not None:
-            raise ProcessFailure(f"rank {rank}: {error}\n{answer}")
-        if answer is None:
-            started += 1
-            if started == len(processes):
-                deadline = time.monotonic() + timeout_seconds
-        else:
-            answers[rank] = torch.load(io.BytesIO(answer), weights_only=True)
-    return [answers[r] for r in range(len(processes))]
 
 
 def multi_hot_labels(shards: Sequence[int], num_labels: int = NUM_LABELS) -> Float[Tensor, "N L"]:
@@ -180,7 +71,7 @@ class ShardedCase:
 
 @dataclass(frozen=True)
 class ShardedReport:
-    """All cases of a check; `str(report)` is a table."""
+    """All cases of a check; ``str(report)`` is a table."""
 
     cases: tuple[ShardedCase, ...]
     tolerance: float
@@ -238,23 +129,23 @@ def check_sharded(
     Args:
         loss_factory: makes the loss, called without arguments in every process, so it must be importable (a
             class, a module-level function, or functools.partial of one). The loss is an nn.Module called as
-            `loss(embeddings, labels)`; its own parameters are trained and compared too. A mapping checks several
+            ``loss(embeddings, labels)``; its own parameters are trained and compared too. A mapping checks several
             losses with the same processes.
         world_sizes: numbers of processes.
-        shards: rows per rank, one sequence per batch shape; those whose length is in `world_sizes` are used.
+        shards: rows per rank, one sequence per batch shape; those whose length is in ``world_sizes`` are used.
             None takes even, uneven and one empty shard for each world size.
         dtype: of encoder and embeddings.
         labels: makes the labels of a whole batch from its shards; each rank gets its rows.
-        parallel: "ddp" or "fsdp" (FSDP2, `fully_shard`).
+        parallel: "ddp" or "fsdp" (FSDP2, ``fully_shard``).
         tolerance: largest relative error that counts as exact; default 1e-12 in float64, else 1e-5.
         timeout_seconds: for one world once its processes have started; a loss that hangs is reported, and the
             next case goes on.
 
     Returns:
-        A `ShardedReport`: print it, or `.require_exact()`.
+        A ``ShardedReport``: print it, or ``.require_exact()``.
 
     Raises:
-        ValueError: no batch shape has a length in `world_sizes`.
+        ValueError: no batch shape has a length in ``world_sizes``.
     """
     factories = loss_factory if isinstance(loss_factory, Mapping) else {_name_of(loss_factory): loss_factory}
     shapes = [tuple(s) for s in shards] if shards is not None else []
