@@ -28,7 +28,7 @@ from sdl_study.study.plan import Plan
 from sdl_study.study.records import TrialRecord
 from sdl_study.study.selection import declaration_hash
 from sdl_study.tracking import Tracker
-from sdl_study.training.stages import ENCODER_FOLDER
+from sdl_study.training.stages.scoring import ENCODER_FOLDER
 
 _COLUMNS = {"arm": "", "encoder": "", "τ": ".3f", "dev": ".4f", "test": ".4f", "seconds": ".1f"}
 

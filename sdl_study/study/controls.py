@@ -13,9 +13,9 @@ from sdl_study.config import Settings
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation import multilabel_metrics
 from sdl_study.evaluation.controls import ControlScores, label_prior, tfidf_logistic_regression
-from sdl_study.training.batches import train_labels
+from sdl_study.training.inputs import train_labels
 from sdl_study.training.scores import SCORES_FILE, save_scores
-from sdl_study.training.stages import DEV_KEYS
+from sdl_study.training.stages.scoring import DEV_KEYS
 
 UNTRAINED, LABEL_PRIOR, TFIDF = "untrained", "label_prior", "tfidf"
 

@@ -31,7 +31,7 @@ from sdl_study.study.sampler import sampler_for
 from sdl_study.study.scheduler import rungs
 from sdl_study.study.searcher import Search, run_search
 from sdl_study.tracking import Tracker
-from sdl_study.training.stages import ENCODER_FOLDER
+from sdl_study.training.stages.scoring import ENCODER_FOLDER
 from sdl_study.workers.engine import Engine
 
 EngineSource = Callable[[], Engine]

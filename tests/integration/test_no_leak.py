@@ -39,7 +39,7 @@ def once(name):
     return True
 
 def patch(module):
-    if module.__name__ == "sdl_study.training.batches":
+    if module.__name__ == "sdl_study.training.inputs":
         plain = module.Inputs.fetch
         def fetch(self, rows, device):
             if once("fetch"):

@@ -16,7 +16,7 @@ from sdl_study.config import Settings, with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation import multilabel_metrics
 from sdl_study.study.controls import LABEL_PRIOR, run_control
-from sdl_study.training.loop import run_job
+from sdl_study.training.run import run_job
 from sdl_study.training.scores import SCORES_FILE
 from sdl_study.workers.job import Job
 from search_spaces.demo_coco import STUDY as COCO

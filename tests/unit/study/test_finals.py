@@ -27,7 +27,7 @@ from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import Work
 from sdl_study.study.selection import Winner, declare
 from sdl_study.training.scores import SCORES_FILE, save_scores
-from sdl_study.training.stages import DEV_KEYS
+from sdl_study.training.stages.scoring import DEV_KEYS
 from sdl_study.workers.engine import Engine
 from sdl_study.workers.events import Done, End, Failed
 from tests.integration.tiny import tiny_data, tiny_plan
