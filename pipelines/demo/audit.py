@@ -12,7 +12,7 @@ from sdl_study.data.stores import Store, open_store
 from sdl_study.evaluation.controls import label_prior, tfidf_logistic_regression
 from sdl_study.evaluation.metrics import multilabel_metrics
 from sdl_study.models import Encoder, build_encoder
-from sdl_study.training.probe import fit_probe
+from sdl_study.training.stages.probe import fit_probe
 
 _BATCH = 256
 _SEED = 0

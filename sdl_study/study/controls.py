@@ -15,8 +15,8 @@ from sdl_study.evaluation import multilabel_metrics
 from sdl_study.evaluation.controls import ControlScores, label_prior, tfidf_logistic_regression
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
 from sdl_study.record.outcome import Result
-from sdl_study.training.batches import train_labels
-from sdl_study.training.stages import DEV_KEYS
+from sdl_study.training.inputs import train_labels
+from sdl_study.training.stages.scoring import DEV_KEYS
 
 
 def controls_of(data: PreparedData, wanted: tuple[str, ...]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from sdl_study.workers.events import Done, Epoch, Event, Failed
 from sdl_study.workers.job import Job, Kind
 from sdl_study.workers.lease import Lease
 
-RUN_JOB = "sdl_study.training.loop:run_job"
+RUN_JOB = "sdl_study.training.run:run_job"
 """What the worker groups of a study run for a job."""
 
 

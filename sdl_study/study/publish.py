@@ -16,7 +16,7 @@ from sdl_study.record.trials import TrialRecord, leaderboard
 from sdl_study.report.names import setting_name, trial_name
 from sdl_study.report.tables import csv_table
 from sdl_study.tracking import FinalRun, Tracker, TrialRun
-from sdl_study.training.stages import ENCODER_FOLDER
+from sdl_study.training.stages.scoring import ENCODER_FOLDER
 
 
 class TrialPublisher:

@@ -1,12 +1,11 @@
 """Checkpoints of a job: model, optimizer, schedule, random state of every rank, and what was measured so far.
 
 Two files in the job's folder, whatever group or attempt runs it: ``last.pt`` to go on from, ``best.pt`` for what
-comes after training. Written to a temporary name and renamed; read with ``weights_only=True``.
+comes after training. Written whole; read with ``weights_only=True``.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from sdl_study.errors import UserError
+from sdl_study.files import written_whole
 
 FORMAT_VERSION = 1
 LAST, BEST = "last.pt", "best.pt"
@@ -48,19 +48,19 @@ class State:
 
 
 def save(folder: Path, state: State, is_best: bool) -> None:
-    """Write ``last.pt`` and, when this is the best epoch so far, ``best.pt``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{LAST}.{os.getpid()}"
+    """Write ``last.pt`` and, when this is the best epoch so far, ``best.pt``.
+
+    The best goes first: a ``last.pt`` never speaks of a best epoch whose weights are not there.
+    """
     content = {"format_version": FORMAT_VERSION, **vars(state), "progress": asdict(state.progress)}
-    with temporary.open("wb") as file:
+    if not is_best:
+        with written_whole(folder / LAST) as file:
+            torch.save(content, file)
+        return
+    with written_whole(folder / BEST) as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())  # a power cut must not leave an empty file under the final name
-    if is_best:
-        copy = folder / f".{BEST}.{os.getpid()}"
-        shutil.copyfile(temporary, copy)
-        copy.replace(folder / BEST)
-    temporary.replace(folder / LAST)
+    with (folder / BEST).open("rb") as best, written_whole(folder / LAST) as file:
+        shutil.copyfileobj(best, file)
 
 
 def load(folder: Path, name: str, device: torch.device) -> State | None:

@@ -23,7 +23,7 @@ from sdl_study.evaluation.metrics import weighted_metric
 from sdl_study.evaluation.targets import as_targets
 from sdl_study.evaluation.verdict import group_weights
 from sdl_study.losses import LabelSets
-from sdl_study.training.probe import fit_probe
+from sdl_study.training.stages.probe import fit_probe
 
 LIMIT_SECONDS = 10.0
 

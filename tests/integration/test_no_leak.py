@@ -39,23 +39,23 @@ def once(name):
     return True
 
 def patch(module):
-    if module.__name__ == "sdl_study.training.batches":
+    if module.__name__ == "sdl_study.training.inputs":
         plain = module.Inputs.fetch
         def fetch(self, rows, device):
             if once("fetch"):
                 raise ValueError(WORDS)
             return plain(self, rows, device)
         module.Inputs.fetch = fetch
-    if module.__name__ == "sdl_study.training.criterion":
-        build = module.build_criterion
-        def build_criterion(arm, settings):
+    if module.__name__ == "sdl_study.training.model":
+        build = module.build_loss
+        def build_loss(arm, settings):
             loss = build(arm, settings)
             if FETCHED and once("loss"):
                 def broken(outputs, labels):
                     raise RuntimeError(WORDS)
                 loss.forward = broken
             return loss
-        module.build_criterion = build_criterion
+        module.build_loss = build_loss
     if module.__name__ == "sdl_study.data.tokens" and os.environ.get("SABOTAGE") == "tokenizer":
         def build(*_):
             raise KeyError(WORDS)

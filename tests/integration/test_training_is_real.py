@@ -18,7 +18,7 @@ from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation import multilabel_metrics
 from sdl_study.evaluation.scores import SCORES_FILE
 from sdl_study.study.controls import run_control
-from sdl_study.training.loop import run_job
+from sdl_study.training.run import run_job
 from sdl_study.workers.job import Job
 from search_spaces.demo_coco import STUDY as COCO
 from search_spaces.demo_mimic import STUDY as MIMIC

@@ -92,7 +92,7 @@ def test_a_diverged_trial_fails_and_its_group_goes_on(plan: Plan, engines: Engin
     failed = events.of[diverged.job.key][-1]
     assert isinstance(failed, Failed)
     assert failed.kind == "setting"
-    assert failed.where.startswith("NonFiniteLoss at sdl_study/training/loop.py")
+    assert failed.where.startswith("NonFiniteLoss at sdl_study/training/step.py")
     assert (diverged.ended, next_one.result() is not None) == (True, True)
 
 

@@ -13,13 +13,13 @@ import numpy as np
 import polars as pl
 import pytest
 from mlflow import MlflowClient
-from sdl_study.evaluation.verdict import UndefinedMetricError
 
 from sdl_study.config import with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.ledger import read_ledger
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
+from sdl_study.evaluation.verdict import UndefinedMetricError
 from sdl_study.record import answer as answer_module
 from sdl_study.record.answer import Answer, make_answer
 from sdl_study.record.declaration import Winner
@@ -32,7 +32,7 @@ from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import Work
 from sdl_study.study.publish import publish
 from sdl_study.study.selection import declare
-from sdl_study.training.stages import DEV_KEYS
+from sdl_study.training.stages.scoring import DEV_KEYS
 from sdl_study.workers.engine import Engine
 from sdl_study.workers.events import Done, End, Failed
 from tests.integration.tiny import tiny_data, tiny_plan

@@ -13,7 +13,7 @@ import torch
 from sdl_study import distributed
 from sdl_study.config import DataSettings, ModelSettings, ProbeSettings, Settings, TrainSettings
 from sdl_study.data.writer import Preparation, write_prepared
-from sdl_study.training.loop import run_job
+from sdl_study.training.run import run_job
 from sdl_study.workers.events import Epoch
 from sdl_study.workers.job import Job, Kind
 from tests.unit.study.fakes import arms_named

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sdl_study.training.scores import SCORES_FILE
 
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
+from sdl_study.evaluation.scores import SCORES_FILE
 from sdl_study.testing import run_processes
 from sdl_study.training import checkpoint
-from sdl_study.training.loop import NonFiniteLoss, Trainer
+from sdl_study.training.step import NonFiniteLoss, Step
 from sdl_study.workers.job import JobStopped
 from tests.unit.training.jobs import SPLIT_SIZES, job, run, run_on_a_rank, write_data
 
@@ -68,16 +68,16 @@ def test_a_job_killed_in_an_epoch_repeats_only_that_one(
 ) -> None:
     whole, _ = run(job(folder / "whole", encoder="bert"))
     steps = 0
-    step = Trainer._step
+    update = Step.update
 
-    def killed(self: Trainer, *given: Any) -> Any:
+    def killed(self: Step, *given: Any) -> Any:
         nonlocal steps
         steps += 1
         if steps == 10:  # 4 steps an epoch: the second of the third
             raise Killed
-        return step(self, *given)
+        return update(self, *given)
 
-    monkeypatch.setattr(Trainer, "_step", killed)
+    monkeypatch.setattr(Step, "update", killed)
     with pytest.raises(Killed):
         run(job(folder / "broken", encoder="bert"))
     monkeypatch.undo()
@@ -169,7 +169,7 @@ def test_a_loss_that_is_not_finite_ends_the_job_before_the_update(
 ) -> None:
     stepped = []
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_: stepped.append(1))
-    monkeypatch.setattr("sdl_study.training.loop.functional.normalize", lambda values, dim: values * 1e30)
+    monkeypatch.setattr("sdl_study.training.model.functional.normalize", lambda values, dim: values * 1e30)
     with pytest.raises(NonFiniteLoss):
         run(job(folder))
     assert stepped == []
@@ -197,7 +197,7 @@ def test_a_final_uses_the_best_epoch_and_the_earlier_one_on_a_tie(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter((0.3, 0.5, 0.5))
-    monkeypatch.setattr("sdl_study.training.loop.dev_metrics", lambda *_: {"dev/map": next(values)})
+    monkeypatch.setattr("sdl_study.training.trainer.dev_metrics", lambda *_: {"dev/map": next(values)})
     _, ended = run(job(folder, kind="final"))
     best = checkpoint.load(folder / "job", checkpoint.BEST, torch.device("cpu"))
     assert best is not None

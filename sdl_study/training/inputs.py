@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from sdl_study import distributed
 from sdl_study.config import Settings
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import open_store
@@ -20,15 +17,18 @@ from sdl_study.input_spec import InputSpec
 from sdl_study.losses import LabelSets
 from sdl_study.seeds import derive_seed
 
+if TYPE_CHECKING:
+    from jaxtyping import Int
+
 
 @dataclass(frozen=True)
 class Inputs:
     """Rows, train and dev labels and the store of one prepared data set. Test labels are not here."""
 
     store: Any
-    train_rows: np.ndarray
-    dev_rows: np.ndarray
-    test_rows: np.ndarray
+    train_rows: Int[np.ndarray, " train"]
+    dev_rows: Int[np.ndarray, " dev"]
+    test_rows: Int[np.ndarray, " test"]
     train_labels: LabelSets
     dev_labels: LabelSets
 
@@ -37,12 +37,12 @@ class Inputs:
         """Shape of one example."""
         return self.store.spec
 
-    def by_length(self, rows: np.ndarray) -> np.ndarray:
+    def by_length(self, rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         """Places of the rows, texts of like length together (they are padded to the longest of a batch)."""
         lengths = getattr(self.store, "lengths", None)
         return np.arange(len(rows)) if lengths is None else np.argsort(lengths(rows), kind="stable")
 
-    def fetch(self, rows: np.ndarray, device: torch.device) -> dict[str, torch.Tensor]:
+    def fetch(self, rows: Int[np.ndarray, " n"], device: torch.device) -> dict[str, torch.Tensor]:
         """The encoder's inputs for some rows."""
         return {name: values.to(device, non_blocking=True) for name, values in self.store.fetch(rows).items()}
 
@@ -53,7 +53,7 @@ def open_inputs(data: Path, stores: Path, settings: Settings) -> Inputs:
     inputs = _open(str(data), str(stores), store)
     if not settings.data.shuffle_train_labels:
         return inputs
-    return Inputs(**{**vars(inputs), "train_labels": _shuffled(inputs.train_labels, settings)})
+    return replace(inputs, train_labels=_shuffled(inputs.train_labels, settings))
 
 
 def train_labels(data: PreparedData, settings: Settings) -> LabelSets:
@@ -79,29 +79,3 @@ def _open(data: str, stores: str, store_settings: tuple[tuple[str, Any], ...]) -
         train_labels=prepared.labels("train"),
         dev_labels=prepared.labels("dev"),
     )
-
-
-class BatchLog:
-    """Row numbers of every step of this rank, for those who want to see that sharding is what it should be."""
-
-    def __init__(self, file: IO[str] | None) -> None:
-        self._file = file
-
-    @classmethod
-    def open(cls, folder: Path, wanted: bool) -> BatchLog:
-        """Append to ``batches-RANK.jsonl`` in the job's folder, when it is wanted."""
-        if not wanted:
-            return cls(None)
-        folder.mkdir(parents=True, exist_ok=True)
-        return cls((folder / f"batches-{distributed.rank()}.jsonl").open("a", encoding="utf-8"))
-
-    def add(self, epoch: int, step: int, rows: np.ndarray) -> None:
-        """Note one step."""
-        if self._file is not None:
-            line = {"pid": os.getpid(), "epoch": epoch, "step": step, "rows": rows.tolist()}
-            self._file.write(json.dumps(line) + "\n")
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()

@@ -1,41 +1,29 @@
-"""What is done with an encoder after training: embed, fit the linear probe, score dev and test inputs."""
+"""What a frozen encoder is worth: the linear probe on its embeddings, scored on dev, and at the end on test inputs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
 from sdl_study import distributed
 from sdl_study.config import Settings
 from sdl_study.evaluation import multilabel_metrics, tune_threshold
-from sdl_study.seeds import derive_seed
-from sdl_study.training.batches import Inputs
-from sdl_study.training.probe import Probe, fit_probe
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
+from sdl_study.seeds import derive_seed
+from sdl_study.training.inputs import Inputs
+from sdl_study.training.stages.embed import embed
+from sdl_study.training.stages.probe import Probe, fit_probe
 from sdl_study.workers.job import Job
 
-_ROWS_AT_ONCE = 256
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
 DEV_KEYS = ("micro_f1", "macro_f1", "map", "map_document")
 ENCODER_FOLDER = "encoder"
-
-
-@torch.no_grad()
-def embed(encoder: nn.Module, rows: np.ndarray, inputs: Inputs, device: torch.device) -> torch.Tensor:
-    """Embeddings of some rows, [n, width] float32 on every rank; each rank encodes its share."""
-    was_training = encoder.training
-    encoder.eval()
-    share = np.array_split(rows, distributed.world_size())[distributed.rank()]
-    width = int(getattr(encoder, "width"))  # noqa: B009 (an nn.Module's attributes are not typed)
-    local = torch.empty(len(share), width, device=device)
-    order = inputs.by_length(share)
-    for start in range(0, len(share), _ROWS_AT_ONCE):
-        places = order[start : start + _ROWS_AT_ONCE]
-        local[torch.from_numpy(places).to(device)] = encoder(**inputs.fetch(share[places], device)).float()
-    encoder.train(was_training)
-    return distributed.all_gather_rows(local)
 
 
 def _fit(
@@ -58,7 +46,10 @@ def dev_metrics(
     return {} if probe is None else _dev_metrics(probe, dev, inputs)[0]
 
 
-def _dev_metrics(probe: Probe, dev: torch.Tensor, inputs: Inputs) -> tuple[dict[str, float], float]:
+def _dev_metrics(
+    probe: Probe, dev: Float[Tensor, "dev width"], inputs: Inputs
+) -> tuple[dict[str, float], float]:
+    """Metrics of the probe's scores of dev, and the threshold that was chosen there."""
     scores = probe.predict_proba(dev).cpu().numpy()
     labels = inputs.dev_labels.to_multi_hot(torch.bool).numpy()
     threshold = float(tune_threshold(scores, labels))
@@ -71,7 +62,10 @@ def last_stage(
 ) -> dict[str, float]:
     """Fit the probe once more and score the test inputs into the job's folder; their labels are not known here.
 
-    Rank 0 writes ``test_scores.npz`` (rows, scores) and the encoder; returns dev metrics and dev's threshold.
+    Rank 0 writes ``test_scores.npz`` (rows, scores) and the encoder.
+
+    Returns:
+        Dev metrics, dev's threshold and the probe's strength; empty on ranks other than 0.
     """
     probe = _fit(encoder, inputs, settings, job.seed, device)
     dev = embed(encoder, inputs.dev_rows, inputs, device)
@@ -80,7 +74,6 @@ def last_stage(
         return {}
     metrics, threshold = _dev_metrics(probe, dev, inputs)
     folder = Path(job.folder)
-    folder.mkdir(parents=True, exist_ok=True)
     save_scores(folder / SCORES_FILE, inputs.test_rows, probe.predict_proba(test).cpu().numpy())
     encoder.save_pretrained(folder / ENCODER_FOLDER)  # type: ignore[operator]
     return {**metrics, "dev/threshold": threshold, "probe/l2": float(probe.l2)}

@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from sdl_study.losses import LabelSets
-from sdl_study.training.probe import Probe, fit_probe
+from sdl_study.training.stages.probe import Probe, fit_probe
 
 
 def case(

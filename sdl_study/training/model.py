@@ -1,0 +1,58 @@
+"""What an arm trains: an encoder with the head that its loss needs, and the loss. The only place that reads arms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sdl_study.arms import Arm
+from sdl_study.config import Settings
+from sdl_study.losses.catalogue import find_loss
+from sdl_study.models import InputSpec, LinearHead, ProjectionHead, build_encoder
+from sdl_study.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+class Pretraining(nn.Module):
+    """Encoder and head; a contrastive arm's outputs have unit length (the losses take embeddings as given)."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Module, unit_length: bool) -> None:
+        super().__init__()
+        self.encoder, self.head, self.unit_length = encoder, head, unit_length
+
+    def forward(
+        self, inputs: dict[str, Tensor]
+    ) -> tuple[Float[Tensor, "n outputs"], Float[Tensor, "n width"]]:
+        """Outputs of the head for the loss, and the encoder's embeddings."""
+        embeddings = self.encoder(**inputs)
+        outputs = self.head(embeddings)
+        return (functional.normalize(outputs.float(), dim=1) if self.unit_length else outputs), embeddings
+
+
+def build_model(arm: Arm, seed: int, settings: Settings, spec: InputSpec, num_labels: int) -> Pretraining:
+    """The model of an arm, initialised from a job's seed: the same weights on every rank."""
+    torch.manual_seed(derive_seed(seed, "initialisation"))
+    model = settings.model
+    chosen = dict(model.encoders[model.encoder])
+    encoder = build_encoder(chosen.pop("kind"), chosen, spec)
+    if arm.pretraining == "supervised":
+        return Pretraining(encoder, LinearHead(encoder.width, num_labels), unit_length=False)
+    projection = model.projection
+    head = ProjectionHead(encoder.width, projection.hidden, projection.features, projection.norm)
+    return Pretraining(encoder, head, unit_length=True)
+
+
+def build_loss(arm: Arm, settings: Settings) -> Any:
+    """The loss of an arm: called with a rank's outputs and label sets, it gives the global batch's value.
+
+    It also notes ``valid_anchor_fraction``, the share of the batch's rows that take part as anchors. Of the settings
+    that are given for losses it takes those that its own has.
+    """
+    kind = find_loss(arm.loss)
+    return kind.build(arm.loss_settings(settings.loss, kind.settings))

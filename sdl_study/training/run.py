@@ -1,0 +1,83 @@
+"""What a worker group runs for a job, on every rank: from the prepared data to what the job came to."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sdl_study import distributed
+from sdl_study.arms import Arm
+from sdl_study.config import Settings, build_settings
+from sdl_study.training.checkpoint import Progress
+from sdl_study.training.inputs import Inputs, open_inputs
+from sdl_study.training.model import Pretraining, build_model
+from sdl_study.training.stages.scoring import last_stage
+from sdl_study.training.trainer import Trainer
+from sdl_study.workers.job import Job, Report
+
+
+def run_job(job: Job, report: Report, channel: Any, device: torch.device) -> dict[str, Any]:
+    """Run a job from its checkpoint, if it has one, to its end.
+
+    Args:
+        job: what is to be done.
+        report: hands over an epoch and returns whether to go on.
+        channel: the gloo group of all ranks that carries small objects; None where there is one process.
+        device: of this rank.
+
+    Returns:
+        What it came to; of a trial the best objective over all its epochs, those before an interruption too.
+
+    Raises:
+        JobStopped: the answer to a report was to stop.
+        NonFiniteLoss: the setting diverged.
+    """
+    _reset(device)
+    settings = build_settings(job.settings, job.key)
+    inputs = open_inputs(Path(job.data), Path(job.stores), settings)
+    model = build_model(Arm(**job.arm), job.seed, settings, inputs.spec, inputs.train_labels.num_labels).to(
+        device
+    )
+    if job.kind == "control":
+        return _scored(job, model, Progress(), settings, inputs, channel, device)
+    trainer = Trainer(job, settings, inputs, model, device, channel)
+    trainer.train(report)
+    if job.kind == "trial":
+        return {"objective": trainer.progress.best_value}
+    trainer.load_best()
+    return _scored(job, model, trainer.progress, settings, inputs, channel, device)
+
+
+def _reset(device: torch.device) -> None:
+    """Leave nothing of the job before: what a group ran earlier must not show in a job's numbers."""
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 (a library may draw from the global generator)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _scored(
+    job: Job,
+    model: Pretraining,
+    progress: Progress,
+    settings: Settings,
+    inputs: Inputs,
+    channel: Any,
+    device: torch.device,
+) -> dict[str, Any]:
+    """The last stage on an encoder that is done, or was never trained, and what the job cost."""
+    metrics = last_stage(model.encoder, inputs, settings, job, device)
+    return {
+        "metrics": distributed.broadcast_object(metrics, channel),
+        "examples_seen": progress.examples_seen,
+        "best_epoch": progress.best_epoch,
+        "seconds": progress.seconds,
+        "workers": distributed.world_size(),
+        "device": device.type,
+    }

@@ -1,0 +1,151 @@
+"""The probe's solver: many L2-regularised logistic regressions on the same inputs at once, one for each label.
+
+L-BFGS (Liu & Nocedal 1989; Nocedal & Wright, "Numerical Optimization", algorithm 7.4) with a history and a step
+per label. The inputs are expected in their principal axes, where the matrix c·XᵀX/n + l2·I that approximates every
+label's Hessian is diagonal; its inverse is the initial metric, so that few steps suffice.
+
+Cost: a step is two products of 2·n·D·L operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Tensor
+
+_HISTORY = 8
+_MAX_STEPS = 200
+_MAX_HALVINGS = 12
+
+
+class Problem:
+    """Loss and gradient of one block of labels; the parameters [D + 1, L] hold the bias in the last row.
+
+    Args:
+        data: inputs in their principal axes.
+        targets: multi-hot.
+        l2: strength of the regularisation, relative to the mean log loss.
+    """
+
+    def __init__(self, data: Float[Tensor, "n D"], targets: Float[Tensor, "n L"], l2: float) -> None:
+        self.data, self.l2, self.rows = data, l2, data.shape[0]
+        positives = targets.sum(dim=0)
+        self.degenerate = (positives == 0) | (positives == self.rows)
+        rate = (positives + 0.5) / (self.rows + 1.0)
+        self.prior = torch.logit(rate)
+        self.entropy = -(rate * rate.log() + (1 - rate) * (1 - rate).log())
+        # Data and targets meet only in these products, so a step needs no pass over the targets.
+        self.moments = torch.cat([data.T @ targets, positives.unsqueeze(0)]) / self.rows
+        curvature = (rate * (1 - rate)).unsqueeze(0)
+        spectrum = data.square().mean(dim=0).unsqueeze(1)
+        self.metric = 1.0 / torch.cat([curvature * spectrum + l2, curvature])
+
+    def evaluate(self, params: Float[Tensor, "D+1 L"]) -> tuple[Float[Tensor, " L"], Float[Tensor, "D+1 L"]]:
+        """Objective of every label (float64) and its gradient."""
+        weights = params[:-1]
+        logits = torch.addmm(params[-1], self.data, weights)
+        loss = torch.nn.functional.softplus(logits).sum(dim=0, dtype=torch.float64) / self.rows
+        loss -= (params * self.moments).sum(dim=0, dtype=torch.float64)
+        loss += 0.5 * self.l2 * weights.square().sum(dim=0, dtype=torch.float64)
+        probabilities = logits.sigmoid_()
+        gradient = (
+            torch.cat([self.data.T @ probabilities, probabilities.sum(dim=0, keepdim=True)]) / self.rows
+        )
+        gradient -= self.moments
+        gradient[:-1] += self.l2 * weights
+        return loss, gradient
+
+
+def fit_block(
+    data: Float[Tensor, "n D"],
+    targets: Float[Tensor, "n L"],
+    l2: float,
+    tolerance: float,
+    initial: Float[Tensor, "D+1 L"] | None,
+) -> Float[Tensor, "D+1 L"]:
+    """Minimise the objective of each label.
+
+    Args:
+        data: inputs in their principal axes.
+        targets: multi-hot.
+        l2: strength of the regularisation.
+        tolerance: a label stops when the estimated gain left is below this share of its entropy.
+        initial: where to start; None: at the label's frequency.
+
+    Returns:
+        Weights, and the bias in the last row. A label that all rows carry, or none, has its frequency as bias.
+    """
+    problem = Problem(data, targets, l2)
+    params = data.new_zeros(data.shape[1] + 1, targets.shape[1])
+    params[-1] = problem.prior
+    if initial is not None:
+        params = torch.where(problem.degenerate, params, initial)
+    goal = tolerance * problem.entropy
+    loss, gradient = problem.evaluate(params)
+    history: list[tuple[Tensor, Tensor, Tensor]] = []
+    active = ~problem.degenerate
+    for _ in range(_MAX_STEPS):
+        # Half of g·H·g estimates what is left to gain (Newton decrement).
+        active = active & ((gradient.square() * problem.metric).sum(dim=0) > 2 * goal)
+        if not bool(active.any()):
+            break
+        direction = _direction(gradient, history, problem.metric) * active
+        moved, new_loss, new_gradient, taken = _line_search(problem, params, loss, gradient, direction)
+        active = active & taken
+        history.append(_pair(moved - params, new_gradient - gradient))
+        del history[:-_HISTORY]
+        params, loss, gradient = moved, new_loss, new_gradient
+    return params
+
+
+def _pair(step: Tensor, change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A step, the gradient's change and 1 / (s·y), which is 0 for labels whose pair carries no curvature."""
+    curvature = (step * change).sum(dim=0)
+    floor = 1e-10 * step.norm(dim=0) * change.norm(dim=0)
+    return step, change, torch.where(curvature > floor, 1.0 / curvature, torch.zeros_like(curvature))
+
+
+def _direction(
+    gradient: Float[Tensor, "P L"],
+    history: Sequence[tuple[Tensor, Tensor, Tensor]],
+    metric: Float[Tensor, "P L"],
+) -> Float[Tensor, "P L"]:
+    """Two-loop recursion, a column per label."""
+    direction = -gradient
+    factors = []
+    for step, change, inverse in reversed(history):
+        factor = inverse * (step * direction).sum(dim=0)
+        direction = direction - factor * change
+        factors.append(factor)
+    direction = direction * metric
+    for (step, change, inverse), factor in zip(history, reversed(factors), strict=True):
+        direction = direction + step * (factor - inverse * (change * direction).sum(dim=0))
+    slope = (direction * gradient).sum(dim=0)
+    return torch.where(slope < 0, direction, -gradient * metric)
+
+
+def _line_search(
+    problem: Problem, params: Tensor, loss: Tensor, gradient: Tensor, direction: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Bool[Tensor, " L"]]:
+    """Halve the step of every label that did not gain enough (Armijo); the last value tells who moved."""
+    slope = (direction * gradient).sum(dim=0).double()
+    size = torch.ones_like(slope, dtype=params.dtype)
+    # float32 logits cannot resolve a smaller gain than this.
+    noise = 1e-7 * loss.abs() + 1e-12
+    accepted = torch.zeros_like(slope, dtype=torch.bool)
+    for _ in range(_MAX_HALVINGS):
+        moved = params + size * direction
+        new_loss, new_gradient = problem.evaluate(moved)
+        accepted = new_loss <= loss + 1e-4 * size * slope + noise
+        if bool(accepted.all()):
+            return moved, new_loss, new_gradient, accepted
+        size = torch.where(accepted, size, 0.5 * size)
+    size = torch.where(accepted, size, torch.zeros_like(size))
+    moved = params + size * direction
+    new_loss, new_gradient = problem.evaluate(moved)
+    return moved, new_loss, new_gradient, accepted
