@@ -23,6 +23,7 @@ from sdl_study.evaluation.predictions import (
     PREDICTIONS_FILE,
     FinalIdentity,
     Predictions,
+    read_header,
     read_predictions,
     write_predictions,
 )
@@ -89,9 +90,7 @@ def score_final(
     predictions = Predictions(ids, data.groups("test"), scores, targets, final, threshold=threshold, **facts)
     metrics = predictions.metrics()
     if path.exists():
-        path.replace(
-            path.with_name(f"predictions-superseded-{read_predictions(path).declaration[:12]}.parquet")
-        )
+        path.replace(path.with_name(f"predictions-superseded-{read_header(path).declaration[:12]}.parquet"))
     write_predictions(path, predictions, private=data.manifest.terms == "restricted")
     return metrics
 

@@ -48,6 +48,7 @@ class Evidence:
         self, scores: Float[np.ndarray, "n L"], targets: Targets, threshold: float | np.ndarray
     ) -> None:
         self.scores, self.targets, self._threshold = scores, targets, threshold
+        self._top: dict[int | None, Counts] = {}
 
     @cached_property
     def predictions(self) -> Bool[np.ndarray, "n L"]:
@@ -58,6 +59,11 @@ class Evidence:
     def label_counts(self) -> Counts:
         """Decisions, counted by label."""
         return label_counts(self.predictions, self.targets)
+
+    @cached_property
+    def cell_counts(self) -> Counts:
+        """Decisions, counted over all cells."""
+        return pooled(self.label_counts)
 
     @cached_property
     def document_counts(self) -> Counts:
@@ -83,24 +89,30 @@ class Evidence:
         return cell_ranks(self.scores, self.targets.rows, self.targets.columns)
 
     @cached_property
+    def _sizes(self) -> Int[np.ndarray, " n"]:
+        return self.targets.per_document
+
+    @cached_property
     def _places(self) -> Int[np.ndarray, " nnz"]:
         """Of every positive in its document's ranking, from 0."""
         return tie_broken_rank(self.scores, self.document_ranks, self.targets.columns)
 
     def top_counts(self, k: int | None) -> Counts:
         """Documents' counts as if the k highest scores were predicted, without k as many as it has labels."""
-        rows, width = self.targets.rows, self.targets.shape[1]
-        sizes = self.document_ranks.positives
-        limit = sizes[rows] if k is None else k
-        predicted = sizes if k is None else np.full(sizes.size, min(k, width))
-        return self._document_counts(self._by_document(rows[self._places < limit]), predicted)
+        if k not in self._top:
+            rows, width = self.targets.rows, self.targets.shape[1]
+            sizes = self._sizes
+            limit = sizes[rows] if k is None else k
+            predicted = sizes if k is None else np.full(sizes.size, min(k, width))
+            self._top[k] = self._document_counts(self._by_document(rows[self._places < limit]), predicted)
+        return self._top[k]
 
     def _by_document(self, rows: Int[np.ndarray, " h"]) -> Int[np.ndarray, " n"]:
         return np.bincount(rows, minlength=self.targets.shape[0])
 
     def _document_counts(self, hits: np.ndarray, predicted: np.ndarray) -> Counts:
         documents, width = self.targets.shape
-        return Counts(hits, predicted, self.targets.per_document, np.full(documents, width))
+        return Counts(hits, predicted, self._sizes, np.full(documents, width))
 
     def read(self, metric: Metric) -> Counts | RowRanks | CellRanks:
         """What a metric's statistics read."""
@@ -111,7 +123,7 @@ class Evidence:
     def _decisions(self, over: Literal["labels", "documents", "cells"]) -> Counts:
         if over == "documents":
             return self.document_counts
-        return self.label_counts if over == "labels" else pooled(self.label_counts)
+        return self.label_counts if over == "labels" else self.cell_counts
 
     def _ranks(self, over: Literal["labels", "documents", "cells"]) -> RowRanks | CellRanks:
         if over == "documents":

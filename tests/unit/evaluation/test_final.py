@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,36 @@ def test_a_crash_after_the_opening_stays_in_the_ledger(
     assert not (tmp_path / "out" / "predictions.parquet").exists()
     score(prepared, tmp_path)
     assert len(read_ledger(prepared)) == 2
+
+
+def test_predictions_that_cannot_be_written_leave_nothing(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: pl.DataFrame, file: Any, **__: Any) -> None:
+        file.write(b"PAR1")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pl.DataFrame, "write_parquet", full)
+        with pytest.raises(OSError, match="No space left"):
+            score(prepared, tmp_path)
+    assert list((tmp_path / "out").iterdir()) == []
+    assert score(prepared, tmp_path) == multilabel_metrics(scores(), truth(), threshold=0.4)
+
+
+def test_predictions_and_ledger_are_on_the_disk_with_their_folders(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files and folders in the order in which they are flushed: first the line, then what it allows."""
+    flushed: list[str] = []
+
+    def spy(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        flushed.append("predictions" if name.startswith(".predictions.parquet") else name)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    score(prepared, tmp_path)
+    assert flushed == [LEDGER_FILE, "prepared", "predictions", "out"]
 
 
 def refuse(prepared: Path, tmp_path: Path, words: str, **changes: Any) -> None:
