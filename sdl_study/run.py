@@ -214,7 +214,9 @@ def load_data(plans: Sequence[Plan]) -> dict[str, PreparedData]:
         data.rows("train")  # reads the table of examples, so that damage is found now
         check_data_fits(plan.settings, data, plan.name)
         check_resume(plan, data.manifest.fingerprint)
-        if not plan.files.study_json.exists():  # one that has begun is checked against its store, if work is left
+        if (
+            not plan.files.study_json.exists()
+        ):  # one that has begun is checked against its store, if work is left
             spec = expected_spec(data, plan.settings.data.store)
             check_encoders_fit(plan.space, plan.settings, spec, plan.name)
         found[plan.name] = data
