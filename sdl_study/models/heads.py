@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import torch
 from torch import nn
 
 from sdl_study.models.norm import GlobalBatchNorm1d
@@ -21,8 +20,7 @@ class ProjectionHead(nn.Module):
     "none" leaves them out. The second normalisation has no scale and shift of its own. The output is not
     L2-normalised.
 
-    Source: Chen et al. 2020, SimCLR, arXiv 2002.05709, section 3 and appendix B.9 (batch-normalised MLP
-    head).
+    Source: Chen et al. 2020, SimCLR, arXiv 2002.05709, section 3 and appendix B.9 (batch-normalised MLP head).
     """
 
     def __init__(
@@ -41,26 +39,17 @@ class ProjectionHead(nn.Module):
         )
 
     def forward(self, embeddings: Float[Tensor, "n in_features"]) -> Float[Tensor, "n out_features"]:
+        """Projections, [n, out_features], not of unit length."""
         return self.layers(embeddings)
 
 
 class LinearHead(nn.Module):
-    """One logit per label, for the arms that train with a classification loss.
+    """One logit per label, for the arms that train with a classification loss."""
 
-    The bias starts at the log-odds of ``prior`` when it is given (label frequencies in train, [num_labels]),
-    so that the first steps are not spent on learning that labels are rare.
-    """
-
-    def __init__(
-        self, in_features: int, num_labels: int, prior: Float[Tensor, " num_labels"] | None = None
-    ) -> None:
+    def __init__(self, in_features: int, num_labels: int) -> None:
         super().__init__()
         self.linear = nn.Linear(in_features, num_labels)
-        if prior is not None:
-            if prior.shape != (num_labels,):
-                raise ValueError(f"prior has shape {tuple(prior.shape)}, expected ({num_labels},)")
-            with torch.no_grad():
-                self.linear.bias.copy_(torch.logit(prior.clamp(1e-4, 1 - 1e-4)))
 
     def forward(self, embeddings: Float[Tensor, "n in_features"]) -> Float[Tensor, "n num_labels"]:
+        """Logits, [n, num_labels]."""
         return self.linear(embeddings)

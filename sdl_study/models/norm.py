@@ -35,8 +35,7 @@ class _AllReduceSum(torch.autograd.Function):
 
 
 def differentiable_all_reduce_sum(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
-    """Sum over all ranks, with gradient; every rank has to call it, forward and backward, in the same
-    order."""
+    """Sum over all ranks, with gradient; every rank has to call it, forward and backward, in the same order."""
     if not is_initialized():
         return x
     reduced = _AllReduceSum.apply(x)
@@ -120,8 +119,7 @@ class GlobalBatchNorm(nn.Module):
         wide_variance = (sums[self.features : -1] / count - wide_mean.square()).clamp(min=0.0)
         mean, variance = wide_mean.to(x.dtype), wide_variance.to(x.dtype)
         with torch.no_grad():
-            # An empty global batch leaves the running statistics alone; the factor avoids a wait for the
-            # device.
+            # An empty global batch leaves the running statistics alone; the factor avoids a wait for the device.
             step = self.momentum * (sums[-1] > 0).to(self.running_mean.dtype)
             unbiased = wide_variance * (count / (count - 1.0).clamp(min=1.0))
             self.running_mean.lerp_(wide_mean.to(self.running_mean.dtype), step)
@@ -155,9 +153,11 @@ def _replacement(old: nn.BatchNorm2d, norm: str, groups: int) -> nn.Module:
 def replace_batch_norm(model: nn.Module, norm: str, *, groups: int = 8) -> int:
     """Replace every ``BatchNorm2d`` inside a model and return how many there were.
 
-    ``group``: group normalisation, ``groups`` groups or as many as divide the channels (learned anew);
-    ``sync``: statistics of the global batch; ``frozen``: the running statistics and weights, never updated.
-    The last two keep the weights and running statistics that are there.
+    Args:
+        model: changed in place.
+        norm: "group" is group normalisation (learned anew), "sync" takes the statistics of the global batch, "frozen"
+            the running statistics and weights, never updated. The last two keep what is there.
+        groups: number of groups, or as many as divide the channels.
 
     Raises:
         ValueError: another word for ``norm``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -202,9 +203,15 @@ def _check_tokenizer(settings: Pretrained, folder: Path | None, spec: InputSpec,
     """The store was made by the model's own tokenizer, where it has one: other ids are other words."""
     if folder is None or not has_tokenizer(folder):
         return
-    own = load_tokenizer(str(folder), FIELD)
-    if tokenizer_identity(own.backend) != spec.tokenizer:
+    files = sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())
+    if _identity_in(folder.resolve(), tuple(files)) != spec.tokenizer:
         raise UserError(
             f"{place} has a tokenizer that reads texts in another way than the store's; give its own: "
             f"data.store.tokenizer=pretrained, data.store.name={settings.name}"
         )
+
+
+@lru_cache(maxsize=16)
+def _identity_in(folder: Path, files: tuple[tuple[str, int], ...]) -> str:  # noqa: ARG001 (part of the key)
+    """Identity of a folder's tokenizer; kept while its files are the same, as every job of a worker asks for it."""
+    return tokenizer_identity(load_tokenizer(str(folder), FIELD).backend)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import torch
 from torch import nn
 
 from sdl_study.errors import UserError
-from sdl_study.models import InputSpec, build_encoder, encoder_settings, load_encoder
+from sdl_study.models import InputSpec, build_encoder, load_encoder
 from sdl_study.models.pooling import pool_tokens
 
 TEXT = InputSpec.text(vocab_size=50, pad_token_id=0, max_length=12)
@@ -52,22 +50,6 @@ def inputs(spec: InputSpec, rows: int = 4) -> dict[str, torch.Tensor]:
 def make(kind: str, settings: dict[str, Any], spec: InputSpec) -> Any:
     torch.manual_seed(0)
     return build_encoder(kind, settings, spec)
-
-
-@pytest.mark.parametrize(("kind", "settings", "spec", "width"), CASES)
-def test_a_rank_without_rows_keeps_every_parameter_in_the_graph(
-    kind: str, settings: dict[str, Any], spec: InputSpec, width: int
-) -> None:
-    """The last batch of an epoch may be smaller than the number of ranks; DDP waits for every gradient."""
-    encoder = make(kind, settings, spec)
-    before = {name: values.clone() for name, values in encoder.named_buffers()}
-    embeddings = encoder(**inputs(spec, rows=0))
-    assert embeddings.shape == (0, width)
-    embeddings.sum().backward()
-    for name, parameter in encoder.named_parameters():
-        assert parameter.grad is not None, name
-        assert not parameter.grad.any(), name
-    assert all(torch.equal(values, before[name]) for name, values in encoder.named_buffers())
 
 
 @pytest.mark.parametrize(("kind", "settings", "spec", "width"), CASES)
@@ -145,98 +127,6 @@ def test_pooling_picks_what_it_says() -> None:
         pool_tokens(hidden, mask[:, :2], "mean")
 
 
-def test_same_seed_same_weights() -> None:
-    for kind, settings, spec, _ in CASES:
-        first, second = make(kind, settings, spec).state_dict(), make(kind, settings, spec).state_dict()
-        assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-@pytest.fixture(scope="module")
-def saved_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bert")
-    make("bert", {"width": 16, "heads": 2}, TEXT).backbone.save_pretrained(folder)
-    return folder
-
-
-def test_hub_reads_a_folder_and_freezing_freezes(saved_bert: Path, tmp_path: Path) -> None:
-    reference = make("bert", {"width": 16, "heads": 2}, TEXT).eval()
-    encoder = make("hub", {"name": str(saved_bert), "freeze": True}, TEXT).train()
-    output = encoder(**inputs(TEXT))
-    torch.testing.assert_close(output, reference(**inputs(TEXT)))
-    assert not output.requires_grad
-    assert not any(p.requires_grad for p in encoder.parameters())
-    encoder.save_pretrained(tmp_path)
-    torch.testing.assert_close(load_encoder(tmp_path)(**inputs(TEXT)), output)
-    assert make("hub", {"name": str(saved_bert)}, TEXT)(**inputs(TEXT)).requires_grad
-
-
-@pytest.mark.parametrize("norm", ["sync", "frozen"])
-def test_hub_replaces_batch_norm_of_a_pretrained_resnet(norm: str, tmp_path: Path) -> None:
-    from transformers import ResNetConfig, ResNetModel
-
-    config = ResNetConfig(
-        num_channels=1, embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"
-    )
-    plain = ResNetModel(config)
-    plain(**inputs(IMAGE))  # running statistics that differ from the initial ones
-    plain.eval().save_pretrained(tmp_path / "plain")
-    encoder = make("hub", {"name": str(tmp_path / "plain"), "norm": norm}, IMAGE)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in encoder.modules())
-    expected = plain(**inputs(IMAGE)).pooler_output.flatten(1)
-    torch.testing.assert_close(encoder.eval()(**inputs(IMAGE)), expected, rtol=1e-5, atol=1e-6)
-    encoder.save_pretrained(tmp_path / "again")
-    torch.testing.assert_close(
-        load_encoder(tmp_path / "again").eval()(**inputs(IMAGE)), expected, rtol=1e-5, atol=1e-6
-    )
-
-
-def hub_models() -> dict[str, tuple[dict[str, Any], InputSpec]]:
-    text = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text |= {"intermediate_size": 32, "pad_token_id": 0, "max_position_embeddings": 12}
-    image = {"image_size": 32, "patch_size": 16, "num_channels": 1, "hidden_size": 16}
-    image |= {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    return {
-        "bert": (text, TEXT),
-        "roberta": (text | {"max_position_embeddings": 13}, TEXT),
-        "llama": (text | {"num_key_value_heads": 2}, TEXT),
-        "vit": (image, IMAGE),
-        "dinov2": (image, IMAGE),
-    }
-
-
-@pytest.mark.parametrize("model_type", hub_models())
-def test_every_trainable_parameter_of_a_hub_model_gets_a_gradient(model_type: str, tmp_path: Path) -> None:
-    """A pooler or a mask token without gradient would make data-parallel training wait for ever."""
-    from transformers import AutoConfig, AutoModel
-
-    sizes, spec = hub_models()[model_type]
-    AutoModel.from_config(AutoConfig.for_model(model_type, **sizes)).save_pretrained(tmp_path)
-    encoder = make(
-        "hub", {"name": str(tmp_path), "pooling": "last" if model_type == "llama" else "mean"}, spec
-    )
-    output = encoder.train()(**inputs(spec))
-    assert output.shape == (4, 16)
-    output.square().sum().backward()
-    trained = [p for p in encoder.parameters() if p.requires_grad]
-    assert len(trained) > 8
-    assert all(p.grad is not None for p in trained)
-    if model_type == "roberta":
-        longer = InputSpec.text(vocab_size=50, pad_token_id=0, max_length=13)
-        with pytest.raises(UserError, match="reads 12 tokens, the store gives 13"):
-            build_encoder("hub", {"name": str(tmp_path)}, longer)
-
-
-def test_hub_refuses_what_does_not_fit(saved_bert: Path, tmp_path: Path) -> None:
-    for spec, words in [
-        (InputSpec.text(vocab_size=51, pad_token_id=0, max_length=12), "knows 50 tokens"),
-        (InputSpec.text(vocab_size=50, pad_token_id=0, max_length=13), "reads 12 tokens"),
-    ]:
-        with pytest.raises(UserError, match=words):
-            build_encoder("hub", {"name": str(saved_bert)}, spec)
-    with pytest.raises(UserError, match="cannot load"):
-        build_encoder("hub", {"name": str(tmp_path)}, TEXT)
-
-
 BAD: list[tuple[str, dict[str, Any], InputSpec, str]] = [
     ("cnn", {}, TEXT, "unknown encoder 'cnn'; choose from bert, conv, hub, mlp, resnet"),
     ("conv", {"widht": 3}, TEXT, "'conv' has no setting 'widht'; choose from dropout, kernel"),
@@ -278,16 +168,3 @@ def test_specs_refuse_nonsense() -> None:
     with pytest.raises(ValueError, match="text, image, features"):
         InputSpec("audio")  # type: ignore[arg-type]
     assert InputSpec(**IMAGE.to_dict()) == IMAGE  # type: ignore[arg-type]
-
-
-def test_settings_need_neither_torch_nor_transformers() -> None:
-    assert encoder_settings("conv") == {"width", "kernel", "layers", "dropout", "pooling"}
-    code = (
-        "import sys; from sdl_study.models import kinds, find_kind; [find_kind(k) for k in kinds()];"
-        "print([m for m in ('torch', 'transformers') if m in sys.modules])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
-    code = "import sys, sdl_study.models, sdl_study.models.encoders; print('transformers' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "False"

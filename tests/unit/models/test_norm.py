@@ -124,15 +124,10 @@ def test_replacement_leaves_no_plain_batch_norm(norm: str) -> None:
         replace_batch_norm(model, "batch")
 
 
-def test_heads_have_the_shapes_asked_for_and_the_prior_as_bias() -> None:
+def test_heads_have_the_shapes_asked_for() -> None:
     x = torch.randn(7, 5)
     assert ProjectionHead(5, 9, 3)(x).shape == (7, 3)
     assert not any(isinstance(m, GlobalBatchNorm) for m in ProjectionHead(5, 9, 3, norm="none").modules())
-    prior = torch.tensor([0.5, 0.1])
-    linear = LinearHead(5, 2, prior)
-    torch.testing.assert_close(linear.linear.bias.sigmoid(), prior)
-    assert linear(x).shape == (7, 2)
+    assert LinearHead(5, 2)(x).shape == (7, 2)
     with pytest.raises(ValueError, match="batch, none"):
         ProjectionHead(5, 9, 3, norm="layer")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="prior"):
-        LinearHead(5, 3, prior)
