@@ -15,6 +15,7 @@ from typing import Literal
 import polars as pl
 
 from pipelines.mimic.codes import Release, cast_ids
+from pipelines.shared.contents import is_packed
 from pipelines.shared.runner import Progress
 from pipelines.shared.tables import ROW, check_width, find_table, reading, scan_table
 from sdl_study.data import parquet
@@ -93,7 +94,7 @@ class Notes:
             wanted &= pl.col("category").str.strip_chars() == "Discharge summary"
         table = table.filter(wanted | pl.col("text").is_null())
         with reading(path):
-            if columns.spooled or path.suffix == ".gz":
+            if columns.spooled or is_packed(path):
                 table = _spooled(table, spool)
             # Every column is read, though not all are used: see scan_table.
             keys = table.with_columns(pl.col("text").is_null()).collect(engine="streaming")
