@@ -17,6 +17,7 @@ _SPLITS = {
     "train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev",
     "test": "test",
 }  # fmt: skip
+_FILL, _LEAVE_EMPTY = "fill it in or leave the row out", "give --missing empty if these rows have no label"
 _TEXTS = (pl.String, pl.Null, pl.Categorical, pl.Enum)
 _NOT_FLAT = (pl.List, pl.Array, pl.Struct, pl.Object)
 
@@ -81,7 +82,7 @@ def label_sets(
     if up_to:
         frame = frame.with_columns(pl.col("label").str.split(up_to).list.first())
     frame = frame.with_columns(pl.col("label").str.strip_chars())
-    labels = _without_words(file, frame, column, frame["label"], missing, signs=True)
+    labels = _without_words(file, frame, column, frame["label"], missing, signs=True, remedy=_LEAVE_EMPTY)
     frame = frame.with_columns(labels.alias("label")).filter(labels.is_not_null() & (labels != ""))
     codes = frame["label"].unique().sort().to_list()
     if not codes:
@@ -190,7 +191,14 @@ def _is_utf8(value: bytes) -> bool:
 
 
 def _without_words(
-    file: Path, table: pl.DataFrame, column: str, texts: pl.Series, missing: MissingRule, *, signs: bool
+    file: Path,
+    table: pl.DataFrame,
+    column: str,
+    texts: pl.Series,
+    missing: MissingRule,
+    *,
+    signs: bool,
+    remedy: str = _FILL,
 ) -> pl.Series:
     """The texts with null in place of words for a missing value, unless such are kept.
 
@@ -207,7 +215,7 @@ def _without_words(
     if found.height:
         raise UserError(
             f"{file}, row {found[ROW][0]}, field {column}: '{found['text'][0].strip()}' is a word for a missing value, "
-            f"in {found[ROW].n_unique():,} rows; give --missing empty if it means that here, --missing keep if not"
+            f"in {found[ROW].n_unique():,} rows; {remedy}, or give --missing keep if the word is meant"
         )
     return texts
 
