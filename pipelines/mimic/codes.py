@@ -9,6 +9,7 @@ from typing import Literal
 
 import polars as pl
 
+from pipelines.mimic.code_checks import Kind, refuse_misplaced_dots, without_words
 from pipelines.mimic.icd import caml_compat, dotted
 from pipelines.shared.runner import Progress
 from pipelines.shared.tables import ROW, check_width, find_table, reading, scan_table
@@ -17,6 +18,7 @@ from sdl_study.errors import UserError
 Release = Literal["mimic-iii", "mimic-iv"]
 LabelRule = Literal["full", "top50", "min10"]
 MINIMUM_COUNT = 10
+_FIELDS: dict[Release, str] = {"mimic-iii": "icd9_code", "mimic-iv": "icd_code"}
 
 # The 50 labels of the MIMIC-III-50 benchmark (Mullenbach et al. 2018, TOP_50_CODES.csv). Counting
 # again gives another list, so the published one is used.
@@ -53,14 +55,16 @@ def read_codes(
         progress: told how many rows have no code or no admission; MIMIC-III has some, and they are left out.
 
     Raises:
-        UserError: damaged file, unknown ICD version, an id that is no number.
+        UserError: damaged file, unknown ICD version, an id that is no number, codes that became numbers.
     """
     version = int(codes.removeprefix("icd"))
     parts = []
-    for path, kind in ((tables.diagnoses, "diagnosis"), (tables.procedures, "procedure")):
+    files: tuple[tuple[Path, Kind], ...] = ((tables.diagnoses, "diagnosis"), (tables.procedures, "procedure"))
+    for path, kind in files:
         table = _read_rows(path, tables.release, progress)
         if tables.release == "mimic-iv":
             table = _of_version(path, table, version)
+        refuse_misplaced_dots(path, table, _FIELDS[tables.release], kind, version)
         rule = caml_compat if compat else dotted
         parts.append(
             cast_ids(path, table, ["hadm_id"]).select(
@@ -75,7 +79,7 @@ def read_codes(
 
 def _read_rows(path: Path, release: Release, progress: Progress) -> pl.DataFrame:
     """Rows with a code and an admission: ROW, hadm_id, code and, in MIMIC-IV, icd_version."""
-    code = "icd9_code" if release == "mimic-iii" else "icd_code"
+    code = _FIELDS[release]
     required = ["hadm_id", code] + (["icd_version"] if release == "mimic-iv" else [])
     with reading(path):
         table = scan_table(path, required).with_row_index(ROW, offset=1).collect(engine="streaming")
@@ -90,7 +94,7 @@ def _read_rows(path: Path, release: Release, progress: Progress) -> pl.DataFrame
     ):
         if count:
             progress(f"{path}: {count:,} rows {what} are left out")
-    return kept
+    return without_words(path, kept, code, progress)
 
 
 def _of_version(path: Path, table: pl.DataFrame, version: int) -> pl.DataFrame:
@@ -149,7 +153,7 @@ def choose_labels(pairs: pl.DataFrame, rule: LabelRule, release: Release) -> tup
 
 def label_names(source: Path, release: Release, codes: list[str], version: int) -> list[str]:
     """Long titles where MIMIC's dictionary tables are there, else the codes themselves."""
-    code = "icd9_code" if release == "mimic-iii" else "icd_code"
+    code = _FIELDS[release]
     titles: dict[str, str] = {}
     for path, kind in dictionaries(source, release):
         with reading(path):

@@ -19,7 +19,7 @@ def dotted(code: pl.Expr, kind: str, version: int) -> pl.Expr:
         kind: "diagnosis" or "procedure".
         version: 9 or 10.
     """
-    code = _bare(code)
+    code = bare_code(code)
     if version == 10 and kind == "procedure":
         return code
     if version == 9 and kind == "procedure":
@@ -35,12 +35,13 @@ def caml_compat(code: pl.Expr, kind: str, version: int) -> pl.Expr:
     "0066" → "66" → "66."; so some of CAML's labels end in a bare dot. Diagnoses are as in `dotted`.
     """
     if version == 9 and kind == "procedure":
-        stripped = _bare(code).str.replace(r"^0+(.)", "${1}")
+        stripped = bare_code(code).str.replace(r"^0+(.)", "${1}")
         return stripped.str.slice(0, 2) + pl.lit(".") + stripped.str.slice(2)
     return dotted(code, kind, version)
 
 
-def _bare(code: pl.Expr) -> pl.Expr:
+def bare_code(code: pl.Expr) -> pl.Expr:
+    """A code as MIMIC stores it: no dot, no blanks around it, upper case."""
     return code.str.strip_chars().str.replace_all(".", "", literal=True).str.to_uppercase()
 
 

@@ -15,6 +15,8 @@ from typing import Literal
 import polars as pl
 
 from pipelines.mimic.codes import Release, cast_ids
+from pipelines.shared.contents import is_packed
+from pipelines.shared.missing import WORDS, is_word
 from pipelines.shared.runner import Progress
 from pipelines.shared.tables import ROW, check_width, find_table, reading, scan_table
 from sdl_study.data import parquet
@@ -93,10 +95,10 @@ class Notes:
             wanted &= pl.col("category").str.strip_chars() == "Discharge summary"
         table = table.filter(wanted | pl.col("text").is_null())
         with reading(path):
-            if columns.spooled or path.suffix == ".gz":
+            if columns.spooled or is_packed(path):
                 table = _spooled(table, spool)
             # Every column is read, though not all are used: see scan_table.
-            keys = table.with_columns(pl.col("text").is_null()).collect(engine="streaming")
+            keys = table.with_columns(_no_text().alias("text")).collect(engine="streaming")
         keys = _without_empty(path, keys, wanted, progress)
         if not keys.height:
             what = "no row of category 'Discharge summary'" if release == "mimic-iii" else "no note"
@@ -151,6 +153,13 @@ class Notes:
                     yield part
         if done != wanted.height:
             raise changed
+
+
+def _no_text() -> pl.Expr:
+    """Whether the column `text` has none, or nothing but a word for that; long texts are not looked at."""
+    text = pl.col("text")
+    short = pl.when(text.str.len_bytes() <= max(map(len, WORDS)) + 2).then(text)
+    return text.is_null() | is_word(short, signs=False).fill_null(value=False)
 
 
 def _spooled(table: pl.LazyFrame, spool: Path) -> pl.LazyFrame:

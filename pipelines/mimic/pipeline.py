@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from pipelines.mimic.code_checks import remarks_on
 from pipelines.mimic.codes import (
     CodeTables,
     LabelRule,
@@ -97,11 +98,13 @@ def prepare(
         return done
     progress(f"mimic: reading the codes of {source}")
     pairs = read_codes(tables, options.codes, options.caml_compat, progress)
+    version = int(options.codes.removeprefix("icd"))
+    doubts = remarks_on(pairs, version, compat=options.caml_compat)
     with temporary_folder(out.parent / f"{out.name}.spool") as spool:
         progress("mimic: reading the discharge summaries")
         notes = Notes.read(notes_source, options.release, spool / "notes.parquet", progress)
         index, labels, remarks = _index(notes.admissions, pairs, options, published)
-        version = int(options.codes.removeprefix("icd"))
+        remarks = [*remarks, *doubts]
         preparation = Preparation(
             name=name or out.name,
             modality="text",

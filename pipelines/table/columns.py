@@ -7,47 +7,56 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pipelines.shared.forms import bare
+from pipelines.shared.missing import MissingRule, is_word
 from pipelines.shared.tables import ROW
+from pipelines.table.printed import is_piece, is_printed
 from sdl_study.errors import UserError
 
 _SPLITS = {
     "train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev",
     "test": "test",
 }  # fmt: skip
+_FILL, _LEAVE_EMPTY = "fill it in or leave the row out", "give --missing empty if these rows have no label"
 _TEXTS = (pl.String, pl.Null, pl.Categorical, pl.Enum)
 _NOT_FLAT = (pl.List, pl.Array, pl.Struct, pl.Object)
 
 
-def names_of(file: Path, table: pl.DataFrame, column: str, *, unique: bool = False) -> list[str]:
+def names_of(
+    file: Path, table: pl.DataFrame, column: str, missing: MissingRule = "refuse", *, unique: bool = False
+) -> list[str]:
     """Ids or groups: texts without the blanks around them, so that "P1" and "P1 " are one patient.
 
     Raises:
-        UserError: an empty one, or with `unique` one that stood in an earlier row.
+        UserError: an empty one, a word for a missing value, or with `unique` one that stood in an earlier row.
     """
-    names = _filled(file, table, column, _plain_texts(file, table, column).str.strip_chars())
+    texts = _plain_texts(file, table, column).str.strip_chars()
+    names = _filled(file, table, column, _without_words(file, table, column, texts, missing, signs=True))
     twice = table.filter(~names.is_first_distinct()) if unique else table.clear()
     if twice.height:
         raise UserError(f"{file}, row {twice[ROW][0]}, field {column}: duplicate id")
     return names.to_list()
 
 
-def texts_of(file: Path, table: pl.DataFrame, column: str) -> list[str]:
+def texts_of(file: Path, table: pl.DataFrame, column: str, missing: MissingRule = "refuse") -> list[str]:
     """Texts as they are; a list (the sentences of a document) joined by spaces.
 
     Raises:
-        UserError: an empty one, or a column that holds no texts.
+        UserError: an empty one, one that is a word for a missing value, or a column that holds no texts.
     """
     values = table[column]
     if isinstance(values.dtype, pl.List) and not isinstance(values.dtype.inner, (*_NOT_FLAT, pl.Binary)):
         texts = values.cast(pl.List(pl.String)).list.join(" ", ignore_nulls=True)
     else:
         texts = _plain_texts(file, table, column)
-    return _filled(file, table, column, texts).to_list()
+    return _filled(
+        file, table, column, _without_words(file, table, column, texts, missing, signs=False)
+    ).to_list()
 
 
-def splits_of(file: Path, table: pl.DataFrame, column: str) -> list[str]:
+def splits_of(file: Path, table: pl.DataFrame, column: str, missing: MissingRule = "refuse") -> list[str]:
     """ "train", "dev" or "test" of every row; val and the like are dev."""
-    names = [name.lower() for name in names_of(file, table, column)]
+    names = [bare(name).lower() for name in names_of(file, table, column, missing)]
     for row, name in zip(table[ROW].to_list(), names, strict=True):
         if name not in _SPLITS:
             raise UserError(f"{file}, row {row}, field {column}: unknown split; use train, dev or test")
@@ -55,19 +64,26 @@ def splits_of(file: Path, table: pl.DataFrame, column: str) -> list[str]:
 
 
 def label_sets(
-    file: Path, table: pl.DataFrame, column: str, separator: str, up_to: str | None
+    file: Path,
+    table: pl.DataFrame,
+    column: str,
+    separator: str,
+    up_to: str | None,
+    missing: MissingRule = "refuse",
 ) -> tuple[pl.Series, list[str]]:
     """Label indices of every row (a series `labels`), and the label codes in sorted order.
 
     Raises:
-        UserError: the column holds no labels: vectors, numbers with fractions, lists as pandas prints them.
+        UserError: the column holds no labels: vectors, numbers with fractions, printed lists or sets, or words for
+            a missing value.
     """
     lists = _label_lists(file, table, column, separator)
     frame = pl.DataFrame({ROW: table[ROW], "label": lists}).explode("label")
     if up_to:
         frame = frame.with_columns(pl.col("label").str.split(up_to).list.first())
     frame = frame.with_columns(pl.col("label").str.strip_chars())
-    frame = frame.filter(pl.col("label").is_not_null() & (pl.col("label") != ""))
+    labels = _without_words(file, frame, column, frame["label"], missing, signs=True, remedy=_LEAVE_EMPTY)
+    frame = frame.with_columns(labels.alias("label")).filter(labels.is_not_null() & (labels != ""))
     codes = frame["label"].unique().sort().to_list()
     if not codes:
         raise UserError(f"{file}, field {column}: no row has a label")
@@ -87,20 +103,23 @@ def _label_lists(file: Path, table: pl.DataFrame, column: str, separator: str) -
         )
     if not isinstance(values.dtype, pl.List):
         texts = values.cast(pl.String).fill_null("")
-        _refuse_printed_lists(file, table, column, texts)
+        _refuse_printed(
+            file, column, table.select(ROW, texts.alias("cell")).filter(is_printed(pl.col("cell")))
+        )
         return texts.str.split(separator)
     if inner.is_integer():
         _refuse_vectors(file, column, values)
-    return values.cast(pl.List(pl.String))
+    lists = values.cast(pl.List(pl.String))
+    items = pl.DataFrame({ROW: table[ROW], "item": lists}).explode("item")
+    _refuse_printed(file, column, items.filter(is_piece(pl.col("item"))))
+    return lists
 
 
-def _refuse_printed_lists(file: Path, table: pl.DataFrame, column: str, texts: pl.Series) -> None:
-    bare = texts.str.strip_chars()
-    printed = table.filter(bare.str.starts_with("[") & bare.str.ends_with("]"))
+def _refuse_printed(file: Path, column: str, printed: pl.DataFrame) -> None:
     if printed.height:
         raise UserError(
-            f"{file}, row {printed[ROW][0]}, field {column}: a list as pandas prints it; write the labels with "
-            "separators (a,b), or save the table as JSONL or Parquet"
+            f"{file}, row {printed[ROW][0]}, field {column}: a list, set or object as a program prints it; write the "
+            "labels with separators (a,b), or save the table as JSONL or Parquet with lists"
         )
 
 
@@ -152,6 +171,8 @@ def _plain_texts(file: Path, table: pl.DataFrame, column: str) -> pl.Series:
     values = table[column]
     if isinstance(values.dtype, _NOT_FLAT):
         raise UserError(f"{file}, field {column}: holds {_kind_of(values.dtype)}, not a text or a number")
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
     if values.dtype != pl.Binary:
         return values.cast(pl.String)
     try:
@@ -167,6 +188,36 @@ def _is_utf8(value: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _without_words(
+    file: Path,
+    table: pl.DataFrame,
+    column: str,
+    texts: pl.Series,
+    missing: MissingRule,
+    *,
+    signs: bool,
+    remedy: str = _FILL,
+) -> pl.Series:
+    """The texts with null in place of words for a missing value, unless such are kept.
+
+    Raises:
+        UserError: there are some, and the rule is to refuse them.
+    """
+    if missing == "keep":
+        return texts
+    frame = table.select(ROW, texts.alias("text"))
+    words = is_word(pl.col("text"), signs=signs).fill_null(value=False)
+    if missing == "empty":
+        return frame.select(pl.when(~words).then("text").alias("text"))["text"]
+    found = frame.filter(words)
+    if found.height:
+        raise UserError(
+            f"{file}, row {found[ROW][0]}, field {column}: '{found['text'][0].strip()}' is a word for a missing value, "
+            f"in {found[ROW].n_unique():,} rows; {remedy}, or give --missing keep if the word is meant"
+        )
+    return texts
 
 
 def _filled(file: Path, table: pl.DataFrame, column: str, texts: pl.Series) -> pl.Series:

@@ -1,12 +1,15 @@
 """A table of the user's own → prepared data set of texts, images or numeric features with label sets.
 
     python -m pipelines.table FILE OUT --text COLUMN | --image COLUMN | --features GLOB --labels COLUMN
-        [--group COLUMN] [--split COLUMN] [--id COLUMN] [--separator ,] [--up-to SIGN] [--terms open]
+        [--group COLUMN] [--split COLUMN] [--id COLUMN] [--separator ,] [--up-to SIGN]
+        [--missing empty|keep] [--terms open]
 
 FILE is CSV, TSV, JSONL or Parquet. Labels are a list (JSONL, Parquet) or a text with separators; an
 empty one is an example without labels. Without --split, a hash of the group (or of the id) decides.
 Ids, groups, splits and labels are taken without the blanks around them. In a TSV file a quote is a
 character like any other, unless quoted fields hold tabs or line breaks, or all quotes enclose fields.
+Cells that hold a word for a missing value (nan, NA, NULL, None and the like) are refused until --missing
+says what they mean: an empty cell, or the word itself.
 The result is restricted unless --terms open.
 """
 
@@ -14,8 +17,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from pipelines.shared.missing import MissingRule
 from pipelines.table.pipeline import Columns, prepare
 
 
@@ -38,6 +42,10 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("--separator", default=",", help="between the labels of a text column")
     note = "keep a label up to SIGN: with ' -- ' (in spaces, as it begins with a dash) A--B becomes A"
     parser.add_argument("--up-to", metavar="SIGN", type=str.strip, help=note)
+    words = (
+        "a cell that holds nan, NA, NULL or the like: refuse the table, take it for empty, or keep the word"
+    )
+    parser.add_argument("--missing", choices=get_args(MissingRule), default="refuse", help=words)
     parser.add_argument("--terms", choices=["open", "restricted"], default="restricted")
     given: dict[str, Any] = vars(parser.parse_args(arguments))
     file, out, terms = given.pop("file"), given.pop("out"), given.pop("terms")

@@ -8,17 +8,16 @@ needs quoting (a quoted field holds a tab or a line break) or uses it throughout
 from __future__ import annotations
 
 import csv
-import gzip
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
+from pipelines.shared.contents import DAMAGED_GZIP, refuse_foreign
 from pipelines.shared.tables import (
-    DAMAGED_GZIP,
     ROW,
+    Dialect,
     check_readable,
     diagnose,
     open_text,
@@ -26,21 +25,21 @@ from pipelines.shared.tables import (
     records,
     refuse_width,
 )
+from pipelines.table.json_lines import field_names, read_json_lines
 from sdl_study.data import parquet
 from sdl_study.errors import UserError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _NAMES = ".csv, .csv.gz, .tsv, .tsv.gz, .jsonl, .jsonl.gz or .parquet"
 _ROWS, _CELLS = 16_384, 4_000_000  # at most so many are held as Python objects at a time
-_UNFIT = (OverflowError, TypeError, UnicodeEncodeError)
-_LIST = "a list"
-_WORDS = {str: "text", bool: "truth value", int: "number", float: "number", dict: "object", list: "list"}
-_REFUSED = ("object", f"{_LIST} of objects", f"{_LIST} of lists")
 
 
 def _kind(file: Path) -> str:
-    kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
-    if kind not in (".csv", ".tsv", ".jsonl", ".parquet") or (kind == ".parquet" and file.suffix == ".gz"):
+    ending = file.suffix.lower()
+    kind = Path(file.stem).suffix.lower() if ending == ".gz" else ending
+    if kind not in (".csv", ".tsv", ".jsonl", ".parquet") or (kind == ".parquet" and ending == ".gz"):
+        check_readable(file)
+        refuse_foreign(file, "csv")
         raise UserError(f"{file}: unknown kind of table; the name must end in {_NAMES}")
     return kind
 
@@ -54,38 +53,60 @@ def column_names(file: Path) -> list[str]:
     kind = _kind(file)
     check_readable(file)
     if kind in _SEPARATORS:
-        names = read_header(file, _SEPARATORS[kind], quoted=_quoted(file, kind))
+        names = read_header(file, _dialect(file, kind))
     elif kind == ".parquet":
-        try:
-            names = parquet.scan(file).collect_schema().names()
-        except (pl.exceptions.PolarsError, OSError):
-            raise UserError(f"{file}: not readable as Parquet; the file may be cut off") from None
+        names = _parquet_names(file)
     else:
-        names = list(dict.fromkeys(name for _, record in _json_records(file) for name in record))
-        if not names:
-            raise UserError(f"{file}: holds no record")
+        names = field_names(file)
     if ROW in names:
         raise UserError(f"{file}: the column name {ROW} is used inside; rename the column")
     return names
 
 
-def read_table(file: Path, columns: Sequence[str]) -> pl.DataFrame:
-    """`columns` of the table and `ROW`, the number of the record (JSONL: of the line) from 1.
+def _parquet_names(file: Path) -> list[str]:
+    refuse_foreign(file, "parquet")
+    try:
+        return parquet.scan(file).collect_schema().names()
+    except pl.exceptions.DuplicateError:
+        raise UserError(f"{file}: two columns have the same name; rename one of them") from None
+    except (pl.exceptions.PolarsError, OSError):
+        raise UserError(f"{file}: not readable as Parquet; the file may be cut off") from None
+
+
+def read_table(file: Path, columns: Mapping[str, str]) -> pl.DataFrame:
+    """The table's `columns` and `ROW`, the number of the record (JSONL: of the line) from 1.
+
+    Args:
+        columns: name that a column gets → its name in the file.
 
     Raises:
         UserError: damaged file, naming the row where that is known; JSONL with values of different
             types in a column.
     """
     kind = _kind(file)
+    names = list(dict.fromkeys(columns.values()))
     if kind in _SEPARATORS:
-        return _read_delimited(file, _SEPARATORS[kind], columns, quoted=_quoted(file, kind))
-    if kind == ".jsonl":
-        return _read_jsonl(file, columns)
+        table = _read_delimited(file, _dialect(file, kind), names)
+    elif kind == ".jsonl":
+        table = read_json_lines(file, names)
+    else:
+        try:
+            table = parquet.read(file, names).with_row_index(ROW, offset=1)
+        except (pl.exceptions.PolarsError, OSError):
+            raise UserError(f"{file}: not readable as Parquet; the file may be cut off") from None
+    return table.select(ROW, *(pl.col(name).alias(called) for called, name in columns.items()))
+
+
+def _dialect(file: Path, kind: str) -> Dialect:
+    """Separator, quoting, and whether every name of the header but the first stands behind a blank."""
+    refuse_foreign(file, "csv")
+    dialect = Dialect(_SEPARATORS[kind], quoted=_quoted(file, kind))
     try:
-        table = parquet.read(file, columns)
-    except (pl.exceptions.PolarsError, OSError):
-        raise UserError(f"{file}: not readable as Parquet; the file may be cut off") from None
-    return table.select(columns).with_row_index(ROW, offset=1)
+        _, names = next(records(file, dialect, errors="surrogateescape"), (0, []))
+    except (*DAMAGED_GZIP, csv.Error):
+        return dialect  # the reader that follows says so, and where
+    spaced = len(names) > 1 and all(name.startswith(" ") for name in names[1:])
+    return replace(dialect, spaced=spaced)
 
 
 def _quoted(file: Path, kind: str) -> bool:
@@ -113,16 +134,22 @@ def _well_quoted(line: str, width: int) -> bool:
         return False
 
 
-def _read_delimited(file: Path, separator: str, columns: Sequence[str], *, quoted: bool) -> pl.DataFrame:
-    header = read_header(file, separator, quoted=quoted)
+def _read_delimited(file: Path, dialect: Dialect, columns: Sequence[str]) -> pl.DataFrame:
+    header = read_header(file, dialect)
     place_of = {name: place for place, name in enumerate(header)}
+    named = 1 + max(place for place, name in enumerate(header) if name.strip())
     places = [place_of[name] for name in columns]
     parts = []
     numbers: list[int] = []
     rows: list[list[str]] = []
     try:
-        for number, record in records(file, separator, quoted=quoted):
+        for number, record in records(file, dialect):
             refuse_width(file, number, record, len(header))
+            if any(record[named:]):
+                raise UserError(
+                    f"{file}, row {number}: a value behind the last column that has a name; name its column, or quote "
+                    "the field that holds a separator"
+                )
             if number and any(record):
                 numbers.append(number)
                 rows.append(record)
@@ -130,7 +157,7 @@ def _read_delimited(file: Path, separator: str, columns: Sequence[str], *, quote
                 parts.append(_strings(numbers, rows, columns, places))
                 numbers, rows = [], []
     except (*DAMAGED_GZIP, UnicodeDecodeError, csv.Error):
-        raise UserError(diagnose(file, separator, quoted=quoted)) from None
+        raise UserError(diagnose(file, dialect)) from None
     return pl.concat([*parts, _strings(numbers, rows, columns, places)])
 
 
@@ -142,98 +169,3 @@ def _strings(
         for name, place in zip(columns, places, strict=True)
     ]
     return pl.DataFrame([pl.Series(ROW, numbers, dtype=pl.UInt32), *cells])
-
-
-def _read_jsonl(file: Path, columns: Sequence[str]) -> pl.DataFrame:
-    rows: list[int] = []
-    values: dict[str, list[Any]] = {name: [] for name in columns}
-    for row, record in _json_records(file):
-        rows.append(row)
-        for name in columns:
-            values[name].append(record.get(name))
-    found = [_column(file, name, rows, values[name]) for name in columns]
-    return pl.DataFrame([pl.Series(ROW, rows, dtype=pl.UInt32), *found])
-
-
-def _json_records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and object of every line that is not empty."""
-    row = 0
-    try:
-        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
-            for row, raw in enumerate(stream, start=1):
-                line = raw.decode("utf-8-sig" if row == 1 else "utf-8")
-                if line.strip():
-                    yield row, _record(file, row, line)
-    except DAMAGED_GZIP:
-        raise UserError(f"{file}: gzip file is truncated or damaged after row {row}; copy it again") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file}, row {row}: not UTF-8 text; convert the file to UTF-8") from None
-
-
-def _record(file: Path, row: int, line: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):  # ValueError: also a number of more than 4,300 digits
-        raise UserError(f"{file}, row {row}: not JSON") from None
-    if not isinstance(record, dict):
-        raise UserError(f"{file}, row {row}: not a JSON object")
-    return record
-
-
-def _column(file: Path, name: str, rows: Sequence[int], values: list[Any]) -> pl.Series:
-    """One field of all records: texts, numbers, truth values, or lists of one of these; null where absent.
-
-    Whole numbers and others make a column of numbers; every other mixture of types is refused. A null in
-    a list stays: it is no label and no sentence, here as in Parquet.
-    """
-    _refuse_mixture(file, name, rows, values)
-    lists = any(isinstance(value, list) for value in values)
-    kinds = {type(item) for value in values for item in ((value or []) if lists else [value])} - {type(None)}
-    dtype = pl.String if kinds <= {str} else pl.Boolean if bool in kinds else pl.Int64
-    dtype = pl.Float64 if float in kinds else dtype
-    dtype = pl.List(dtype) if lists else dtype
-    try:
-        return pl.Series(name, values, dtype=dtype)
-    except _UNFIT as error:
-        row = next(row for row, value in zip(rows, values, strict=True) if not _fits(value, dtype))
-        what = (
-            "half of a surrogate pair (\\ud800 to \\udfff) is no text"
-            if isinstance(error, UnicodeEncodeError)
-            else "a number beyond 64 bits; write it as a text"
-        )
-        raise UserError(f"{file}, row {row}, field {name}: {what}") from None
-
-
-def _fits(value: Any, dtype: Any) -> bool:
-    try:
-        pl.Series([value], dtype=dtype)
-    except _UNFIT:
-        return False
-    return True
-
-
-def _refuse_mixture(file: Path, name: str, rows: Sequence[int], values: list[Any]) -> None:
-    usual, first = "", 0
-    for row, value in zip(rows, values, strict=True):
-        for word in _described(value):
-            if word in _REFUSED:
-                raise UserError(
-                    f"{file}, row {row}, field {name}: {word}; give a text, a number or a flat list of them"
-                )
-            both_lists = word.startswith(_LIST) and usual.startswith(_LIST)
-            if not usual or (both_lists and usual == _LIST):
-                usual, first = word, row
-            elif word not in (usual, _LIST if both_lists else usual):
-                raise UserError(
-                    f"{file}, row {row}, field {name}: {word} where row {first} has {usual}; "
-                    "give one type in every row"
-                )
-
-
-def _described(value: Any) -> set[str]:
-    """What a value is, in words; a list by its items."""
-    if value is None:
-        return set()
-    if not isinstance(value, list):
-        return {_WORDS[type(value)]}
-    return {f"{_LIST} of {_WORDS[type(item)]}s" for item in value if item is not None} or {_LIST}

@@ -50,7 +50,10 @@ NAMES: dict[tuple[str, str], str] = {
     ("Table", "fewer_fields_than_the_header"): r"table\.csv, row 31: 3 fields where the header has 4",
     ("Table", "no_header"): r"table\.csv: column 'body' is missing; the first row does not look like",
     ("Table", "unreadable"): r"table\.csv: cannot be read: Input/output error",
-    ("Table", "list_as_pandas_prints_it"): r"table\.csv, row 31, field tags: a list as pandas prints it",
+    (
+        "Table",
+        "list_as_pandas_prints_it",
+    ): r"table\.csv, row 31, field tags: a list, set or object as a program prints it",
     ("Table", "bad_utf8"): r"table\.csv, row 31: not UTF-8",
     ("Table", "unclosed_quote"): r"table\.csv, row 31: a quoted field of this row is not closed",
     ("JsonLines", "not_json"): r"table\.jsonl, row 31: not JSON",
