@@ -72,7 +72,7 @@ def _mlflow(uri: str, study: str) -> dict[str, Any]:
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     return {
-        run.info.run_name: {
+        str(run.info.run_name): {
             "status": run.info.status,
             "role": run.data.tags["sdl.role"],
             "params": dict(run.data.params),

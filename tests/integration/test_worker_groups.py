@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from sdl_study.record.finals import FinalSlot
+from sdl_study.record.outcome import Failure, Result
 from sdl_study.study.jobs import JobMaker, Work, run_all
 from sdl_study.study.plan import Plan
 from sdl_study.training.checkpoint import BEST
@@ -29,7 +31,8 @@ def plan(out: Path) -> Plan:
 
 def work_of(plan: Plan, name: str, parameters: dict[str, Any]) -> Work:
     maker = JobMaker(plan, Path(str(plan.settings.data.path)))
-    return maker.final("0" * 64, name, "final", "sd", dict(parameters), 0)
+    folder = plan.files.folder / "finals" / name
+    return maker.final(FinalSlot(name, "final", 0, "sd", parameters, folder, f"groups/final/{name}/0"))
 
 
 class Events:
@@ -51,9 +54,9 @@ class Events:
 
 
 def numbers(work: Work) -> dict[str, Any]:
-    result = work.result()
-    assert result is not None
-    return {key: result[key] for key in ("metrics", "examples_seen", "best_epoch")}
+    result = work.outcome
+    assert isinstance(result, Result)
+    return {key: getattr(result, key) for key in ("metrics", "examples_seen", "best_epoch")}
 
 
 def weights(work: Work) -> dict[str, torch.Tensor]:
@@ -93,7 +96,8 @@ def test_a_diverged_trial_fails_and_its_group_goes_on(plan: Plan, engines: Engin
     assert isinstance(failed, Failed)
     assert failed.kind == "setting"
     assert failed.where.startswith("NonFiniteLoss at sdl_study/training/step.py")
-    assert (diverged.ended, next_one.result() is not None) == (True, True)
+    assert isinstance(diverged.outcome, Failure)
+    assert isinstance(next_one.outcome, Result)
 
 
 def test_a_trial_does_not_see_what_its_group_ran_before(plan: Plan, engines: Engines) -> None:

@@ -30,7 +30,10 @@ MISTAKES = {
         "model.encoders.bert: encoder 'bert' has no setting 'height'",
     ),
     "unknown arm": (("demo_coco", "--set", "arms=('any','some')"), "arms: unknown arm 'some'"),
-    "temperature below zero": (("demo_coco", "--set", "loss.temperature=-1"), "--set: arm any: loss.temperature is -1; it must be"),
+    "temperature below zero": (
+        ("demo_coco", "--set", "loss.temperature=-1"),
+        "--set: arm any: loss.temperature is -1; it must be",
+    ),
     "no epochs": (("demo_coco", "--set", "train.epochs=0"), "--set: train.epochs: input should be greater"),
     "epochs in words": (("demo_coco", "--set", "train.epochs=two"), "--set: train.epochs: input should be a valid"),
     "no trials": (("demo_coco", "--trials", "0"), "--set: budget.trials: input should be greater"),

@@ -10,7 +10,7 @@ import torch
 
 from sdl_study.input_spec import InputSpec
 from sdl_study.models import build_encoder, find_kind, kinds
-from sdl_study.testing_encoder_contract import EncoderContract
+from sdl_study.testing.encoder_contract import EncoderContract
 
 SPECS = {
     "text": InputSpec.text(vocab_size=50, pad_token_id=0, max_length=12),

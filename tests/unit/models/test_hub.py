@@ -11,7 +11,7 @@ from torch import nn
 
 from sdl_study.errors import UserError
 from sdl_study.models import InputSpec, build_encoder, load_encoder
-from sdl_study.testing_encoder_contract import example_inputs as inputs
+from sdl_study.testing.encoder_contract import example_inputs as inputs
 
 TEXT = InputSpec.text(vocab_size=50, pad_token_id=0, max_length=12)
 IMAGE = InputSpec.image(channels=1, image_size=32)

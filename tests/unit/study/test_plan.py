@@ -176,7 +176,7 @@ def test_a_space_refuses_what_makes_no_sense() -> None:
     rate = log_uniform("train.learning_rate", 1e-4, 1e-1)
     with pytest.raises(UserError, match="stands twice"):
         space(rate, rate)
-    with pytest.raises(UserError, match="loss.temperature: unknown arm 'sdd'; the study has any, sd"):
+    with pytest.raises(UserError, match=r"loss\.temperature: unknown arm 'sdd'; the study has any, sd"):
         replace(small_study(), space=space(uniform("loss.temperature", 0.1, 0.2, arms=("sdd",))))
     with pytest.raises(UserError, match="lies outside"):
         space(rate, train__learning_rate=1.0)

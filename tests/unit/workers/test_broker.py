@@ -16,7 +16,9 @@ SOON = 5.0  # a call that has not returned by then hangs
 
 
 def job(key: str, resumed: bool = False) -> Job:
-    return Job(key, "trial", "folder", "data", "stores", {}, "sd", seed=0, resumed=resumed)
+    return Job(
+        key, "trial", "folder", "data", "stores", {}, {"name": "sd", "loss": "sd"}, seed=0, resumed=resumed
+    )
 
 
 def epoch(number: int) -> Epoch:

@@ -14,7 +14,7 @@ from sdl_study.workers import group
 from sdl_study.workers.events import Done, Epoch, Stopped
 from sdl_study.workers.job import Job, JobStopped, Report, SettingFailure
 
-JOB = Job("a", "trial", "folder", "data", "stores", {}, "sd", seed=0)
+JOB = Job("a", "trial", "folder", "data", "stores", {}, {"name": "sd", "loss": "sd"}, seed=0)
 
 
 class Remote:
