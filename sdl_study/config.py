@@ -7,19 +7,38 @@ the study's settings with the trial's parameters laid over them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from sdl_study.arms import CONTROLS
 from sdl_study.errors import UserError
+from sdl_study.evaluation import metrics
 
-PrimaryMetric = Literal[
-    "test/micro_f1", "test/macro_f1", "test/micro_auc", "test/macro_auc", "test/map", "test/map_document",
-    "test/precision_at_5",
-]  # fmt: skip
-Control = Literal["untrained", "label_prior", "tfidf"]
-Objective = Literal["dev/map", "dev/map_document", "dev/micro_f1", "dev/macro_f1"]
+
+def _one_of(choices: Collection[str]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"choose one of {', '.join(choices)}")
+        return value
+
+    return AfterValidator(check)
+
+
+OBJECTIVES = tuple(f"dev/{key}" for key in metrics.OBJECTIVES)
+PRIMARY_METRICS = tuple(f"test/{key}" for key in metrics.PRIMARY_METRICS)
+Objective = Annotated[str, _one_of(OBJECTIVES)]
+PrimaryMetric = Annotated[str, _one_of(PRIMARY_METRICS)]
+Control = Annotated[str, _one_of(CONTROLS)]
 LIST_EXAMPLES = {
     "controls": "('untrained', 'label_prior')",
     "probe.l2_grid": "(0.001, 0.01)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 
@@ -13,10 +14,29 @@ class UserError(Exception):
     """
 
 
+_OPENED: set[str] = set()
+
+
+def note_terms(terms: str) -> None:
+    """Note that this process opens data under these terms ("open" or "restricted")."""
+    _OPENED.add(terms)
+
+
+def debug_text(error: BaseException) -> str | None:
+    """The whole traceback, its texts included, where ``SDL_DEBUG=1`` asks for it and all data opened are open."""
+    if os.environ.get("SDL_DEBUG") != "1" or {"open"} != _OPENED:
+        return None
+    return "".join(traceback.format_exception(error))
+
+
 def internal_error(error: BaseException) -> str:
     """What may be shown of an unexpected exception: its type and places; its text may quote the data."""
-    head = f"internal error: {type(error).__name__}; its text is not shown, it may quote the data\n"
-    return head + "".join(traceback.format_tb(error.__traceback__))
+    whole = debug_text(error)
+    if whole is not None:
+        return f"internal error\n{whole}"
+    head = f"internal error: {type(error).__name__}; its text is not shown, it may quote the data"
+    hint = "" if "restricted" in _OPENED else "; for open data SDL_DEBUG=1 shows it"
+    return f"{head}{hint}\n" + "".join(traceback.format_tb(error.__traceback__))
 
 
 def without_password(uri: str) -> str:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from sdl_study.data import parquet
-from sdl_study.errors import UserError
+from sdl_study.errors import UserError, note_terms
 
 if TYPE_CHECKING:
     import polars as pl
@@ -165,6 +165,7 @@ class PreparedData:
                 raise UserError(
                     f"{file}: damaged: {size} bytes where the manifest has {expected}; prepare the data again"
                 )
+        note_terms(manifest.terms)
         return cls(path, manifest)
 
     def rows(self, split: Split) -> Int64[np.ndarray, " n"]:

@@ -11,12 +11,11 @@ import torch
 from sdl_study.arms import LABEL_PRIOR, TFIDF
 from sdl_study.config import Settings
 from sdl_study.data.prepared import PreparedData
-from sdl_study.evaluation import multilabel_metrics
 from sdl_study.evaluation.controls import ControlScores, label_prior, tfidf_logistic_regression
+from sdl_study.evaluation.metrics import OBJECTIVES, multilabel_metrics
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
 from sdl_study.record.outcome import Result
 from sdl_study.training.inputs import train_labels
-from sdl_study.training.stages.scoring import DEV_KEYS
 
 
 def controls_of(data: PreparedData, wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -34,7 +33,7 @@ def run_control(name: str, data: PreparedData, settings: Settings, folder: Path)
     metrics = multilabel_metrics(scores.dev, labels, threshold=scores.threshold)
     return Result(
         metrics={
-            **{f"dev/{key}": float(metrics[key]) for key in DEV_KEYS},
+            **{f"dev/{key}": float(metrics[key]) for key in OBJECTIVES},
             "dev/threshold": float(scores.threshold),
             **{f"control/{key}": float(value) for key, value in scores.chosen.items()},
         },

@@ -66,6 +66,13 @@ class Progress:
         """A final or control was scored."""
         self.say(f"{name:<{_NAME_WIDTH}}seed {seed}  {value}")
 
+    def traceback(self, text: str) -> None:
+        """The traceback of a failure, where there is one to be shown."""
+        if text:
+            with self._lock:
+                sys.stderr.write(text)
+                sys.stderr.flush()
+
     def job(self, name: str, arm: str, event: Event) -> None:
         """An event of a job outside the search."""
         if isinstance(event, Epoch):
@@ -75,6 +82,7 @@ class Progress:
             self.say(f"{name:<{_NAME_WIDTH}}epoch {event.epoch}/{self._epochs}  {value}")
         elif isinstance(event, Failed):
             self.say(f"{name:<{_NAME_WIDTH}}failed  {event.reason}")
+            self.traceback(event.traceback)
 
     def _warning(self, arm: str, metrics: Mapping[str, float]) -> str:
         collapse = metrics.get("train/collapse", 0.0)

@@ -58,11 +58,13 @@ class Failed:
         where: type of the exception and the project's own file and line, never its text; of the machine's failure
             what went away, where that is known.
         attempts: as in ``Epoch``.
+        traceback: the whole of it, where the data are open and ``SDL_DEBUG=1`` asks for it; shown, never kept.
     """
 
     kind: FailureKind
     where: str
     attempts: int = 1
+    traceback: str = ""
 
     @property
     def reason(self) -> str:
@@ -84,14 +86,12 @@ def to_plain(event: Event) -> dict[str, Any]:
         case Stopped():
             plain = {"event": "stopped"}
         case Failed():
-            plain = {"event": "failed", "kind": event.kind, "reason": event.where}
+            plain = {"event": "failed", "kind": event.kind, "reason": event.where, "traceback": event.traceback}
     return {**plain, "attempts": event.attempts}
 
 
 def from_plain(plain: Mapping[str, Any]) -> Event:
     """The event of plain values.
-
-    A failure that an earlier version wrote into a file has no kind: only those of the setting itself were kept.
 
     Raises:
         ValueError: they are no event's.
@@ -106,5 +106,5 @@ def from_plain(plain: Mapping[str, Any]) -> Event:
         case "stopped":
             return Stopped(attempts)
         case "failed":
-            return Failed(values.get("kind", "setting"), str(values["reason"]), attempts)
+            return Failed(values["kind"], str(values["reason"]), attempts, str(values["traceback"]))
     raise ValueError(f"no event is called {name!r}")

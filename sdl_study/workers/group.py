@@ -11,6 +11,7 @@ import torch
 from ray.train.torch import get_device
 
 from sdl_study import distributed
+from sdl_study.errors import debug_text
 from sdl_study.references import load_object
 from sdl_study.workers.broker import ACTOR_NAME, NAMESPACE
 from sdl_study.workers.events import Done, End, Epoch, Failed, FailureKind, Stopped
@@ -64,14 +65,18 @@ def _serve_one(run_job: RunJob, job: Job, broker: Any, slot: int, channel: Any) 
     except JobStopped:
         end = Stopped()
     except SettingFailure as error:
-        end = Failed("setting", describe(error))
+        end = _failed("setting", error)
     except Exception as error:  # noqa: BLE001 (whatever a job raises is told to its side, then raised on)
         if distributed.is_peer_failure(error):
             raise JobRaised("another rank of the group went away") from None
-        ray.get(broker.finish.remote(job.key, slot, Failed(_kind(error), describe(error))))
+        ray.get(broker.finish.remote(job.key, slot, _failed(_kind(error), error)))
         raise JobRaised(describe(error)) from None
     if distributed.rank() == 0:
         ray.get(broker.finish.remote(job.key, slot, end))
+
+
+def _failed(kind: FailureKind, error: Exception) -> Failed:
+    return Failed(kind, describe(error), traceback=debug_text(error) or "")
 
 
 def _kind(error: Exception) -> FailureKind:

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import optuna
 import polars as pl
@@ -18,7 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from sdl_study.config import PrimaryMetric
+from sdl_study.config import PRIMARY_METRICS
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.sampler import ContrastiveSampler
 from sdl_study.errors import UserError
@@ -35,7 +35,7 @@ from tests.integration.conftest import Engines
 from tests.integration.tiny import SIZES, tiny_plan
 
 ARMS = ("bce", "any", "sd")
-TEST_KEYS = [key.removeprefix("test/") for key in get_args(PrimaryMetric)]
+TEST_KEYS = [key.removeprefix("test/") for key in PRIMARY_METRICS]
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 PER_EPOCH = (

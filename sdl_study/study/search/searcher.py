@@ -51,6 +51,7 @@ class Search:
         max_attempts: of this command, after which a trial that the machine keeps ending is given up.
         observers: who is told, in this order.
         aborted: whether no worker group can run any more; what has not ended then stays RUNNING for the next command.
+        show: prints the traceback of a failure, where there is one to be shown.
     """
 
     journal: DriverJournal
@@ -64,6 +65,7 @@ class Search:
     max_attempts: int
     observers: Sequence[Observer]
     aborted: Callable[[], bool] = lambda: False
+    show: Callable[[str], None] = lambda _: None
     live: dict[str, int] = field(default_factory=dict)
     interrupted: list[int] = field(default_factory=list)
     lost_before: int = 0
@@ -130,6 +132,7 @@ class Search:
             case Failed():
                 if self.aborted() and event.kind == "machine":
                     return False
+                self.show(event.traceback)
                 self.journal.fail(number, event.reason, event.kind)
                 self._tell_ended(number)
                 return False

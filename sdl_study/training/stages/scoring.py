@@ -10,7 +10,8 @@ from torch import nn
 
 from sdl_study import distributed
 from sdl_study.config import Settings
-from sdl_study.evaluation import multilabel_metrics, tune_threshold
+from sdl_study.evaluation.metrics import OBJECTIVES, multilabel_metrics
+from sdl_study.evaluation.thresholds import tune_threshold
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
 from sdl_study.seeds import derive_seed
 from sdl_study.training.inputs import Inputs
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-DEV_KEYS = ("micro_f1", "macro_f1", "map", "map_document")
 ENCODER_FOLDER = "encoder"
 
 
@@ -54,7 +54,7 @@ def _dev_metrics(
     labels = inputs.dev_labels.to_multi_hot(torch.bool).numpy()
     threshold = float(tune_threshold(scores, labels))
     metrics = multilabel_metrics(scores, labels, threshold=threshold, universe="all")
-    return {f"dev/{key}": float(metrics[key]) for key in DEV_KEYS}, threshold
+    return {f"dev/{key}": float(metrics[key]) for key in OBJECTIVES}, threshold
 
 
 def last_stage(

@@ -18,6 +18,7 @@ from sdl_study.config import with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.ledger import read_ledger
+from sdl_study.evaluation.metrics import OBJECTIVES
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
 from sdl_study.evaluation.verdict import UndefinedMetricError
 from sdl_study.record import answer as answer_module
@@ -32,7 +33,6 @@ from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import Work
 from sdl_study.study.publish import publish
 from sdl_study.study.selection import declare
-from sdl_study.training.stages.scoring import DEV_KEYS
 from sdl_study.workers.engine import Engine
 from sdl_study.workers.events import Done, End, Failed
 from tests.integration.tiny import tiny_data, tiny_plan
@@ -76,7 +76,7 @@ def make_finals(driver: Driver, best_of_any: float = 0.5) -> Finals:
 
 
 def trained(work: Work) -> Done:
-    metrics = {f"dev/{key}": 0.5 for key in DEV_KEYS} | {"dev/threshold": 0.5}
+    metrics = {f"dev/{key}": 0.5 for key in OBJECTIVES} | {"dev/threshold": 0.5}
     return Done(
         {
             "metrics": metrics,

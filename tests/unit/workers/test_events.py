@@ -50,10 +50,6 @@ def test_no_meaning_in_the_first_letters_of_a_place() -> None:
     assert from_plain(to_plain(Failed("bug", "machine"))) == Failed("bug", "machine")
 
 
-def test_a_failure_that_an_earlier_version_kept_is_the_settings() -> None:
-    told = from_plain({"event": "failed", "reason": "NonFiniteLoss at loop.py:1", "attempts": 2})
-    assert told == Failed("setting", "NonFiniteLoss at loop.py:1", attempts=2)
-
 
 @pytest.mark.parametrize("plain", [{}, {"event": "finished"}, {"event": None}])
 def test_what_is_no_event_is_refused(plain: dict[str, object]) -> None:
