@@ -230,18 +230,14 @@ def _whole_numbers(name: str, values: Any) -> Int64[np.ndarray, " n"]:
 
 
 def _rows_of(rows: Any) -> Iterable[Any]:
-    """The rows to go through; containers whose iteration gives no rows of a list are refused."""
-    kind = type(rows).__name__
-    if isinstance(rows, Tensor) and rows.layout != torch.strided:
-        raise ValueError("labels: from_lists was given a sparse tensor; give it to LabelSets.from_multi_hot")
-    if hasattr(rows, "tocsr"):
+    """The rows to go through; text, tables and sparse matrices, which give other things one by one, are refused."""
+    sparse = hasattr(rows, "tocsr") or (isinstance(rows, Tensor) and rows.layout != torch.strided)
+    wrong = sparse or hasattr(rows, "columns") or isinstance(rows, str | bytes)
+    if wrong or not isinstance(rows, Iterable):
         raise ValueError(
-            f"labels: from_lists was given a {kind}; make LabelSets(m.indptr, m.indices, L) of its CSR"
+            f"labels: from_lists was given a {type(rows).__name__}; give one list of label indices per row, "
+            "LabelSets(indptr, indices, L) of a CSR matrix, or a multi-hot tensor to LabelSets.from_multi_hot"
         )
-    if hasattr(rows, "columns"):
-        raise ValueError(f"labels: from_lists was given a {kind}, a table; give one list of indices per row")
-    if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
-        raise ValueError(f"labels: from_lists was given a {kind}; give one list of label indices per row")
     return rows
 
 

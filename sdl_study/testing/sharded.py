@@ -12,7 +12,7 @@ shape of shards, and compares the loss and the parameter gradients with one proc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -75,7 +75,6 @@ class ShardedReport:
 
     cases: tuple[ShardedCase, ...]
     tolerance: float
-    settings: str = field(default="")
 
     def exact(self, name: str | None = None) -> bool:
         """Whether every case (of one loss) is exact within the tolerance."""
@@ -159,7 +158,7 @@ def check_sharded(
         tasks = [(name, shape) for shape in shapes if len(shape) == world for name in factories]
         cases += _check_world(world, tasks, dict(factories), (dtype, labels, parallel), timeout_seconds)
     limit = tolerance if tolerance is not None else (1e-12 if dtype == torch.float64 else 1e-5)
-    return ShardedReport(tuple(cases), limit, f"{parallel}, {dtype}")
+    return ShardedReport(tuple(cases), limit)
 
 
 def _name_of(factory: LossFactory) -> str:

@@ -109,7 +109,7 @@ def half_step(rank: int | None, shards: tuple[int, ...]) -> tuple[float, Tensor]
 
 
 def bad_input(name: str, case: str) -> str:
-    """Only the last rank is wrong (in "nan and length", the first in another way); all tell what they heard."""
+    """Only the last rank's input is wrong (in "nan and length" the first's too); every rank tells what it was told."""
     wrong = distributed.rank() == distributed.world_size() - 1
     embeddings, labels = make_inputs(4), multi_hot_labels([4], NUM_FEATURES)
     if case == "nan and length":

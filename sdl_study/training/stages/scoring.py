@@ -11,8 +11,8 @@ from torch import nn
 from sdl_study import distributed
 from sdl_study.config import Settings
 from sdl_study.evaluation.metrics import OBJECTIVES, multilabel_metrics
-from sdl_study.evaluation.thresholds import tune_threshold
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
+from sdl_study.evaluation.thresholds import tune_threshold
 from sdl_study.seeds import derive_seed
 from sdl_study.training.inputs import Inputs
 from sdl_study.training.stages.embed import embed

@@ -246,7 +246,7 @@ def test_what_an_own_constructor_refuses_is_told(own: str) -> None:
         build_loss(f"{own}Halving", base="0.5")
 
 
-NOT_NUMBERS = (True, False, "0.5", None, [0.5], math.nan, math.inf, -math.inf, -1, 10**400, 1 + 0j)
+NOT_NUMBERS = (True, False, "0.5", None, [0.5], math.nan, math.inf, -math.inf, 10**400, 1 + 0j)
 
 
 @pytest.mark.parametrize("value", NOT_NUMBERS, ids=lambda value: str(value)[:8])
@@ -260,7 +260,7 @@ NOT_NUMBERS = (True, False, "0.5", None, [0.5], math.nan, math.inf, -math.inf, -
     ],
 )
 def test_numbers_are_finite_numbers(name: str, setting: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"{setting} is .*; it must be a"):
+    with pytest.raises(ValueError, match=f"{setting} is "):
         build_loss(name, **{setting: value})
 
 
@@ -297,6 +297,9 @@ def test_numbers_are_finite_numbers(name: str, setting: str, value: Any) -> None
         ),
         ("multisupcon", {"threshold": 2}, r"threshold is 2; it must be a number in \[0, 1\]"),
         ("asl", {"clip": 1.5}, "clip is 1.5"),
+        ("linear", {"rate": -1}, "rate is -1; it must be a finite number ≥ 0"),
+        ("sd", {"similarity_power": -1}, "similarity_power is -1"),
+        ("random_weights", {"dissimilarity_power": -1}, "dissimilarity_power is -1"),
         ("asl", {"gamma_negative": -1}, "gamma_negative is -1"),
     ],
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+import types
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from sdl_study import distributed
+from sdl_study import distributed, testing
 from sdl_study.losses import AnyLoss
 from sdl_study.testing import ProcessFailure, ShardedCase, ShardedReport, check_sharded, run_processes
 
@@ -79,6 +81,18 @@ def test_processes_answer_by_rank_and_a_dead_one_is_named() -> None:
     assert run_processes(answer, 2, 0.5) == [(0, 0.5), (1, 0.5)]
     with pytest.raises(ProcessFailure, match="rank 1 died with exit code 3"):
         run_processes(dying, 2)
+
+
+def test_contracts_that_need_more_than_torch_are_imported_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, module in (("EncoderContract", "encoder_contract"), ("SpaceContract", "space_contract")):
+        stand_in = types.ModuleType(module)
+        setattr(stand_in, name, object())
+        monkeypatch.setitem(sys.modules, f"sdl_study.testing.{module}", stand_in)
+        assert getattr(testing, name) is getattr(stand_in, name)
+    with pytest.raises(AttributeError, match="no attribute 'MoonContract'"):
+        _ = testing.MoonContract
 
 
 def test_world_sizes_and_shards_have_to_meet() -> None:

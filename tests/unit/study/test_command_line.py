@@ -38,7 +38,7 @@ def test_digits_are_a_text_where_the_setting_is_one() -> None:
         "data.path": "1e3",
         "data.name": "007",
         "model.encoder": "5",
-        "objective": 3,
+        "objective": "3",
         "seed": 7,
     }
     assert parse_overrides(["data.path=2024"]) == {"data.path": "2024"}
