@@ -86,7 +86,12 @@ def to_plain(event: Event) -> dict[str, Any]:
         case Stopped():
             plain = {"event": "stopped"}
         case Failed():
-            plain = {"event": "failed", "kind": event.kind, "reason": event.where, "traceback": event.traceback}
+            plain = {
+                "event": "failed",
+                "kind": event.kind,
+                "reason": event.where,
+                "traceback": event.traceback,
+            }
     return {**plain, "attempts": event.attempts}
 
 

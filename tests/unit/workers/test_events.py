@@ -50,7 +50,6 @@ def test_no_meaning_in_the_first_letters_of_a_place() -> None:
     assert from_plain(to_plain(Failed("bug", "machine"))) == Failed("bug", "machine")
 
 
-
 @pytest.mark.parametrize("plain", [{}, {"event": "finished"}, {"event": None}])
 def test_what_is_no_event_is_refused(plain: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="no event"):

@@ -1,0 +1,85 @@
+"""Every study of search_spaces keeps the contract that a user's own inherits; and the contract finds what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sdl_study.errors import UserError
+from sdl_study.own_modules import load_study, study_names
+from sdl_study.space import SearchSpace, Study, choice, log_uniform, uniform
+from sdl_study.testing import SpaceContract
+from tests.unit.study.fakes import small_study
+
+CONTRACT = [name for name in vars(SpaceContract) if name.startswith("test_")]
+
+
+def check(study: str | Study, name: str) -> None:
+    contract = type("Contract", (SpaceContract,), {"study": study, "points": 20})()
+    getattr(contract, name)()
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+@pytest.mark.parametrize("study", study_names())
+def test_a_study_of_the_project(study: str, name: str) -> None:
+    check(study, name)
+
+
+def test_the_contract_is_inherited() -> None:
+    class TestMine(SpaceContract):
+        study = small_study()
+
+    for name in CONTRACT:
+        getattr(TestMine(), name)()
+
+
+ENCODER = choice("model.encoder", "conv", "bert")
+RATE = log_uniform("train.learning_rate", 1e-4, 1e-1)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "published", "name", "error"),
+    [
+        ((choice("model.encoders.conv.kernel", 3, 4),), {}, CONTRACT[0], UserError),
+        (
+            (ENCODER, choice("model.encoders.bert.heads", 3, 4, when={"model.encoder": "lstm"})),
+            {},
+            CONTRACT[0],
+            UserError,
+        ),
+        (
+            (
+                ENCODER,
+                uniform("model.encoders.bert.dropout", 0, 0.1, when={"model.encoder": "bert"}),
+                uniform("model.encoders.conv.dropout", 0, 0.1, when={"model.encoders.bert.dropout": 0.05}),
+            ),
+            {},
+            "test_every_condition_holds_somewhere",
+            AssertionError,
+        ),
+        (
+            (RATE, uniform("train.weight_decay", 0, 0.1, arms=("sd",))),
+            {},
+            "test_every_arm_searches_the_same_but_for_its_loss",
+            AssertionError,
+        ),
+        (
+            (RATE, ENCODER),
+            {"model.encoder": "conv"},
+            "test_the_published_point_names_every_parameter_that_is_always_asked",
+            AssertionError,
+        ),
+    ],
+)
+def test_the_contract_finds_what_is_wrong(
+    parameters: tuple, published: dict, name: str, error: type[Exception]
+) -> None:
+    study = replace(small_study(), space=SearchSpace(parameters, published))
+    with pytest.raises(error):
+        check(study, name)
+
+
+def test_helpers_are_no_studies() -> None:
+    assert all(not name.startswith("_") for name in study_names())
+    assert {load_study(name).name for name in study_names()} == set(study_names())
