@@ -245,7 +245,7 @@ def test_a_tokenizer_that_changes_is_seen(folder: Path, tmp_path: Path) -> None:
 
 def test_modalities(bert: Path, tmp_path: Path) -> None:
     assert "is no image encoder (it has a vocabulary)" in refused(bert, IMAGE)
-    sizes = {"image_size": 32, "patch_size": 16, "num_channels": 1}
+    sizes: dict[str, Any] = {"image_size": 32, "patch_size": 16, "num_channels": 1}
     vit = published.model(tmp_path / "vit", "vit", **sizes)
     check_encoder("hub", {"name": str(vit)}, IMAGE)
     assert "has no vocabulary" in refused(vit)
