@@ -6,7 +6,6 @@ A name is that of a file of ``sdl_study/models/kinds``; a kind of the user's own
 
 from __future__ import annotations
 
-import functools
 import inspect
 import traceback
 from collections.abc import Callable, Mapping
@@ -40,7 +39,7 @@ class EncoderKind:
     """A kind of encoder.
 
     Attributes:
-        reference: the name, dotted module or file by which it was asked for.
+        reference: the name, dotted module or (absolute) file by which it is found.
         settings_class: its settings.
         build: makes the backbone, with its output width, from torch's global generator.
         check: raises a UserError for what would make ``build`` fail; cheap, for the driver. None: nothing to check.
@@ -72,11 +71,8 @@ def find_kind(reference: str) -> EncoderKind:
             f"unknown encoder {reference!r}; choose from {', '.join(kinds())}, or name a module of your own "
             "(package.module or folder/file.py)"
         )
-    return _own_kind(reference)
-
-
-@functools.cache
-def _own_kind(reference: str) -> EncoderKind:
+    if is_file(reference):
+        reference = str(Path(reference).resolve())  # it is found again from another folder
     try:
         module = load_module(reference)
     except (Exception, SystemExit) as error:  # noqa: BLE001 (a user's module may raise anything)
@@ -88,8 +84,8 @@ def _refuse_import(reference: str, error: BaseException) -> NoReturn:
     """One line with the words of the error and the line of the user's file; no data are open here."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing is not None and f"{reference}.".startswith(f"{missing}."):
-        what = f"file {Path(reference).resolve()}" if is_file(reference) else "such module"
-        raise UserError(f"encoder kind {reference!r}: there is no {what}") from None
+        what = "file" if is_file(reference) else "module"
+        raise UserError(f"encoder kind {reference!r}: there is no such {what}") from None
     if isinstance(error, UserError):
         raise UserError(f"encoder kind {reference!r}: {error}") from None
     frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -194,4 +190,4 @@ def locate_encoder(chosen: Mapping[str, object]) -> dict[str, object]:
     settings = dict(chosen)
     kind = str(settings.pop("kind"))
     found = parse_encoder_settings(kind, settings).located()
-    return {"kind": str(Path(kind).resolve()) if is_file(kind) else kind, **settings, **found}
+    return {"kind": find_kind(kind).reference, **settings, **found}

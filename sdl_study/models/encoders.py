@@ -22,7 +22,6 @@ from sdl_study.models.catalogue import EncoderKind, check_encoder, find_kind, pa
 from sdl_study.models.norm import GlobalBatchNorm
 from sdl_study.models.pooling import pool_pixels, pool_tokens
 from sdl_study.models.settings import EncoderSettings, TextPooling
-from sdl_study.references import is_file
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -104,7 +103,7 @@ class Encoder(nn.Module):
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
         content = {
-            "kind": str(Path(self.kind).resolve()) if is_file(self.kind) else self.kind,
+            "kind": self.kind,
             "settings": self.settings.model_dump(mode="json"),
             "spec": self.spec.to_dict(),
         }

@@ -22,6 +22,9 @@ FIELD = "setting 'name' of encoder 'hub'"
 _POSITIONS_AFTER_PADDING = frozenset(
     {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "mpnet"}
 )
+_VOCABULARIES_ON_HUB = (
+    "tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+)  # fmt: skip
 _TOKEN_EMBEDDING = re.compile(r"(word_embeddings?|tok_embeddings|embed_tokens|wte)\.weight$")
 
 
@@ -65,7 +68,7 @@ def check_pretrained(settings: Pretrained, spec: InputSpec) -> None:
             raise UserError(f"{FIELD}: {error}") from None
         _check_embedding(config, shapes, place)
     if spec.modality == "text" and spec.tokenizer:
-        _check_tokenizer(settings, folder, spec, place)
+        _check_tokenizer(settings, spec, place)
 
 
 def read_config(settings: Pretrained) -> PreTrainedConfig:
@@ -199,12 +202,15 @@ def _check_embedding(config: PreTrainedConfig, shapes: Shapes, place: str) -> No
         )
 
 
-def _check_tokenizer(settings: Pretrained, folder: Path | None, spec: InputSpec, place: str) -> None:
+def _check_tokenizer(settings: Pretrained, spec: InputSpec, place: str) -> None:
     """The store was made by the model's own tokenizer, where it has one: other ids are other words."""
-    if folder is None or not has_tokenizer(folder):
-        return
-    files = sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())
-    if _identity_in(folder.resolve(), tuple(files)) != spec.tokenizer:
+    folder = find_folder(settings.name, FIELD)
+    if folder is None:
+        own = _identity_on_hub(settings.name, settings.revision)
+    else:
+        files = sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())
+        own = _identity_in(folder.resolve(), tuple(files))
+    if own is not None and own != spec.tokenizer:
         raise UserError(
             f"{place} has a tokenizer that reads texts in another way than the store's; give its own: "
             f"data.store.tokenizer=pretrained, data.store.name={settings.name}"
@@ -212,6 +218,21 @@ def _check_tokenizer(settings: Pretrained, folder: Path | None, spec: InputSpec,
 
 
 @lru_cache(maxsize=16)
-def _identity_in(folder: Path, files: tuple[tuple[str, int], ...]) -> str:  # noqa: ARG001 (part of the key)
+def _identity_in(folder: Path, files: tuple[tuple[str, int], ...]) -> str | None:  # noqa: ARG001 (part of the key)
     """Identity of a folder's tokenizer; kept while its files are the same, as every job of a worker asks for it."""
-    return tokenizer_identity(load_tokenizer(str(folder), FIELD).backend)
+    return tokenizer_identity(load_tokenizer(str(folder), FIELD).backend) if has_tokenizer(folder) else None
+
+
+@lru_cache(maxsize=16)
+def _identity_on_hub(name: str, revision: str | None) -> str | None:
+    """Identity of a hub model's tokenizer; None where it has none, or its files are out of reach."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    for file in _VOCABULARIES_ON_HUB:
+        try:
+            hf_hub_download(name, file, revision=revision)
+        except EntryNotFoundError:
+            continue
+        return tokenizer_identity(load_tokenizer(name, FIELD, revision).backend)
+    return None

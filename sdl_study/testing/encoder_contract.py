@@ -156,10 +156,9 @@ class EncoderContract:
             return
         encoder, inputs = self.make(freeze=True).eval(), example_inputs(self.spec)
         expected = encoder(**inputs)
-        encoder.train()
-        seen = encoder(**inputs)
-        assert torch.equal(seen, expected)
-        assert not seen.requires_grad
+        for seen in (self.make(freeze=True)(**inputs), encoder.train()(**inputs)):
+            assert torch.equal(seen, expected)
+            assert not seen.requires_grad
         assert not any(parameter.requires_grad for parameter in encoder.parameters())
 
 

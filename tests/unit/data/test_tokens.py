@@ -247,12 +247,19 @@ def test_what_makes_a_tokenizer_another_one(tmp_path: Path) -> None:
     content = json.loads((frameless / "tokenizer.json").read_text())
     (frameless / "tokenizer.json").write_text(json.dumps(content | {"post_processor": None}))
     assert identity(frameless) != plain
-    padded = published.tokenizer(tmp_path / "padded")
-    padding = {"strategy": {"Fixed": 8}, "direction": "Right", "pad_to_multiple_of": None}
+
+
+def test_the_store_pads_and_cuts_by_itself(text: PreparedData, tmp_path: Path) -> None:
+    folder, rows = published.tokenizer(tmp_path / "mine"), np.arange(60)
+    plain = open_token_store(text, pretrained(folder), tmp_path / "stores")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    padding = {"strategy": {"Fixed": 40}, "direction": "Left", "pad_to_multiple_of": None}
     padding |= {"pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
-    cut = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
-    (padded / "tokenizer.json").write_text(json.dumps(content | {"padding": padding, "truncation": cut}))
-    assert identity(padded) == plain  # the store pads and cuts by itself
+    cut = {"direction": "Left", "max_length": 4, "strategy": "LongestFirst", "stride": 2}
+    (folder / "tokenizer.json").write_text(json.dumps(content | {"padding": padding, "truncation": cut}))
+    again = open_token_store(text, pretrained(folder), tmp_path / "other stores")
+    assert torch.equal(again.fetch(rows)["input_ids"], plain.fetch(rows)["input_ids"])
+    assert (again.spec, again.path.name) == (plain.spec, plain.path.name)
 
 
 def test_what_is_known_before_the_store_is_built(text: PreparedData, tmp_path: Path) -> None:

@@ -23,9 +23,7 @@ def tokenizer(folder: Path, words: Sequence[str] = (*SPECIALS, *WORDS), lower: b
     if lower:
         made.normalizer = normalizers.Lowercase()
     ends = [(name, words.index(name)) for name in ("[CLS]", "[SEP]")]
-    made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)[
-        assignment
-    ]
+    made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     PreTrainedTokenizerFast(tokenizer_object=made, **names).save_pretrained(folder)
     return folder

@@ -30,6 +30,7 @@ from sdl_study.models import EncoderSettings
 class Settings(EncoderSettings):
     modalities: ClassVar = ("text", "features")
     width: int = 8
+    freeze: bool = False
 
 
 class Bag(nn.Module):
@@ -38,9 +39,10 @@ class Bag(nn.Module):
         text = spec.modality == "text"
         self.first = nn.Embedding(spec.vocab_size, width) if text else nn.Linear(spec.width, width)
         self.second = nn.Linear(width, width)
+        self.dropout = nn.Dropout(0.5)
 
     def forward(self, input_ids=None, attention_mask=None, features=None):
-        return self.second(self.first(features if input_ids is None else input_ids))
+        return self.dropout(self.second(self.first(features if input_ids is None else input_ids)))
 
 
 def build(settings, spec):
@@ -145,7 +147,7 @@ class Noise:
 
 
 def _wrong_kind(line: str) -> str:
-    old = "return self.second(self.first(features if input_ids is None else input_ids))"
+    old = "return self.dropout(self.second(self.first(features if input_ids is None else input_ids)))"
     if "settings.width" in line or "Bag(" in line:
         old = "return Bag(spec, settings.width), settings.width"
     assert OWN_KIND.count(old) == 1

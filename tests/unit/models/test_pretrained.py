@@ -192,19 +192,48 @@ def test_a_name_of_the_hub_without_a_network(name: str, monkeypatch: pytest.Monk
     assert f"cannot load {name!r}" in refused(name)
 
 
-def test_a_name_whose_weights_were_never_downloaded(
-    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another tool fetched the configuration alone."""
-    cache = tmp_path / "cache" / "models--some--bert"
-    (cache / "refs").mkdir(parents=True)
-    (cache / "refs" / "main").write_text("0" * 40)
-    (cache / "snapshots" / ("0" * 40)).mkdir(parents=True)
-    shutil.copy(bert / "config.json", cache / "snapshots" / ("0" * 40))
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path, str], Path]:
+    """Files of a folder as the hub's cache holds them, under a name, without a network."""
     for constants in ("huggingface_hub.constants", "transformers.utils.hub.constants"):
         monkeypatch.setattr(f"{constants}.HF_HUB_OFFLINE", True)
         monkeypatch.setattr(f"{constants}.HF_HUB_CACHE", str(tmp_path / "cache"))
+
+    def put(name: str, folder: Path, pattern: str) -> Path:
+        repository = tmp_path / "cache" / ("models--" + name.replace("/", "--"))
+        snapshot = repository / "snapshots" / ("0" * 40)
+        (repository / "refs").mkdir(parents=True, exist_ok=True)
+        (repository / "refs" / "main").write_text(snapshot.name)
+        snapshot.mkdir(parents=True, exist_ok=True)
+        for file in folder.glob(pattern):
+            shutil.copy(file, snapshot)
+        return snapshot
+
+    return put
+
+
+def test_a_name_whose_weights_were_never_downloaded(
+    bert: Path, cached: Callable[[str, Path, str], Path]
+) -> None:
+    """Another tool fetched the configuration alone."""
+    cached("some/bert", bert, "config.json")
     assert "has no weights under the name model.safetensors" in refused("some/bert")
+
+
+def test_a_downloaded_name_is_looked_at_like_a_folder(
+    bert: Path, tmp_path: Path, cached: Callable[[str, Path, str], Path]
+) -> None:
+    words = [*published.SPECIALS, *reversed(published.WORDS)]
+    other = of_spec(published.tokenizer(tmp_path / "other", words))
+    cached("some/model", bert, "[cm]o*")  # configuration and weights
+    check_encoder("hub", {"name": "some/model"}, of_spec(bert))
+    check_encoder("hub", {"name": "some/model"}, other)  # it has no tokenizer of its own
+    snapshot = cached("some/whole", bert, "*")
+    check_encoder("hub", {"name": "some/whole"}, of_spec(bert))
+    assert build_encoder("hub", {"name": "some/whole"}, of_spec(bert)).width == 16
+    assert "reads texts in another way" in refused("some/whole", other)
+    (snapshot / "model.safetensors").write_text(POINTER)
+    assert "is a Git LFS pointer" in refused("some/whole", of_spec(bert))
 
 
 def test_relative_folders_are_folders(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +274,7 @@ def test_a_tokenizer_that_changes_is_seen(folder: Path, tmp_path: Path) -> None:
 
 def test_modalities(bert: Path, tmp_path: Path) -> None:
     assert "is no image encoder (it has a vocabulary)" in refused(bert, IMAGE)
-    sizes = {"image_size": 32, "patch_size": 16, "num_channels": 1}
+    sizes: dict[str, Any] = {"image_size": 32, "patch_size": 16, "num_channels": 1}
     vit = published.model(tmp_path / "vit", "vit", **sizes)
     check_encoder("hub", {"name": str(vit)}, IMAGE)
     assert "has no vocabulary" in refused(vit)
