@@ -270,3 +270,8 @@ def test_annotations_may_be_packed_and_what_they_are_else_is_told(tmp_path: Path
         with pytest.raises(UserError, match=message):
             run(tmp_path, sides)
         assert not (tmp_path / "out").exists()
+
+
+def test_categories_that_look_alike_are_told(tmp_path: Path) -> None:
+    sides = two_sides(tmp_path, ALL_LABELLED, [(7, 1), (8, 1)], categories=[(1, "person"), (2, "Person ")])
+    assert run(tmp_path, sides).notes[1].endswith("may be 1: 'Person ' and 'person'")
