@@ -21,8 +21,6 @@ WORDS = frozenset(
     )
 )  # fmt: skip
 SIGNS = frozenset((".", "..", "-", "--", "---", "–", "—", "?"))
-
-
 _UNSEEN = r"[\p{Cf}\p{Cc}]"
 _SHORT = 64  # bytes; what is longer is neither
 
