@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.shared.contents import DAMAGED_GZIP, open_bytes, refuse_foreign
 from sdl_study.errors import UserError
 
 # Outlines and boxes are nine tenths of a file; unread, they would take six times its size in memory.
@@ -50,7 +51,12 @@ def read_annotations(file: Path) -> Annotations:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        record = json.loads(file.read_bytes().decode("utf-8-sig"), object_pairs_hook=_fields_read)
+        refuse_foreign(file, "json")
+        with open_bytes(file) as stream:
+            text = stream.read().decode("utf-8-sig")
+        record = json.loads(text, object_pairs_hook=_fields_read)
+    except DAMAGED_GZIP:
+        raise UserError(f"{file}: gzip file is truncated or damaged; copy it again") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

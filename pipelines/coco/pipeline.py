@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.coco.annotations import Annotations, read_annotations
+from pipelines.shared.forms import note_on_labels
 from pipelines.shared.images import check_images
 from pipelines.shared.runner import Progress, already_prepared, invocation, summary
 from pipelines.shared.splits import hash_split
@@ -55,6 +56,8 @@ def prepare(
         pl.Series("image_digest", check_images(files, progress), dtype=pl.String)
     )
     categories = sides["train"].categories
+    left_out = [] if keep_unlabelled else ["images without any annotation are left out"]
+    alike = note_on_labels(categories.values())
     preparation = Preparation(
         name=name or out.name,
         modality="image",
@@ -64,12 +67,14 @@ def prepare(
         label_names=list(categories.values()),
         split_origin="test: the published validation images; dev: 10% of train by a hash of the file name",
         source=source,
-        notes=[] if keep_unlabelled else ["images without any annotation are left out"],
+        notes=[*left_out, *alike],
         roots=roots,
         invocation=made_from,
     )
     manifest = write_prepared(out, preparation, [inputs])
     progress(summary(out, manifest))
+    for note in alike:
+        progress(f"note: {note}")
     return manifest
 
 

@@ -16,7 +16,7 @@ import polars as pl
 
 from pipelines.mimic.codes import Release, cast_ids
 from pipelines.shared.contents import is_packed
-from pipelines.shared.missing import WORDS, is_word
+from pipelines.shared.missing import is_word
 from pipelines.shared.runner import Progress
 from pipelines.shared.tables import ROW, check_width, find_table, reading, scan_table
 from sdl_study.data import parquet
@@ -158,8 +158,7 @@ class Notes:
 def _no_text() -> pl.Expr:
     """Whether the column `text` has none, or nothing but a word for that; long texts are not looked at."""
     text = pl.col("text")
-    short = pl.when(text.str.len_bytes() <= max(map(len, WORDS)) + 2).then(text)
-    return text.is_null() | is_word(short, signs=False).fill_null(value=False)
+    return text.is_null() | is_word(text, signs=False)
 
 
 def _spooled(table: pl.LazyFrame, spool: Path) -> pl.LazyFrame:

@@ -86,14 +86,7 @@ def prepare(
     tables = CodeTables.find(source, options.release)
     notes_source = notes_source or source
     published = _published_split(options)
-    made_from = invocation(
-        {**options.described(), "split": _resolved(options), "source": source.resolve(), "terms": terms},
-        [
-            *(tables.diagnoses, tables.procedures, notes_file(notes_source, options.release)),
-            *(path for path, _ in dictionaries(source, options.release)),
-            *(published.files if published is not None else ()),
-        ],
-    )
+    made_from = _made_from(source, notes_source, options, tables, published, terms)
     if (done := already_prepared(out, made_from, progress)) is not None:
         return done
     progress(f"mimic: reading the codes of {source}")
@@ -123,6 +116,25 @@ def prepare(
     for line in [*remarks, *compare_with_published(manifest, published is not None)]:
         progress(line)
     return manifest
+
+
+def _made_from(
+    source: Path,
+    notes_source: Path,
+    options: Options,
+    tables: CodeTables,
+    published: PublishedSplit | None,
+    terms: Terms,
+) -> dict[str, Any]:
+    """The record of the preparation: options, and every file that it reads."""
+    return invocation(
+        {**options.described(), "split": _resolved(options), "source": source.resolve(), "terms": terms},
+        [
+            *(tables.diagnoses, tables.procedures, notes_file(notes_source, options.release)),
+            *(path for path, _ in dictionaries(source, options.release)),
+            *(published.files if published is not None else ()),
+        ],
+    )
 
 
 def _resolved(options: Options) -> str:

@@ -92,6 +92,8 @@ def refuse_foreign(path: Path, expected: Literal["parquet", "csv", "json"]) -> N
         return
     if found := _kind_of(path, head) or (_other_text(head) if expected == "csv" else None):
         what, remedy = found
+        if is_packed(path) and remedy != _UNPACK:
+            what, remedy = f"{what} packed with gzip", f"{_UNPACK}, and {remedy}"
         raise UserError(f"{path}: is {what}; {remedy}")
 
 

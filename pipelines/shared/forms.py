@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 _EXAMPLES, _LONGEST = 3, 40
 _UNSEEN = ("Cf", "Cc")  # zero-width characters, marks of byte order and direction, soft hyphens, controls
+_SIGNS = dict.fromkeys("‘’ʼ´`", "'") | dict.fromkeys("“”„", '"') | {"−": "-"}
 _SHOWN_BY_NUMBER = (*_UNSEEN, "Mn", "Me", "Zl", "Zp")
 
 
@@ -22,14 +23,29 @@ def bare(name: str) -> str:
 
 def folded(name: str) -> str:
     """A name as somebody may have meant it who wrote it in another way: neither case nor a letter's form counts."""
-    return unicodedata.normalize("NFKC", bare(unicodedata.normalize("NFKC", name)).casefold())
+    signs = "".join(_SIGNS.get(c, "-" if unicodedata.category(c) == "Pd" else c) for c in name)
+    return unicodedata.normalize("NFKC", bare(unicodedata.normalize("NFKC", signs)).casefold())
 
 
 def visible(name: str) -> str:
     """A name with a number in place of whatever is not seen, or seen as something else."""
+    latin = any(c.isascii() and c.isalpha() for c in name)
     return "".join(
-        f"\\u{ord(c):04x}" if unicodedata.category(c) in _SHOWN_BY_NUMBER or (c.isspace() and c != " ") else c
+        f"\\u{ord(c):04x}"
+        if (latin and _is_of_another_script(c))
+        or unicodedata.category(c) in _SHOWN_BY_NUMBER
+        or (c.isspace() and c != " ")
+        else c
         for c in name
+    )
+
+
+def _is_of_another_script(character: str) -> bool:
+    """A letter that is none of Latin's, such as the Cyrillic one that looks like an e."""
+    return (
+        not character.isascii()
+        and character.isalpha()
+        and "LATIN" not in unicodedata.name(character, "LATIN")
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.shared.contents import DAMAGED_GZIP, is_packed, open_bytes, refuse_foreign
-from pipelines.shared.forms import bare
+from pipelines.shared.forms import bare, visible
 from sdl_study.data import parquet
 from sdl_study.data.folders import os_error_number
 from sdl_study.errors import UserError
@@ -88,7 +88,7 @@ def listed(names: Sequence[str], where: str = "the first row") -> str:
     if len(set(named)) != len(named) or not all(_NAME.fullmatch(name) for name in named):
         return f"{where} does not look like short column names, each different, so it is not shown here"
     more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return f"found {', '.join(name or repr(name) for name in shown[:_SHOWN])}{more}"
+    return f"found {', '.join(visible(name) or repr(name) for name in shown[:_SHOWN])}{more}"
 
 
 def find_column(path: Path, names: Sequence[str], wanted: str, where: str = "the first row") -> str:

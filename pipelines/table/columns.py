@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.shared.forms import bare
-from pipelines.shared.missing import MissingRule, is_word
+from pipelines.shared.missing import MissingRule, is_empty, is_word
 from pipelines.shared.tables import ROW
 from pipelines.table.printed import is_piece, is_printed
 from sdl_study.errors import UserError
@@ -83,7 +83,7 @@ def label_sets(
         frame = frame.with_columns(pl.col("label").str.split(up_to).list.first())
     frame = frame.with_columns(pl.col("label").str.strip_chars())
     labels = _without_words(file, frame, column, frame["label"], missing, signs=True, remedy=_LEAVE_EMPTY)
-    frame = frame.with_columns(labels.alias("label")).filter(labels.is_not_null() & (labels != ""))
+    frame = frame.with_columns(labels.alias("label")).filter(~is_empty(pl.col("label")))
     codes = frame["label"].unique().sort().to_list()
     if not codes:
         raise UserError(f"{file}, field {column}: no row has a label")
@@ -208,7 +208,7 @@ def _without_words(
     if missing == "keep":
         return texts
     frame = table.select(ROW, texts.alias("text"))
-    words = is_word(pl.col("text"), signs=signs).fill_null(value=False)
+    words = is_word(pl.col("text"), signs=signs)
     if missing == "empty":
         return frame.select(pl.when(~words).then("text").alias("text"))["text"]
     found = frame.filter(words)
@@ -221,7 +221,7 @@ def _without_words(
 
 
 def _filled(file: Path, table: pl.DataFrame, column: str, texts: pl.Series) -> pl.Series:
-    empty = table.filter(texts.is_null() | (texts.str.strip_chars() == ""))
+    empty = table.select(ROW, texts.alias("text")).filter(is_empty(pl.col("text")))
     if empty.height:
         raise UserError(f"{file}, row {empty[ROW][0]}, field {column}: empty")
     return texts

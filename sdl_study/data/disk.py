@@ -6,12 +6,15 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from sdl_study.files import sync_file, sync_folder
+
+_THREADS = 8  # thousands of images one after the other take seconds
 
 
 def write_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike, parts: Iterable[np.ndarray]) -> None:
@@ -49,8 +52,11 @@ def publish(partial: Path, final: Path) -> None:
     Raises:
         OSError: the disk is full, or `final` is in the way.
     """
-    for path in partial.rglob("*"):
-        (sync_folder if path.is_dir() else sync_file)(path)
-    sync_folder(partial)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(_flush, [*partial.rglob("*"), partial]))
     partial.rename(final)
     sync_folder(final.parent)
+
+
+def _flush(path: Path) -> None:
+    (sync_folder if path.is_dir() else sync_file)(path)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -26,33 +24,11 @@ from sdl_study.data.fingerprint import (
     split_pairs,
 )
 from sdl_study.data.folders import os_error_number, temporary_folder
-from sdl_study.data.prepared import SPLITS, Manifest, Modality, SplitCounts, Terms, band_of
+from sdl_study.data.preparation import Preparation, refuse_unfit
+from sdl_study.data.prepared import SPLITS, Manifest, Modality, SplitCounts, band_of
 from sdl_study.errors import UserError
 
 __all__ = ["Preparation", "os_error_number", "temporary_folder", "write_prepared"]
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """Everything of a data set but its inputs, as a pipeline hands it to `write_prepared`.
-
-    `index` has one row per example, in the order of the row numbers: source_id (str), source_group
-    (str), split ("train" | "dev" | "test"), labels (list of indices into `label_codes`).
-    `source` says which pipeline with which options, without paths. `roots` names image folders.
-    """
-
-    name: str
-    modality: Modality
-    terms: Terms
-    index: pl.DataFrame
-    label_codes: Sequence[str]
-    label_names: Sequence[str]
-    split_origin: str
-    source: Mapping[str, Any]
-    notes: Sequence[str] = ()
-    roots: Mapping[str, Path] = field(default_factory=dict)
-    features: np.ndarray | None = None
-    invocation: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_prepared(out: Path, preparation: Preparation, inputs: Iterable[pl.DataFrame] = ()) -> Manifest:
@@ -65,10 +41,12 @@ def write_prepared(out: Path, preparation: Preparation, inputs: Iterable[pl.Data
             read once and never held together, so that notes larger than memory pass through.
 
     Raises:
-        UserError: `out` exists or cannot be written, or a split that must have examples is empty.
+        UserError: `out` exists or cannot be written, or a split that must have examples is empty, or the parts
+            of the preparation do not fit together.
     """
     if out.exists():
         raise UserError(f"{out}: exists already; name another folder or remove it")
+    refuse_unfit(preparation)
     _refuse_empty_splits(out, preparation)
     with temporary_folder(out) as partial:
         manifest = _write_into(partial, preparation, inputs, final=out)
@@ -84,7 +62,7 @@ def write_prepared(out: Path, preparation: Preparation, inputs: Iterable[pl.Data
 def _write_into(folder: Path, prep: Preparation, inputs: Iterable[pl.DataFrame], final: Path) -> Manifest:
     index = _numbered(prep.index)
     hashing = ExampleHashing(prep.modality)
-    _write_examples(folder / "examples.parquet", index, inputs, prep.modality, hashing)
+    _write_examples(folder / "examples.parquet", index, _fitting(prep, inputs), prep.modality, hashing)
     digests = {"examples": hashing.hexdigest()}
     files = ["examples.parquet", "labels.parquet"]
     if prep.features is not None:
@@ -162,8 +140,6 @@ def _write_examples(
             hashing.add(joined)
             done += rows.height
             yield joined
-        if done != index.height:
-            raise ValueError(f"{done} inputs for an index of {index.height} rows")
 
     register_io_source(chunks, schema=schema).sink_parquet(
         parquet.literal(path),
@@ -173,6 +149,26 @@ def _write_examples(
         maintain_order=True,
         engine="streaming",
     )
+
+
+def _fitting(prep: Preparation, inputs: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same chunks.
+
+    Raises:
+        UserError: a column is missing, or there are more or fewer rows than the index has.
+    """
+    rows = 0
+    for chunk in inputs:
+        for column in INPUT_COLUMNS[prep.modality]:
+            if column not in chunk.columns:
+                raise UserError(f"{prep.name}: the inputs have no column {column!r}")
+        rows += chunk.height
+        if rows > prep.index.height:
+            break
+        yield chunk
+    if rows != prep.index.height and INPUT_COLUMNS[prep.modality]:
+        more = "or more " if rows > prep.index.height else ""
+        raise UserError(f"{prep.name}: {rows} {more}inputs for an index of {prep.index.height} rows")
 
 
 def _ahead(chunks: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -232,8 +228,6 @@ def _label_table(index: pl.DataFrame, prep: Preparation) -> pl.DataFrame:
 
 def _refuse_empty_splits(out: Path, prep: Preparation) -> None:
     found = set(prep.index["split"].unique().to_list())
-    if unknown := sorted(found - set(SPLITS)):
-        raise ValueError(f"unknown split {unknown[0]!r}")
     for split in SPLITS:
         if split not in found:
             raise UserError(

@@ -133,7 +133,7 @@ def test_failure_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="row 11: broken"):
         write_prepared(tmp_path / "out", small.preparation(), inputs())
-    with pytest.raises(ValueError, match="10 inputs for an index of 60 rows"):
+    with pytest.raises(UserError, match="10 inputs for an index of 60 rows"):
         write_prepared(tmp_path / "out", small.preparation(), [pl.DataFrame({"text": small.texts()[:10]})])
     assert list(tmp_path.iterdir()) == []
 

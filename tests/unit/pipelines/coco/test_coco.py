@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tracemalloc
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipelines.shared.splits import hash_split
 from sdl_study.data.prepared import Manifest, PreparedData
 from sdl_study.errors import UserError
 from tests.unit.pipelines.raw import documents, write_coco
+from tests.unit.pipelines.spoilt import make_unreadable
 
 TRAIN = [(number, f"{number:012d}.png") for number in range(1, 61)]
 TEST = [(7, "000000000007.png"), (8, "000000000008.png")]
@@ -207,14 +209,10 @@ def test_half_a_surrogate_pair_is_no_file_name(tmp_path: Path) -> None:
         run(tmp_path, (train, test))
 
 
-def test_an_annotation_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_annotation_file_that_cannot_be_read(tmp_path: Path) -> None:
     sides = two_sides(tmp_path, ALL_LABELLED, [(7, 1)])
-
-    def refuse(path: Path) -> bytes:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(UserError, match=r"train2017\.json: cannot be read: Permission denied$"):
+    make_unreadable(sides[0][1])
+    with pytest.raises(UserError, match=r"train2017\.json: cannot be read: Input/output error$"):
         run(tmp_path, sides)
 
 
@@ -254,3 +252,26 @@ def test_images_of_ones_own_may_be_restricted(tmp_path: Path) -> None:
         ]
     )  # fmt: skip
     assert PreparedData.load(tmp_path / "out").manifest.terms == "restricted"
+
+
+def test_annotations_may_be_packed_and_what_they_are_else_is_told(tmp_path: Path) -> None:
+    sides = two_sides(tmp_path, ALL_LABELLED, [(7, 1), (8, 1)])
+    file = sides[1][1]
+    plain = file.read_bytes()
+    file.write_bytes(gzip.compress(plain))
+    assert read_annotations(file).images == dict(TEST)
+    for content, message in (
+        (gzip.compress(plain)[:-20], "gzip file is truncated or damaged; copy it again"),
+        (plain.decode().encode("utf-16"), "is UTF-16 text"),
+        (b"<!DOCTYPE html>\n", "is a web page"),
+        (b"PK\x03\x04" + bytes(40), "is a zip archive; unpack it"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            run(tmp_path, sides)
+        assert not (tmp_path / "out").exists()
+
+
+def test_categories_that_look_alike_are_told(tmp_path: Path) -> None:
+    sides = two_sides(tmp_path, ALL_LABELLED, [(7, 1), (8, 1)], categories=[(1, "person"), (2, "Person ")])
+    assert run(tmp_path, sides).notes[1].endswith("may be 1: 'Person ' and 'person'")

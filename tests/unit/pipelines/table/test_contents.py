@@ -97,7 +97,8 @@ def test_parquet_under_another_name(tmp_path: Path, name: str) -> None:
     file = parquet(tmp_path).rename(tmp_path / name)
     assert refused(file) == ": is a Parquet file; let its name end in .parquet"
     file.write_bytes(gzip.compress(file.read_bytes()))
-    assert refused(file) == ": is a Parquet file; let its name end in .parquet"
+    told = ": is a Parquet file packed with gzip; unpack it, and let its name end in .parquet"
+    assert refused(file) == refused(file.rename(tmp_path / "t.parquet.gz")) == told
 
 
 def test_texts_under_the_name_of_parquet(tmp_path: Path) -> None:

@@ -164,3 +164,11 @@ def test_a_group_that_holds_much_is_told(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     notes = run(file, tmp_path / "out", split=None, group="who").notes
     assert notes == ["one of 31 groups holds 30 of 60 rows; does its name mean that the group is not known?"]
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\ufeff", " \u2060\u00a0", "\u00ad", "\x00"])
+def test_what_nobody_sees_is_empty(tmp_path: Path, unseen: str) -> None:
+    for column, given in (("body", {}), ("key", {"group": "key"}), ("key", {"id": "key"}), ("fold", {})):
+        cells = ["train", unseen, "dev"]
+        assert refused(parquet(tmp_path, **{column: cells}), **given) == f", row 2, field {column}: empty"
+    assert found(parquet(tmp_path, tags=["a", f"{unseen},b", unseen]))["3"][1] == set()

@@ -78,6 +78,8 @@ def test_blanks_before_a_quote_are_kept_where_the_header_has_none(tmp_path: Path
         (["STRASSE", "straße", "c"], "'STRASSE' and 'straße'"),
         (["ﬁne", "fine", "c"], "'fine' and 'ﬁne'"),
         (["\ufeffa", "a", "c"], "'a' and '\\ufeffa'"),
+        (["a-b", "a\u2011b", "c"], "'a-b' and 'a\u2011b'"),
+        (["it's", "it’s", "c"], "'it's' and 'it’s'"),
     ],
 )
 def test_labels_that_look_alike_are_told_and_kept(tmp_path: Path, labels: list[str], shown: str) -> None:
@@ -115,6 +117,13 @@ def test_groups_that_look_alike_are_told_without_their_names(tmp_path: Path) -> 
 def test_invisible_characters_of_a_split_do_not_count(tmp_path: Path) -> None:
     file = parquet(tmp_path, fold=["Train\u200b", "\ufeffval", " test\u00a0"], tags=["a"] * 3)
     assert found(file) == GOOD
+
+
+def test_a_letter_of_another_script_is_shown_by_its_number(tmp_path: Path) -> None:
+    file = parquet(tmp_path, bоdy=["x", "y", "z"]).rename(tmp_path / "u.parquet")
+    pl.read_parquet(file).drop("body").write_parquet(file)
+    assert refused(file) == ": column 'body' is missing; found tags, fold, b\\u043edy"
+    assert visible("имя") == "имя"
 
 
 def test_forms() -> None:
