@@ -34,7 +34,7 @@ def run_job(job: Job, report: Report, channel: Any, device: torch.device) -> dic
 
     Raises:
         JobStopped: the answer to a report was to stop.
-        NonFiniteLoss: the setting diverged.
+        SettingFailure: on every rank at once, the setting diverged.
     """
     _reset(device)
     settings = build_settings(job.settings, job.key)

@@ -83,7 +83,7 @@ class Trainer:
 
         Raises:
             JobStopped: the answer to a report was to stop.
-            NonFiniteLoss: the setting diverged.
+            SettingFailure: on every rank at once, the setting diverged.
         """
         if self.progress.epoch:
             _tell(report, Epoch(self.progress.epoch, self.progress.metrics))

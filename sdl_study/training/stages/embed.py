@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import nn
 
 from sdl_study import distributed
 from sdl_study.training.inputs import Inputs
+from sdl_study.workers.job import SettingFailure
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -18,11 +20,19 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 256
 
 
+class NonFiniteEmbeddings(SettingFailure):
+    """An encoder gives NaN, infinity, or numbers whose squares are: the last update before was too large."""
+
+
 @torch.no_grad()
 def embed(
     encoder: nn.Module, rows: Int[np.ndarray, " n"], inputs: Inputs, device: torch.device
 ) -> Float[Tensor, "n width"]:
-    """Embeddings of some rows, float32, in the rows' order, on every rank."""
+    """Embeddings of some rows, float32, in the rows' order, on every rank.
+
+    Raises:
+        NonFiniteEmbeddings: on every rank, for each has all of them.
+    """
     was_training = encoder.training
     encoder.eval()
     share = np.array_split(rows, distributed.world_size())[distributed.rank()]
@@ -33,4 +43,12 @@ def embed(
         places = order[start : start + _ROWS_AT_ONCE]
         local[torch.from_numpy(places).to(device)] = encoder(**inputs.fetch(share[places], device)).float()
     encoder.train(was_training)
-    return distributed.all_gather_rows(local)
+    embeddings = distributed.all_gather_rows(local)
+    if len(rows) and not bool(embeddings.abs().amax() < largest_usable(len(rows))):  # NaN is below nothing
+        raise NonFiniteEmbeddings
+    return embeddings
+
+
+def largest_usable(rows: int) -> float:
+    """The largest number that ``rows`` embeddings may hold so that their variance is finite in float32."""
+    return 0.25 * math.sqrt(torch.finfo(torch.float32).max / rows)
