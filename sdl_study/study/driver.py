@@ -188,7 +188,7 @@ class Driver:
             epochs=settings.train.epochs,
             max_attempts=settings.budget.max_attempts,
             observers=(self.publisher, self.progress),
-            show=self.progress.traceback,
+            show=self.progress.failure,
         )
         if search.finished:
             return

@@ -66,8 +66,8 @@ class Progress:
         """A final or control was scored."""
         self.say(f"{name:<{_NAME_WIDTH}}seed {seed}  {value}")
 
-    def traceback(self, text: str) -> None:
-        """The traceback of a failure, where there is one to be shown."""
+    def failure(self, text: str) -> None:
+        """What is to be shown of a failure beside its line, if anything."""
         if text:
             with self._lock:
                 sys.stderr.write(text)
@@ -82,7 +82,7 @@ class Progress:
             self.say(f"{name:<{_NAME_WIDTH}}epoch {event.epoch}/{self._epochs}  {value}")
         elif isinstance(event, Failed):
             self.say(f"{name:<{_NAME_WIDTH}}failed  {event.reason}")
-            self.traceback(event.traceback)
+            self.failure(event.shown)
 
     def _warning(self, arm: str, metrics: Mapping[str, float]) -> str:
         collapse = metrics.get("train/collapse", 0.0)

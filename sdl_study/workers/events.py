@@ -58,13 +58,14 @@ class Failed:
         where: type of the exception and the project's own file and line, never its text; of the machine's failure
             what went away, where that is known.
         attempts: as in ``Epoch``.
-        traceback: the whole of it, where the data are open and ``SDL_DEBUG=1`` asks for it; shown, never kept.
+        shown: what is printed beside it and never kept: the words of a mistake that the user can mend, or the whole
+            traceback where the data are open and ``SDL_DEBUG=1`` asks for it.
     """
 
     kind: FailureKind
     where: str
     attempts: int = 1
-    traceback: str = ""
+    shown: str = ""
 
     @property
     def reason(self) -> str:
@@ -90,7 +91,7 @@ def to_plain(event: Event) -> dict[str, Any]:
                 "event": "failed",
                 "kind": event.kind,
                 "reason": event.where,
-                "traceback": event.traceback,
+                "shown": event.shown,
             }
     return {**plain, "attempts": event.attempts}
 
@@ -111,5 +112,5 @@ def from_plain(plain: Mapping[str, Any]) -> Event:
         case "stopped":
             return Stopped(attempts)
         case "failed":
-            return Failed(values["kind"], str(values["reason"]), attempts, str(values["traceback"]))
+            return Failed(values["kind"], str(values["reason"]), attempts, str(values["shown"]))
     raise ValueError(f"no event is called {name!r}")

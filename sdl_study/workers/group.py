@@ -11,7 +11,7 @@ import torch
 from ray.train.torch import get_device
 
 from sdl_study import distributed
-from sdl_study.errors import debug_text
+from sdl_study.errors import UserError, debug_text
 from sdl_study.references import load_object
 from sdl_study.workers.broker import ACTOR_NAME, NAMESPACE
 from sdl_study.workers.events import Done, End, Epoch, Failed, FailureKind, Stopped
@@ -76,7 +76,13 @@ def _serve_one(run_job: RunJob, job: Job, broker: Any, slot: int, channel: Any) 
 
 
 def _failed(kind: FailureKind, error: Exception) -> Failed:
-    return Failed(kind, describe(error), traceback=debug_text(error) or "")
+    return Failed(kind, describe(error), shown=_shown(error))
+
+
+def _shown(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return f"error: {' '.join(str(error).split())}\n"
+    return debug_text(error) or ""
 
 
 def _kind(error: Exception) -> FailureKind:

@@ -51,7 +51,7 @@ class Search:
         max_attempts: of this command, after which a trial that the machine keeps ending is given up.
         observers: who is told, in this order.
         aborted: whether no worker group can run any more; what has not ended then stays RUNNING for the next command.
-        show: prints the traceback of a failure, where there is one to be shown.
+        show: prints what is to be shown of a failure beside its line.
     """
 
     journal: DriverJournal
@@ -132,7 +132,7 @@ class Search:
             case Failed():
                 if self.aborted() and event.kind == "machine":
                     return False
-                self.show(event.traceback)
+                self.show(event.shown)
                 self.journal.fail(number, event.reason, event.kind)
                 self._tell_ended(number)
                 return False

@@ -12,6 +12,7 @@ from torch import nn
 from sdl_study.errors import UserError
 from sdl_study.models import InputSpec, build_encoder, load_encoder
 from sdl_study.testing.encoder_contract import example_inputs as inputs
+from tests.unit.models import published
 
 TEXT = InputSpec.text(vocab_size=50, pad_token_id=0, max_length=12)
 IMAGE = InputSpec.image(channels=1, image_size=32)
@@ -106,3 +107,12 @@ def test_hub_refuses_what_does_not_fit(saved_bert: Path, tmp_path: Path) -> None
             build_encoder("hub", {"name": str(saved_bert)}, spec)
     with pytest.raises(UserError, match="cannot load"):
         build_encoder("hub", {"name": str(tmp_path)}, TEXT)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_half_precision_are_trained_in_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+    folder = published.model(tmp_path / "half", dtype=dtype)
+    encoder = build_encoder(
+        "hub", {"name": str(folder)}, InputSpec.text(vocab_size=13, pad_token_id=0, max_length=12)
+    )
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from sdl_study.errors import UserError
 from sdl_study.input_spec import InputSpec
@@ -282,13 +281,6 @@ def test_modalities(bert: Path, tmp_path: Path) -> None:
     assert "reads images of side 32, the store gives 64" in refused(
         vit, InputSpec.image(channels=1, image_size=64)
     )
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_weights_of_half_precision_are_trained_in_float32(dtype: torch.dtype, tmp_path: Path) -> None:
-    folder = published.model(tmp_path / "half", dtype=dtype)
-    encoder = build_encoder("hub", {"name": str(folder)}, TEXT)
-    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
 
 
 def test_weights_that_the_configuration_speaks_of_and_the_file_lacks(folder: Path) -> None:

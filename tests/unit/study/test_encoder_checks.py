@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sdl_study.arms import ANY, SD
 from sdl_study.config import DataSettings, ModelSettings, Settings, TrainSettings
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import expected_spec, open_store
 from sdl_study.errors import UserError
 from sdl_study.models import build_encoder
-from sdl_study.run import load_data
 from sdl_study.space import SearchSpace, Study, choice
 from sdl_study.study.checks import check_encoders_fit
 from sdl_study.study.located import located
 from sdl_study.study.plan import Plan, make_plan
+from sdl_study.study.session import load_data
 from tests.unit.data import small
 from tests.unit.models import published
 
@@ -46,7 +47,6 @@ def settings(
 ) -> Settings:
     store = {"tokenizer": "pretrained", "name": str(tokenizer), "max_length": 32}
     return Settings(
-        arms=("any", "sd"),
         data=DataSettings(path=str(data), store=store),
         model=ModelSettings(encoder=chosen, encoders=encoders),
         train=TrainSettings(epochs=1, workers=1),
@@ -58,7 +58,7 @@ def hub(folder: Path) -> dict[str, Any]:
 
 
 def plan_of(out: Path, space: SearchSpace, chosen: Settings) -> Plan:
-    return make_plan(Study("small", space, chosen), out, None, {})
+    return make_plan(Study(space, chosen, (ANY, SD), "sd"), out, "small", {})
 
 
 def test_a_broken_model_is_told_before_anything_is_written(

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from sdl_study.errors import UserError
+from sdl_study.evaluation.scores import SCORES_FILE, has_scores, save_scores
 from sdl_study.training import checkpoint
 from sdl_study.training.checkpoint import BEST, LAST, Progress, State
-from sdl_study.training.scores import SCORES_FILE, has_scores, save_scores
 
 CPU = torch.device("cpu")
 

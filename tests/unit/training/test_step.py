@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sdl_study.config import TrainSettings
-from sdl_study.losses import LabelSets
+from sdl_study.losses import LabelSets, NonFiniteEmbeddingsError
 from sdl_study.testing import run_processes
 from sdl_study.training.model import Pretraining
 from sdl_study.training.optimizer import build_optimizer, warmup_then_cosine
@@ -73,7 +73,11 @@ def test_an_update_tells_the_loss_before_it_and_moves_the_weights() -> None:
 
 
 def refuse(outputs: Tensor) -> Tensor:
-    raise ValueError("embeddings hold values that are not finite")
+    raise ValueError("embeddings hold rows of another number")
+
+
+def refuse_not_finite(outputs: Tensor) -> Tensor:
+    raise NonFiniteEmbeddingsError("row 0 holds NaN or infinity")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -84,11 +88,11 @@ def test_a_loss_without_a_value_is_the_settings_failure_and_nothing_moves(value:
     assert torch.equal(weight(made), torch.eye(2))
 
 
-def test_a_loss_that_refuses_outputs_is_right_where_they_are_not_finite_and_a_mistake_elsewhere() -> None:
+def test_a_loss_says_itself_that_outputs_are_not_finite_and_any_other_refusal_is_a_mistake() -> None:
     with pytest.raises(NonFiniteLoss):
-        step(refuse).update(batch(float("inf")), LABELS)
+        step(refuse_not_finite).update(batch(float("inf")), LABELS)
     with pytest.raises(ValueError, match="embeddings hold"):
-        step(refuse).update(batch(), LABELS)
+        step(refuse).update(batch(float("inf")), LABELS)
 
 
 @pytest.mark.parametrize(("clip", "norm"), [(0.0, 8.0), (1.0, 1.0)])
