@@ -31,7 +31,7 @@ def prepare(
     extra_source: Mapping[str, Any] | None = None,
     progress: Progress = print,
 ) -> Manifest:
-    """Prepare images into the new folder `out`; with the same arguments again, do nothing.
+    """Prepare images into the new folder ``out``; with the same arguments again, do nothing.
 
     Args:
         train: folder of the training images and their instances_*.json.

@@ -28,7 +28,7 @@ def audit(data: Path, name: str, cache_dir: Path, progress: Progress) -> dict[st
     """Dev mAP of the label prior, TF-IDF + logistic regression (texts) and an untrained encoder + probe.
 
     Args:
-        data: prepared data set `name`, "demo_mimic" or "demo_coco".
+        data: prepared data set ``name``, "demo_mimic" or "demo_coco".
         cache_dir: where the token or image store goes.
     """
     prepared = PreparedData.load(data)

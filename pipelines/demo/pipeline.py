@@ -23,10 +23,10 @@ SEED = 20_241_013
 
 
 def prepare(name: str, out: Path, progress: Progress = print) -> Path:
-    """Make the data set `name` ("demo_mimic" or "demo_coco") under `out` and return its folder.
+    """Make the data set ``name`` ("demo_mimic" or "demo_coco") under ``out`` and return its folder.
 
     Raises:
-        UserError: unknown name, or `out` cannot be written.
+        UserError: unknown name, or ``out`` cannot be written.
     """
     if name not in NAMES:
         raise UserError(f"unknown demo data set {name!r}; choose {' or '.join(NAMES)}")

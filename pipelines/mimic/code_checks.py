@@ -39,7 +39,7 @@ _DOUBT = "was the column read as a number, which drops leading zeros?"
 
 
 def without_words(path: Path, table: pl.DataFrame, field: str, progress: Progress) -> pl.DataFrame:
-    """The rows whose column `code` holds a code: letters and digits, a digit among them.
+    """The rows whose column ``code`` holds a code: letters and digits, a digit among them.
 
     Args:
         field: what the column is called in the file.

@@ -114,7 +114,7 @@ def cast_ids(path: Path, table: pl.DataFrame, columns: Sequence[str]) -> pl.Data
     """Ids as Int64; MIMIC-III has some of them as floats ("100001.0").
 
     Raises:
-        UserError: naming file, row (column `ROW`) and field of the first id that is no whole number.
+        UserError: naming file, row (column ``ROW``) and field of the first id that is no whole number.
     """
     for column in columns:
         value = pl.col(column).str.strip_chars().str.replace(r"\.0*$", "")

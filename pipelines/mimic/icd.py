@@ -32,7 +32,7 @@ def dotted(code: pl.Expr, kind: str, version: int) -> pl.Expr:
 def caml_compat(code: pl.Expr, kind: str, version: int) -> pl.Expr:
     """Codes as CAML's files have them: procedure codes went through an integer and lost leading zeros.
 
-    "0066" → "66" → "66."; so some of CAML's labels end in a bare dot. Diagnoses are as in `dotted`.
+    "0066" → "66" → "66."; so some of CAML's labels end in a bare dot. Diagnoses are as in ``dotted``.
     """
     if version == 9 and kind == "procedure":
         stripped = bare_code(code).str.replace(r"^0+(.)", "${1}")

@@ -30,7 +30,7 @@ _CHUNK = 4_096
 class NoteTable:
     """Columns of a release's note table, and the order of an admission's rows.
 
-    `spooled`: the summaries are copied to a file of their own on the first pass, because they are a small
+    ``spooled``: the summaries are copied to a file of their own on the first pass, because they are a small
     part of the table. Where the table is nothing but them, reading it twice takes less time.
     """
 
@@ -66,7 +66,7 @@ def notes_file(source: Path, release: Release) -> Path:
 class Notes:
     """Discharge summaries of a release, and which rows belong to which admission.
 
-    `admissions` has one row per admission in the order of the file: hadm_id, subject_id, lead (number of the
+    ``admissions`` has one row per admission in the order of the file: hadm_id, subject_id, lead (number of the
     row with its first note in the file), rows (numbers of all its rows in reading order).
     """
 
@@ -77,11 +77,11 @@ class Notes:
 
     @classmethod
     def read(cls, source: Path, release: Release, spool: Path, progress: Progress = print) -> Notes:
-        """Read all but the texts of `source`.
+        """Read all but the texts of ``source``.
 
         Args:
             spool: file for a copy of the summaries, made where the table is packed (unpacking takes far
-                longer than reading) or `spooled`.
+                longer than reading) or ``spooled``.
             progress: told how many summaries have no text; they are left out.
 
         Raises:
@@ -108,7 +108,7 @@ class Notes:
         return cls(path, table.select(ROW, "text"), _admissions(path, keys, columns, release))
 
     def texts(self, hadm_ids: pl.Series, rule: TextRule) -> Iterator[pl.DataFrame]:
-        """Chunks of one column `text` for `hadm_ids`, which must be in the order of `admissions`.
+        """Chunks of one column ``text`` for ``hadm_ids``, which must be in the order of ``admissions``.
 
         Raises:
             UserError: the file changed since it was opened.
@@ -136,7 +136,7 @@ class Notes:
         )
 
     def _rows(self, wanted: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """Chunks of `wanted`, which is sorted by its column ROW, with their column text."""
+        """Chunks of ``wanted``, which is sorted by its column ROW, with their column text."""
         done = 0
         changed = UserError(f"{self._path}: changed while it was read; try again")
         with reading(self._path):
@@ -156,7 +156,7 @@ class Notes:
 
 
 def _no_text() -> pl.Expr:
-    """Whether the column `text` has none, or nothing but a word for that; long texts are not looked at."""
+    """Whether the column ``text`` has none, or nothing but a word for that; long texts are not looked at."""
     text = pl.col("text")
     return text.is_null() | is_word(text, signs=False)
 
@@ -197,7 +197,7 @@ def _admissions(path: Path, keys: pl.DataFrame, table: NoteTable, release: Relea
 
 
 def _without_empty(path: Path, keys: pl.DataFrame, wanted: pl.Expr, progress: Progress) -> pl.DataFrame:
-    """Rows with a text; `keys` says in its column text which have none.
+    """Rows with a text; ``keys`` says in its column text which have none.
 
     Raises:
         UserError: a row ends early, which reads as an empty text.

@@ -72,14 +72,14 @@ def prepare(
     extra_source: Mapping[str, Any] | None = None,
     progress: Progress = print,
 ) -> Manifest:
-    """Prepare `source` into the new folder `out`; with the same arguments again, do nothing.
+    """Prepare ``source`` into the new folder ``out``; with the same arguments again, do nothing.
 
     Args:
         notes_source: folder with note/discharge.csv.gz where MIMIC-IV-Note lies apart from MIMIC-IV.
         terms: "open" is for notes that no patient wrote or is in, such as the demo's.
 
     Raises:
-        UserError: whatever is wrong with the files, the options or `out`, in one line.
+        UserError: whatever is wrong with the files, the options or ``out``, in one line.
     """
     if not source.is_dir():
         raise UserError(f"{source}: source folder is missing")

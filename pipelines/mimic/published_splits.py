@@ -23,7 +23,7 @@ _EDIN_NAMES = {"train": "train", "val": "dev", "dev": "dev", "test": "test"}
 class PublishedSplit:
     """Split by document id, as somebody published it; documents that it does not list are left out.
 
-    `files` are those it was read from; `top_50` the codes of TOP_50_CODES.csv beside them, without dots.
+    ``files`` are those it was read from; ``top_50`` the codes of TOP_50_CODES.csv beside them, without dots.
     """
 
     split_of: Mapping[str, str]
@@ -33,7 +33,7 @@ class PublishedSplit:
 
 
 def read_id_lists(folder: Path, labels: str) -> PublishedSplit:
-    """Read `{train,dev,test}_{full,50}_hadm_ids.csv` (one id a line, no header) of CAML or Nguyen et al.
+    """Read ``{train,dev,test}_{full,50}_hadm_ids.csv`` (one id a line, no header) of CAML or Nguyen et al.
 
     Raises:
         UserError: a list is missing or empty, a line is not an id, an id is listed twice.
@@ -85,7 +85,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_split_table(path: Path) -> PublishedSplit:
-    """Read a Feather file with columns `_id` and `split` (train | val | test), as Edin et al. publish it.
+    """Read a Feather file with columns ``_id`` and ``split`` (train | val | test), as Edin et al. publish it.
 
     Raises:
         UserError: missing or unreadable file, missing column, unknown split name, an id twice.

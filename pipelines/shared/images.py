@@ -15,7 +15,7 @@ _THREADS = 4
 
 
 def check_images(files: Sequence[tuple[Path, str]], progress: Progress) -> list[str]:
-    """Decode every image once; its digest (`image_digest`), in the order given.
+    """Decode every image once; its digest (``image_digest``), in the order given.
 
     Raises:
         UserError: some are missing or broken; how many, and the first ten by path and reason.

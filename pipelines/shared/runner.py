@@ -33,7 +33,7 @@ def invocation(
 
 
 def _sizes_and_time(files: Iterable[Path]) -> dict[str, int]:
-    """Number, bytes and newest change of the `files` that are there; 120,000 of them take a second."""
+    """Number, bytes and newest change of the ``files`` that are there; 120,000 of them take a second."""
     count = size = newest = 0
     for file in files:
         try:
@@ -45,10 +45,10 @@ def _sizes_and_time(files: Iterable[Path]) -> dict[str, int]:
 
 
 def already_prepared(out: Path, made_from: Mapping[str, Any], progress: Progress) -> Manifest | None:
-    """The manifest in `out` when it was prepared from the same arguments and files, None when `out` is new.
+    """The manifest in ``out`` when it was prepared from the same arguments and files, None when ``out`` is new.
 
     Raises:
-        UserError: `out` holds something else.
+        UserError: ``out`` holds something else.
     """
     record = out / "preparation.json"
     try:

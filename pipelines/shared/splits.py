@@ -20,5 +20,5 @@ def hash_split(group: str, shares: Mapping[str, float] = DEFAULT_SHARES) -> str:
 
 
 def hash_splits(groups: Iterable[str], shares: Mapping[str, float] = DEFAULT_SHARES) -> dict[str, str]:
-    """`hash_split` of every different group."""
+    """``hash_split`` of every different group."""
     return {group: hash_split(group, shares) for group in set(groups)}

@@ -51,7 +51,7 @@ _PLAIN = Dialect()
 
 
 def find_table(folder: Path, stem: str) -> Path:
-    """The file `stem`.csv or .csv.gz in `folder`, in lower or upper case.
+    """The file ``stem``.csv or .csv.gz in ``folder``, in lower or upper case.
 
     Raises:
         UserError: the folder or the file is missing.
@@ -92,7 +92,7 @@ def listed(names: Sequence[str], where: str = "the first row") -> str:
 
 
 def find_column(path: Path, names: Sequence[str], wanted: str, where: str = "the first row") -> str:
-    """The one of `names` that is called `wanted`; blanks and invisible characters in a name do not count.
+    """The one of ``names`` that is called ``wanted``; blanks and invisible characters in a name do not count.
 
     Raises:
         UserError: there is none, or there are several and none is written as wanted.
@@ -174,7 +174,7 @@ def scan_table(path: Path, required: Sequence[str]) -> pl.LazyFrame:
 
 
 def check_width(path: Path, width: int, *, rows: int | None = None) -> None:
-    """Look at the first `rows` rows, or at all: polars fills a short row with nulls and says nothing.
+    """Look at the first ``rows`` rows, or at all: polars fills a short row with nulls and says nothing.
 
     Raises:
         UserError: naming the row.
@@ -244,7 +244,7 @@ def records(
     """Number and fields of every record; the header is number 0, and an empty line has no fields.
 
     Args:
-        errors: what becomes of bytes that are no UTF-8, as in `open`.
+        errors: what becomes of bytes that are no UTF-8, as in ``open``.
         quotes: its only element grows by the number of quotes read.
     """
     csv.field_size_limit(2**31 - 1)

@@ -28,7 +28,7 @@ def names_of(
     """Ids or groups: texts without the blanks around them, so that "P1" and "P1 " are one patient.
 
     Raises:
-        UserError: an empty one, a word for a missing value, or with `unique` one that stood in an earlier row.
+        UserError: an empty one, a word for a missing value, or with ``unique`` one that stood in an earlier row.
     """
     texts = _plain_texts(file, table, column).str.strip_chars()
     names = _filled(file, table, column, _without_words(file, table, column, texts, missing, signs=True))
@@ -71,7 +71,7 @@ def label_sets(
     up_to: str | None,
     missing: MissingRule = "refuse",
 ) -> tuple[pl.Series, list[str]]:
-    """Label indices of every row (a series `labels`), and the label codes in sorted order.
+    """Label indices of every row (a series ``labels``), and the label codes in sorted order.
 
     Raises:
         UserError: the column holds no labels: vectors, numbers with fractions, printed lists or sets, or words for

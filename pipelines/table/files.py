@@ -74,7 +74,7 @@ def _parquet_names(file: Path) -> list[str]:
 
 
 def read_table(file: Path, columns: Mapping[str, str]) -> pl.DataFrame:
-    """The table's `columns` and `ROW`, the number of the record (JSONL: of the line) from 1.
+    """The table's ``columns`` and ``ROW``, the number of the record (JSONL: of the line) from 1.
 
     Args:
         columns: name that a column gets → its name in the file.

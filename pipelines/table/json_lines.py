@@ -38,7 +38,7 @@ def field_names(file: Path) -> list[str]:
 
 
 def read_json_lines(file: Path, columns: Sequence[str]) -> pl.DataFrame:
-    """`columns` of all records and `ROW`, the number of the line from 1; NaN is null.
+    """``columns`` of all records and ``ROW``, the number of the line from 1; NaN is null.
 
     Raises:
         UserError: damaged file, or values of different types in a column, naming the row.

@@ -71,10 +71,10 @@ def prepare(
     name: str | None = None,
     progress: Progress = print,
 ) -> Manifest:
-    """Prepare the table `file` into the new folder `out`; with the same arguments again, do nothing.
+    """Prepare the table ``file`` into the new folder ``out``; with the same arguments again, do nothing.
 
     Raises:
-        UserError: whatever is wrong with the file, a row of it, or `out`, in one line.
+        UserError: whatever is wrong with the file, a row of it, or ``out``, in one line.
     """
     _refuse_no_file(file)
     arguments = {**columns.described(), "file": file.resolve(), "terms": terms}

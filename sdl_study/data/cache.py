@@ -19,7 +19,7 @@ SettingsT = TypeVar("SettingsT")
 
 
 def parse_settings(cls: type[SettingsT], given: Mapping[str, Any]) -> SettingsT:
-    """Settings of a store from `data.store`; a name it does not have is a mistake.
+    """Settings of a store from ``data.store``; a name it does not have is a mistake.
 
     Raises:
         UserError: unknown name, or a value that the class refuses.
@@ -39,7 +39,7 @@ def check_type(name: str, value: object, kind: type | tuple[type, ...]) -> None:
     """Refuse a value of another type; True is no number.
 
     Raises:
-        UserError: naming the field `data.store.NAME`.
+        UserError: naming the field ``data.store.NAME``.
     """
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         names = kind.__name__ if isinstance(kind, type) else " or ".join(k.__name__ for k in kind)
@@ -47,20 +47,20 @@ def check_type(name: str, value: object, kind: type | tuple[type, ...]) -> None:
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuse a value that is not among `choices`.
+    """Refuse a value that is not among ``choices``.
 
     Raises:
-        UserError: naming the field `data.store.NAME`.
+        UserError: naming the field ``data.store.NAME``.
     """
     if value not in choices:
         raise UserError(f"data.store.{name}: {value!r} is unknown; choose from {', '.join(choices)}")
 
 
 def check_at_least(name: str, value: object, floor: int) -> None:
-    """Refuse what is not a whole number of at least `floor`.
+    """Refuse what is not a whole number of at least ``floor``.
 
     Raises:
-        UserError: naming the field `data.store.NAME`.
+        UserError: naming the field ``data.store.NAME``.
     """
     check_type(name, value, int)
     if value < floor:  # type: ignore[operator]
@@ -74,12 +74,12 @@ def store_key(kind: str, fingerprint: str, settings: object, version: int) -> st
 
 
 def build_once(cache_dir: Path, key: str, build: Callable[[Path], None]) -> Path:
-    """Folder `key` under `cache_dir`, built by `build(temporary folder)` if it is not there.
+    """Folder ``key`` under ``cache_dir``, built by ``build(temporary folder)`` if it is not there.
 
     Several processes may ask at once: one builds, the others wait for it.
 
     Raises:
-        UserError: `cache_dir` cannot be written.
+        UserError: ``cache_dir`` cannot be written.
     """
     final = cache_dir / key
     if final.is_dir():

@@ -18,14 +18,14 @@ _THREADS = 8  # thousands of images one after the other take seconds
 
 
 def write_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike, parts: Iterable[np.ndarray]) -> None:
-    """Write a .npy file of `shape` from front to back, `parts` being its rows in order.
+    """Write a .npy file of ``shape`` from front to back, ``parts`` being its rows in order.
 
     A memory map is no way to write it: its file begins as a hole, and a disk that is full when the hole is
     filled kills the process with SIGBUS. Nor is np.save, whose error then has no number.
 
     Raises:
         OSError: the disk is full (said before the first part is made, where it is known) or the like.
-        ValueError: the parts have more or fewer rows than `shape`.
+        ValueError: the parts have more or fewer rows than ``shape``.
     """
     dtype = np.dtype(dtype)
     needed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
@@ -45,12 +45,12 @@ def write_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike, parts: Ite
 
 
 def publish(partial: Path, final: Path) -> None:
-    """Rename the finished folder `partial` to `final`, after all its files have reached the disk.
+    """Rename the finished folder ``partial`` to ``final``, after all its files have reached the disk.
 
     Without this a power loss may leave the new name and empty files behind it.
 
     Raises:
-        OSError: the disk is full, or `final` is in the way.
+        OSError: the disk is full, or ``final`` is in the way.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(_flush, [*partial.rglob("*"), partial]))

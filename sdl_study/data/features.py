@@ -26,7 +26,7 @@ _BATCH = 65_536
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """`standardise`: subtract the training mean and divide by the training deviation, feature by feature."""
+    """``standardise``: subtract the training mean and divide by the training deviation, feature by feature."""
 
     standardise: bool = True
 
@@ -46,14 +46,14 @@ class FeatureStore:
         return len(self._values)
 
     def fetch(self, rows: Int64[np.ndarray, " n"]) -> dict[str, torch.Tensor]:
-        """features of the examples `rows`, float32 [n, width]."""
+        """features of the examples ``rows``, float32 [n, width]."""
         return {"features": torch.from_numpy(self._values[np.asarray(rows, dtype=np.int64)])}
 
 
 def open_feature_store(
     prepared: PreparedData, settings: Mapping[str, Any] | FeatureSettings, cache_dir: Path
 ) -> FeatureStore:
-    """The feature store of `prepared`, built under `cache_dir` if it is not there.
+    """The feature store of ``prepared``, built under ``cache_dir`` if it is not there.
 
     Raises:
         UserError: unknown or unusable setting, or a folder that cannot be written.

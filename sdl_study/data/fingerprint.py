@@ -23,7 +23,7 @@ ROW_GROUP = 4_096
 
 
 def examples_digest(path: Path, modality: Modality) -> str:
-    """The digest `examples` of the manifest, computed again from an examples.parquet."""
+    """The digest ``examples`` of the manifest, computed again from an examples.parquet."""
     hashing = ExampleHashing(modality)
     scan = parquet.scan(path)
     height = scan.select(pl.len()).collect().item()
@@ -33,7 +33,7 @@ def examples_digest(path: Path, modality: Modality) -> str:
 
 
 def features_digest(features: np.ndarray) -> str:
-    """The digest `features` of the manifest; `features` is float32 [n, d] in C order."""
+    """The digest ``features`` of the manifest; ``features`` is float32 [n, d] in C order."""
     sha = hashlib.sha256(repr(features.shape).encode())
     for start in range(0, len(features), ROW_GROUP):
         sha.update(features[start : start + ROW_GROUP].tobytes())
@@ -41,7 +41,7 @@ def features_digest(features: np.ndarray) -> str:
 
 
 def labels_digest(codes: Sequence[str], names: Sequence[str]) -> str:
-    """The digest `labels` of the manifest."""
+    """The digest ``labels`` of the manifest."""
     return digest(zip(codes, names, strict=True))
 
 

@@ -23,13 +23,13 @@ _UNFINISHED: set[Path] = set()
 
 @contextmanager
 def temporary_folder(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` for work in progress, for its owner alone, removed at the end.
+    """A new folder beside ``out`` for work in progress, for its owner alone, removed at the end.
 
-    Those of the same `out` whose process is gone are removed first, and at the end the parent folders
+    Those of the same ``out`` whose process is gone are removed first, and at the end the parent folders
     that were made for it and hold nothing.
 
     Raises:
-        UserError: the folder that is to hold `out` cannot be written, or what is written in the block.
+        UserError: the folder that is to hold ``out`` cannot be written, or what is written in the block.
     """
     partial = out.parent / f".{out.name}.partial-{_MACHINE}-{os.getpid()}"
     new_parents: list[Path] = []
@@ -103,7 +103,7 @@ def _remove_abandoned(out: Path) -> None:
 
 
 def _in_use(path: Path, pid: int) -> bool:
-    """Whether the process `pid` works in `path`; in a container, one number comes back at every start."""
+    """Whether the process ``pid`` works in ``path``; in a container, one number comes back at every start."""
     if pid == os.getpid():
         return path in _UNFINISHED
     try:

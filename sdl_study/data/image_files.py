@@ -31,7 +31,7 @@ def image_digest(content: bytes) -> str:
 
 @contextmanager
 def opened(content: bytes) -> Iterator[Image.Image]:
-    """The image in `content`, decoded inside the block.
+    """The image in ``content``, decoded inside the block.
 
     Raises:
         BrokenImageError: whatever the decoder raises, there or in the block.

@@ -86,7 +86,7 @@ class ImageStore:
         return len(self._pixels)
 
     def fetch(self, rows: Int64[np.ndarray, " n"]) -> dict[str, torch.Tensor]:
-        """pixel_values of the examples `rows`, float32 [n, 3, image_size, image_size], normalised."""
+        """pixel_values of the examples ``rows``, float32 [n, 3, image_size, image_size], normalised."""
         pixels = torch.from_numpy(self._pixels[np.asarray(rows, dtype=np.int64)])
         values = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         return {"pixel_values": values.mul_(self._scale).add_(self._shift)}
@@ -95,7 +95,7 @@ class ImageStore:
 def open_image_store(
     prepared: PreparedData, settings: Mapping[str, Any] | ImageSettings, cache_dir: Path
 ) -> ImageStore:
-    """The image store of `prepared` for these settings, built under `cache_dir` if it is not there.
+    """The image store of ``prepared`` for these settings, built under ``cache_dir`` if it is not there.
 
     Raises:
         UserError: unknown or unusable setting, missing, broken or changed images, a folder that cannot be written.

@@ -18,11 +18,11 @@ INDEX_COLUMNS = ("source_id", "source_group", "split", "labels")
 
 @dataclass(frozen=True)
 class Preparation:
-    """Everything of a data set but its inputs, as a pipeline hands it to `write_prepared`.
+    """Everything of a data set but its inputs, as a pipeline hands it to ``write_prepared``.
 
-    `index` has one row per example, in the order of the row numbers: source_id (str), source_group
-    (str), split ("train" | "dev" | "test"), labels (list of indices into `label_codes`).
-    `source` says which pipeline with which options, without paths. `roots` names image folders.
+    ``index`` has one row per example, in the order of the row numbers: source_id (str), source_group
+    (str), split ("train" | "dev" | "test"), labels (list of indices into ``label_codes``).
+    ``source`` says which pipeline with which options, without paths. ``roots`` names image folders.
     """
 
     name: str

@@ -1,9 +1,9 @@
 """The prepared data set: what every study reads, and the only form in which it reads data.
 
-A folder written once by a pipeline (`sdl_study.data.writer.write_prepared`):
+A folder written once by a pipeline (``sdl_study.data.writer.write_prepared``):
 
 ======================  =======================================================================
-manifest.json           `Manifest`: source, counts, split origin, terms, SHA-256 fingerprint
+manifest.json           ``Manifest``: source, counts, split origin, terms, SHA-256 fingerprint
 examples.parquet        id (row number), group, split, text | image + image_digest, labels
                         (list of label indices, null where split is "test")
 features.npy            float32 [examples, features], only for modality "features"
@@ -46,7 +46,7 @@ BAND_FLOORS: tuple[tuple[str, int], ...] = (("head", 100), ("medium", 10), ("tai
 
 
 def band_of(train_count: int) -> str:
-    """Band ("head", "medium" or "tail") of a label with `train_count` training examples."""
+    """Band ("head", "medium" or "tail") of a label with ``train_count`` training examples."""
     return next(name for name, floor in BAND_FLOORS if train_count >= floor)
 
 
@@ -65,9 +65,9 @@ class SplitCounts:
 class Manifest:
     """What a prepared data set says about itself.
 
-    `fingerprint` is the SHA-256 of the content (`digests` combined), the same on every machine for
-    the same input. `terms` "restricted" keeps record-level files inside the study folder.
-    `leakage` counts groups and duplicate inputs that stand in two splits.
+    ``fingerprint`` is the SHA-256 of the content (``digests`` combined), the same on every machine for
+    the same input. ``terms`` "restricted" keeps record-level files inside the study folder.
+    ``leakage`` counts groups and duplicate inputs that stand in two splits.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Manifest:
 
     @staticmethod
     def from_json(text: str, path: Path) -> Manifest:
-        """Read `to_json`'s text back.
+        """Read ``to_json``'s text back.
 
         Raises:
             UserError: not JSON, another format version, or fields missing.
@@ -129,7 +129,7 @@ class Manifest:
 class PreparedData:
     """A prepared data set opened for reading; inputs and labels are read on first use.
 
-    `labels` gives train and dev labels. Test labels are not reachable from here: the final
+    ``labels`` gives train and dev labels. Test labels are not reachable from here: the final
     evaluation opens their file, after writing its ledger line.
     """
 
@@ -139,7 +139,7 @@ class PreparedData:
 
     @classmethod
     def load(cls, path: str | Path) -> PreparedData:
-        """Open the data set in folder `path`.
+        """Open the data set in folder ``path``.
 
         Raises:
             UserError: the folder or one of its files is missing or damaged.
@@ -169,20 +169,20 @@ class PreparedData:
         return cls(path, manifest)
 
     def rows(self, split: Split) -> Int64[np.ndarray, " n"]:
-        """Row numbers (ids) of the examples of `split`, ascending."""
+        """Row numbers (ids) of the examples of ``split``, ascending."""
         _known(split)
         return np.flatnonzero(self._index["split"].to_numpy() == split).astype(np.int64)
 
     def groups(self, split: Split) -> Int64[np.ndarray, " n"]:
-        """Group number (patient, image) of every example of `split`, in the order of `rows`."""
+        """Group number (patient, image) of every example of ``split``, in the order of ``rows``."""
         groups = self._index["group"].to_numpy().astype(np.int64)
         return groups[self.rows(split)]
 
     def labels(self, split: Split) -> LabelSets:
-        """Label sets of train or dev, in the order of `rows`.
+        """Label sets of train or dev, in the order of ``rows``.
 
         Raises:
-            ValueError: `split` is "test"; test labels belong to the final evaluation alone.
+            ValueError: ``split`` is "test"; test labels belong to the final evaluation alone.
         """
         _known(split)
         if split == "test":
@@ -220,7 +220,7 @@ class PreparedData:
         return self.label_table["name"].to_list()
 
     def texts(self, rows: Int64[np.ndarray, " n"] | None = None) -> list[str]:
-        """Texts of `rows` (all examples when None); modality "text" only."""
+        """Texts of ``rows`` (all examples when None); modality "text" only."""
         column = self._read("examples.parquet", ["text"])["text"]
         return (column if rows is None else column.gather(rows)).to_list()
 
@@ -234,7 +234,7 @@ class PreparedData:
             yield (part if split is None else part.filter(pl.col("split") == split))["text"].to_list()
 
     def image_files(self, rows: Int64[np.ndarray, " n"] | None = None) -> list[Path]:
-        """Image files of `rows` (all examples when None); modality "image" only.
+        """Image files of ``rows`` (all examples when None); modality "image" only.
 
         Raises:
             UserError: roots.json is missing or does not name a root that the examples use.
@@ -254,7 +254,7 @@ class PreparedData:
         return images
 
     def image_digests(self) -> list[str]:
-        """Digest of every example's image file when it was prepared (`image_files.image_digest`)."""
+        """Digest of every example's image file when it was prepared (``image_files.image_digest``)."""
         return self._read("examples.parquet", ["image_digest"])["image_digest"].to_list()
 
     def features(self) -> np.ndarray:

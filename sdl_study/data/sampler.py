@@ -17,12 +17,12 @@ class ContrastiveSampler:
     """Global batches that are a pure function of (seed, epoch), cut into one part per rank.
 
     Every training example stands in exactly one batch of an epoch. All batches have
-    `global_batch_size` examples but the last, which holds the remainder. What a step's global batch holds
-    does not depend on `world_size`; ranks get consecutive parts whose sizes differ by at most one, and every
+    ``global_batch_size`` examples but the last, which holds the remainder. What a step's global batch holds
+    does not depend on ``world_size``; ranks get consecutive parts whose sizes differ by at most one, and every
     rank makes the same number of steps (its part of a short last batch may be empty). To resume, take
     the epoch again and skip the steps already made.
 
-    `label_aware` in [0, 1] raises the share of valid anchors: with this probability an example brings a
+    ``label_aware`` in [0, 1] raises the share of valid anchors: with this probability an example brings a
     partner into its batch, one with the same label set where there is one left, else one that shares
     its rarest label; 0 is plain shuffling. It changes which examples meet, not how often one is seen:
     equal sets and rare labels meet more often than in the data, batches are no independent draws of it
@@ -33,7 +33,7 @@ class ContrastiveSampler:
         global_batch_size: examples of a step over all ranks.
         seed: of the data order.
         rank, world_size: which part this process gets.
-        labels: label sets of the training examples; needed when `label_aware` is above 0.
+        labels: label sets of the training examples; needed when ``label_aware`` is above 0.
         label_aware: probability that an example brings a partner.
 
     Raises:
@@ -74,7 +74,7 @@ class ContrastiveSampler:
         return -(-self.num_examples // self.global_batch_size)
 
     def epoch(self, epoch: int) -> Iterator[Int64[np.ndarray, " b"]]:
-        """This rank's positions (0…num_examples-1) of every step of `epoch`, in order."""
+        """This rank's positions (0…num_examples-1) of every step of ``epoch``, in order."""
         for batch in self.global_batches(epoch):
             yield self.part(batch)
 
@@ -85,7 +85,7 @@ class ContrastiveSampler:
         return batch[start : start + share + (self.rank < extra)]
 
     def global_batches(self, epoch: int) -> Iterator[Int64[np.ndarray, " B"]]:
-        """The global batches of `epoch`, the same on every rank."""
+        """The global batches of ``epoch``, the same on every rank."""
         order = self._order(np.random.default_rng([self.seed, epoch]))
         for start in range(0, self.num_examples, self.global_batch_size):
             yield order[start : start + self.global_batch_size]

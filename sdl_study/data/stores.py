@@ -24,7 +24,7 @@ class Store(Protocol):
     def __len__(self) -> int: ...
 
     def fetch(self, rows: Int64[np.ndarray, " n"]) -> dict[str, torch.Tensor]:
-        """Inputs of the examples `rows`, as the encoder takes them."""
+        """Inputs of the examples ``rows``, as the encoder takes them."""
         ...
 
 
@@ -32,7 +32,7 @@ def check_store_settings(modality: Modality, settings: Mapping[str, Any]) -> Non
     """Refuse settings that the modality's store does not know, before anything is built.
 
     Raises:
-        UserError: naming the field `data.store.NAME`.
+        UserError: naming the field ``data.store.NAME``.
     """
     from sdl_study.data.cache import parse_settings
 
@@ -71,7 +71,7 @@ def expected_spec(prepared: PreparedData, settings: Mapping[str, Any]) -> InputS
 
 
 def open_store(prepared: PreparedData, settings: Mapping[str, Any], cache_dir: Path) -> Store:
-    """Token, image or feature store of `prepared`, built under `cache_dir` if it is not there.
+    """Token, image or feature store of ``prepared``, built under ``cache_dir`` if it is not there.
 
     Raises:
         UserError: as the store's own function.

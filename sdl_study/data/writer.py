@@ -32,7 +32,7 @@ __all__ = ["Preparation", "os_error_number", "temporary_folder", "write_prepared
 
 
 def write_prepared(out: Path, preparation: Preparation, inputs: Iterable[pl.DataFrame] = ()) -> Manifest:
-    """Write `preparation` and its `inputs` to the new folder `out`.
+    """Write ``preparation`` and its ``inputs`` to the new folder ``out``.
 
     Args:
         out: folder that does not exist yet.
@@ -41,7 +41,7 @@ def write_prepared(out: Path, preparation: Preparation, inputs: Iterable[pl.Data
             read once and never held together, so that notes larger than memory pass through.
 
     Raises:
-        UserError: `out` exists or cannot be written, or a split that must have examples is empty, or the parts
+        UserError: ``out`` exists or cannot be written, or a split that must have examples is empty, or the parts
             of the preparation do not fit together.
     """
     if out.exists():
