@@ -38,9 +38,11 @@ class Engines:
         self._stack.close()
         self._engine = None
 
-    def run(self, plan: Plan, trials_per_group: str | int = "all") -> Answer:
+    def run(
+        self, plan: Plan, trials_per_group: str | int = "all", data: PreparedData | None = None
+    ) -> Answer:
         """Run a plan on the shared engine."""
-        data = PreparedData.load(str(plan.settings.data.path))
+        data = PreparedData.load(str(plan.settings.data.path)) if data is None else data
         with Driver(plan, data, None) as driver:
             return driver.run(lambda: self.get(trials_per_group))
 

@@ -1,0 +1,69 @@
+"""The command line is frozen: a new knob is a setting, given by ``--set``."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from pathlib import Path
+
+import pytest
+
+from sdl_study import commands
+from sdl_study.commands import find_commands
+from sdl_study.run import DEFAULT, make_parser
+
+OPTIONS = {
+    "check": {"what", "path", "--batch-size"},
+    "report": {"study", "--out"},
+    "study": {
+        "names", "--out", "--name", "--trials", "--workers", "--set", "--address", "--tracking-uri",
+        "--allow-record-artifacts",
+    },
+}  # fmt: skip
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    (found,) = (a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(found.choices)
+
+
+def test_no_option_comes_or_goes_unnoticed() -> None:
+    found = {
+        name: {
+            option
+            for action in parser._actions
+            for option in action.option_strings or [action.dest]
+            if option not in ("-h", "--help")
+        }
+        for name, parser in parsers().items()
+    }
+    assert found == OPTIONS
+
+
+def test_commands_are_the_files_of_their_folder() -> None:
+    folder = Path(str(commands.__file__)).parent
+    assert set(find_commands()) == {path.stem for path in folder.glob("*.py") if path.stem != "__init__"}
+    assert DEFAULT in find_commands()
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_a_command_says_what_it_does_and_what_its_options_mean(name: str) -> None:
+    module = find_commands()[name]
+    assert module.__doc__
+    text = parsers()[name].format_help()
+    assert all(option in text for option in OPTIONS[name] if option.startswith("--"))
+    helps = [action.help for action in parsers()[name]._actions if action.option_strings]
+    assert all(helps)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_importing_a_command_imports_nothing_heavy(name: str) -> None:
+    """``--help`` and mistakes in what was typed are answered at once."""
+    tree = ast.parse(Path(str(find_commands()[name].__file__)).read_text())
+    at_once = {
+        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    allowed = {"__future__", "argparse", "ast", "collections.abc", "pathlib", "typing"}
+    assert at_once <= allowed | {"sdl_study.errors", "sdl_study.own_modules"}
