@@ -148,7 +148,7 @@ def full_tensor(values: Tensor) -> Tensor:
     return values if gather is None else gather()
 
 
-def control_group() -> ProcessGroup | None:
+def object_channel() -> ProcessGroup | None:
     """A gloo group of all ranks for decisions and small objects, so that an idle rank never waits in NCCL."""
     return cast("ProcessGroup", dist.new_group(backend="gloo")) if world_size() > 1 else None
 

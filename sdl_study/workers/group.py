@@ -36,7 +36,7 @@ def serve(config: dict[str, Any]) -> None:
         torch.set_num_threads(1)
     run_job: RunJob = load_object(config["run_job"])
     broker = ray.get_actor(ACTOR_NAME, namespace=NAMESPACE)
-    channel = distributed.control_group()
+    channel = distributed.object_channel()
     served = 0
     while config["jobs"] is None or served < config["jobs"]:
         asked = None

@@ -99,7 +99,7 @@ def run(work: Job, answer: Callable[[int], bool] = lambda epoch: True) -> tuple[
         epochs[event.epoch] = {key: value for key, value in event.metrics.items() if key != "seconds"}
         return answer(event.epoch)
 
-    result = run_job(work, report, distributed.control_group(), torch.device("cpu"))
+    result = run_job(work, report, distributed.object_channel(), torch.device("cpu"))
     return epochs, result
 
 
