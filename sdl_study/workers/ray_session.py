@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray._private import worker as ray_worker
 
 from sdl_study.ending import MachineFailure, must_leave_at_once
 from sdl_study.errors import UserError
@@ -125,8 +126,16 @@ class RaySession:
 
     def _watch(self, children: list[psutil.Process], folder: str) -> None:
         self._started = children
-        self._vital = {child: name for child in children if (name := child.name()) in _VITAL}
+        self._vital = {child: name for child in children if (name := _name_of(child)) in _VITAL}
         self._open.callback(_close_to_others, Path(folder))
+        before = ray_worker.print_to_stdstream
+
+        def print_unless_lost(*args: Any, **more: Any) -> None:
+            if self.look() is None:  # of a raylet that went away Ray prints the end of its log
+                before(*args, **more)
+
+        ray_worker.print_to_stdstream = print_unless_lost
+        self._open.callback(setattr, ray_worker, "print_to_stdstream", before)
         threading.Thread(target=self._look_now_and_then, name="ray-watch", daemon=True).start()
 
     def _look_now_and_then(self) -> None:
@@ -138,7 +147,7 @@ class RaySession:
     def look(self, seconds: float = 0.0) -> str | None:
         """Which of Ray's processes went away, if one has; what it did before it was noticed may take a moment."""
         deadline = time.monotonic() + seconds
-        while self.lost is None:
+        while self.lost is None and not self._leaving.is_set():
             self.lost = next((name for process, name in self._vital.items() if not _runs(process)), None)
             if time.monotonic() >= deadline:
                 break
@@ -160,8 +169,9 @@ class RaySession:
             in_order: nothing in this process asks Ray anything any more; otherwise Ray is ended without its library's
                 help, and this process has to end as soon as it has said everything.
         """
-        self._leaving.set()
-        if in_order and self.look() is None:
+        lost = self.look()
+        self._leaving.set()  # from here on Ray's processes may end
+        if in_order and lost is None:
             ray.shutdown()
         else:
             must_leave_at_once()
@@ -181,6 +191,13 @@ def _init(address: str | None, **more: Any) -> str:
         **more,
     )
     return str(context.address_info["session_dir"])
+
+
+def _name_of(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _runs(process: psutil.Process) -> bool:
