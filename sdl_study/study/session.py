@@ -87,7 +87,6 @@ class _Engines:
                 on_lost=self._signals.interrupt,
             )  # fmt: skip
             self._running[key] = self._stack.enter_context(engine)
-            self._signals.arm()  # Ray has put a handler of its own there that aborts
         return self._running[key]
 
     def ending(self, error: BaseException) -> BaseException:

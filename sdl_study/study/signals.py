@@ -33,17 +33,13 @@ class Interruptions:
     def in_order(self) -> Iterator[None]:
         """Inside the block the first signal is a ``KeyboardInterrupt``; what was there before comes back."""
         before = {number: signal.getsignal(number) for number in self._caught}
-        self.arm()
+        for number in self._caught:
+            signal.signal(number, self._handle)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-    def arm(self) -> None:
-        """Put the handlers (again) where a library has put its own."""
-        for number in self._caught:
-            signal.signal(number, self._handle)
 
     def interrupt(self) -> None:
         """Interrupt the main thread from another one, unless it is interrupted already."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -261,8 +262,11 @@ class Tracker:
         return complete and parent.info.status == "FINISHED" and tags.get("sdl.declaration") == declaration
 
     def end_parent(self, status: str) -> None:
-        """End the parent run without an answer ("KILLED", "FAILED")."""
-        self._client.set_terminated(self.parent_id, status)
+        """End the parent run without an answer ("KILLED", "FAILED"), where MLflow still can."""
+        with suppress(
+            MlflowException, SQLAlchemyError
+        ):  # what ended the study is told, not what MLflow adds to it
+            self._client.set_terminated(self.parent_id, status)
 
 
 def _identity(run: Run) -> str:

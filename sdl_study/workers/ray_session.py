@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,17 @@ def _temporary_folder(root: Path) -> Iterator[None]:
             del os.environ["RAY_TMPDIR"]
         else:
             os.environ["RAY_TMPDIR"] = before
+
+
+@contextmanager
+def _handler_kept() -> Iterator[None]:
+    """Ray puts handlers of its own for SIGTERM, which end the process at once; here only as long as it starts."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 class RaySession:
@@ -109,7 +121,8 @@ class RaySession:
 
     def _start_here(self, root: Path) -> str:
         try:
-            return _init("local", include_dashboard=False)
+            with _handler_kept():
+                return _init("local", include_dashboard=False)
         except SystemExit:  # a handler of Ray's, for a SIGTERM while it starts
             raise KeyboardInterrupt from None
         except Exception as error:  # noqa: BLE001 (Ray raises bare exceptions; its logs have the rest)
@@ -120,7 +133,8 @@ class RaySession:
 
     def _join(self) -> str:
         try:
-            return _init(self._address)
+            with _handler_kept():
+                return _init(self._address)
         except ConnectionError:
             raise UserError(f"--address {self._address}: no Ray cluster answers there") from None
 

@@ -51,8 +51,8 @@ def session_root() -> Path:
 def _temporary_folder() -> tuple[str, Path]:
     """The variable that names the temporary folder ("" for none), and the folder."""
     for name in ("RAY_TMPDIR", "TMPDIR"):
-        parent = Path(os.environ.get(name) or ".")
-        if parent.is_absolute() and (name == "RAY_TMPDIR" or _excess(parent / f"sdl-{os.getuid()}") <= 0):
+        parent = Path(os.environ.get(name, "")).absolute()
+        if os.environ.get(name) and (name == "RAY_TMPDIR" or _excess(parent / f"sdl-{os.getuid()}") <= 0):
             return name, parent
     return "", _SHORT
 

@@ -162,7 +162,7 @@ def test_a_database_that_cannot_be_written(text: str, folder: Path, monkeypatch:
         def execute(self, sql: str, *given: object) -> sqlite3.Cursor:  # type: ignore[override]
             if sql == "BEGIN IMMEDIATE":
                 raise sqlite3.OperationalError(text)
-            return super().execute(sql, *given)  # type: ignore[arg-type]
+            return super().execute(sql, *given)
 
     plain = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *given, **more: plain(*given, factory=Connection, **more))
@@ -213,7 +213,9 @@ def test_a_study_folder_somewhere_else_has_its_artifacts_there(how: str, made: P
     assert before.exists() == (how != "moved")
     parent = runs(after)["study"]
     for run in runs(after).values():
-        assert run.info.artifact_uri.startswith((after / "mlartifacts" / "tiny").resolve().as_uri() + "/")
+        assert str(run.info.artifact_uri).startswith(
+            (after / "mlartifacts" / "tiny").resolve().as_uri() + "/"
+        )
     client, _ = client_of(after)
     assert {item.path for item in client.list_artifacts(parent.info.run_id)} == {"leaderboard.csv", "again"}
 
@@ -314,3 +316,10 @@ def test_a_deleted_final_of_another_declaration_stays_deleted(folder: Path) -> N
     tracker.open_parent({}, {})
     tracker.supersede({"tiny/final/def/sd/0"})
     assert client.get_run(final).info.lifecycle_stage == "deleted"
+
+
+def test_an_mlflow_that_fails_at_the_end_hides_nothing(folder: Path) -> None:
+    """The parent was deleted while the study ran, or its database is damaged by now."""
+    tracker = told(folder)
+    execute(folder / "mlflow.db", "DROP TABLE runs")
+    tracker.end_parent("KILLED")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -47,6 +48,7 @@ class PlayedRay:
     def init(self, **_: Any) -> SimpleNamespace:
         if self.fails is not None:
             raise self.fails
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         self.temporary = Path(os.environ["RAY_TMPDIR"]) if "RAY_TMPDIR" in os.environ else self.temporary
         for made in (self.session, self.session / "logs", self.session / "sockets"):
             made.mkdir(parents=True)
@@ -107,9 +109,10 @@ def entered(folder: Path, address: str | None, monkeypatch: pytest.MonkeyPatch) 
 def test_the_files_of_an_own_cluster_are_its_users_alone(
     address: str | None, played: PlayedRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = os.environ["RAY_TMPDIR"]
+    before, handler = os.environ["RAY_TMPDIR"], signal.getsignal(signal.SIGTERM)
     engine = entered(tmp_path, address, monkeypatch)
     assert played.temporary.parent == Path(before)
+    assert signal.getsignal(signal.SIGTERM) is handler
     assert mode(played.temporary) == 0o700  # whatever Ray does to its folders in it
     assert mode(played.session / "logs" / "worker.out") == 0o600
     assert engine.logs == str(played.session / "logs")

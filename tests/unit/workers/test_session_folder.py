@@ -66,6 +66,13 @@ def test_a_variable_names_it(name: str, short: Path, monkeypatch: pytest.MonkeyP
     assert session_root() == own / f"sdl-{UID}"
 
 
+def test_a_relative_name_is_of_this_folder(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (short / "own").mkdir()
+    monkeypatch.chdir(short)
+    monkeypatch.setenv("RAY_TMPDIR", "own")
+    assert session_root() == short / "own" / f"sdl-{UID}"
+
+
 def test_a_tmpdir_too_long_for_sockets_is_passed_over(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = short / "net_tdfcarhc_people" / "someuser" / "slurm_jobdir" / "1355700" / "tmp.t0016"
     long.mkdir(parents=True)
@@ -128,6 +135,6 @@ def test_a_folder_that_cannot_be_written(number: str, short: Path, monkeypatch: 
 
     monkeypatch.setattr(session_folder.os, "fsync", fail)
     told = refused()
-    assert error.strerror in told
+    assert str(error.strerror) in told
     assert "set RAY_TMPDIR" in told
     assert list((short / f"sdl-{UID}").iterdir()) == []
