@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from sdl_study.commands import find_commands
-from sdl_study.errors import UserError, internal_error
+from sdl_study.ending import main_of
 
 DEFAULT = "study"
 
@@ -15,8 +15,12 @@ DEFAULT = "study"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, or 2 for a user's mistake."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    return main_of(lambda: _run(given))
+
+
+def _run(given: list[str]) -> None:
     parsed = make_parser().parse_args(_with_default(given))
-    return main_of(lambda: parsed.run(parsed))
+    parsed.run(parsed)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -37,23 +41,6 @@ def _with_default(arguments: list[str]) -> list[str]:
     """Without a command, ``study`` is meant."""
     named = bool(arguments) and arguments[0] in (*find_commands(), "-h", "--help")
     return arguments if named else [DEFAULT, *arguments]
-
-
-def main_of(command: Callable[[], None]) -> int:
-    """Run something and turn a user's mistake into one line and exit code 2, an interruption into 130."""
-    try:
-        command()
-    except UserError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}" if not line.startswith("  ") else line, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it was", file=sys.stderr)
-        return 130
-    except Exception as error:  # noqa: BLE001 (any text may hold a patient's words: only places are shown)
-        print(internal_error(error), end="", file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import Any
 
 from pipelines.shared.stopping import stopped_in_order
 from sdl_study.data.prepared import Manifest, PreparedData
-from sdl_study.errors import UserError, internal_error
+from sdl_study.ending import main_of
+from sdl_study.errors import UserError
 
 Progress = Callable[[str], None]
 
@@ -82,12 +83,10 @@ def main(command: Callable[[list[str]], None]) -> None:
 
     Ctrl-C, SIGTERM and SIGHUP: one line and 130, 143 or 129.
     """
-    try:
+
+    def in_order() -> None:
         with stopped_in_order():
             command(sys.argv[1:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except Exception as error:  # noqa: BLE001 (any text may hold a patient's words: only places are shown)
-        print(internal_error(error), end="", file=sys.stderr)
-        raise SystemExit(1) from None
+
+    if code := main_of(in_order):
+        raise SystemExit(code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 from sdl_study.data.disk import publish
 from sdl_study.errors import UserError
+from sdl_study.locks import take_lock
 
 SettingsT = TypeVar("SettingsT")
 
@@ -79,7 +79,7 @@ def build_once(cache_dir: Path, key: str, build: Callable[[Path], None]) -> Path
     Several processes may ask at once: one builds, the others wait for it.
 
     Raises:
-        UserError: ``cache_dir`` cannot be written.
+        UserError: ``cache_dir`` cannot be written, or knows no locks.
     """
     final = cache_dir / key
     if final.is_dir():
@@ -90,7 +90,7 @@ def build_once(cache_dir: Path, key: str, build: Callable[[Path], None]) -> Path
     except OSError as error:
         raise UserError(f"{cache_dir}: store folder cannot be written: {error.strerror}") from None
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        take_lock(lock, cache_dir, wait=True)
         if final.is_dir():
             return final
         # Who holds the lock is alone: what others began and did not finish was left by killed processes.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from sdl_study.errors import UserError
 from sdl_study.evaluation.predictions import FinalIdentity
 from sdl_study.files import sync_folder
+from sdl_study.locks import take_lock
 
 LEDGER_FILE = "test_ledger.jsonl"
 
@@ -44,13 +44,13 @@ def append_line(folder: Path, identity: FinalIdentity, **facts: str) -> LedgerLi
         facts: fingerprint, declaration and code_version.
 
     Raises:
-        UserError: the ledger cannot be written.
+        UserError: the ledger cannot be written or locked.
     """
     path = folder / LEDGER_FILE
     line = LedgerLine(datetime.now(UTC).isoformat(timespec="seconds"), identity, **facts)
     try:
         with path.open("ab+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            take_lock(file, folder, wait=True)
             file.write(_after_a_torn_line(file) + line.to_json().encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -9,12 +9,11 @@ end. ``open_for_driver`` holds the study's lock, cuts what a crash left of a las
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from sdl_study.errors import UserError
+from sdl_study.locks import take_lock
 from sdl_study.record.files import StudyFiles
 from sdl_study.record.trials import (
     ATTEMPTS,
@@ -253,15 +253,29 @@ def locked(files: StudyFiles) -> Iterator[None]:
     Raises:
         UserError: another process holds it, or the file system knows no locks.
     """
-    files.folder.mkdir(parents=True, exist_ok=True)
-    with files.lock.open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{files.folder}: another process runs this study; wait for it or use --name"
-            ) from None
-        yield
+    with ExitStack() as undo:
+        _make_folders(files.folder, undo)
+        if not files.lock.exists():
+            undo.callback(files.lock.unlink)
+        with files.lock.open("a+") as handle:
+            if not take_lock(handle, files.folder, wait=False):
+                undo.pop_all()  # what is there is the other process's
+                raise UserError(f"{files.folder}: another process runs this study; wait for it or use --name")
+            undo.pop_all()
+            yield
+
+
+def _make_folders(folder: Path, undo: ExitStack) -> None:
+    """Make a folder and those above it; ``undo`` takes those away again that were not there."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        undo.callback(_remove_empty, path)
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # somebody else has put something there
+        folder.rmdir()
 
 
 def _cut_torn_line(path: Path) -> None:

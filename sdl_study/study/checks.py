@@ -16,6 +16,7 @@ from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import check_store_settings
 from sdl_study.errors import UserError
 from sdl_study.input_spec import InputSpec
+from sdl_study.locks import take_lock
 from sdl_study.models import check_encoder, parse_encoder_settings
 from sdl_study.record.files import StudyFiles
 from sdl_study.references import anchored
@@ -215,8 +216,8 @@ def check_output(files: StudyFiles) -> None:
             existing = existing.parent
         if not existing.is_dir():
             raise UserError(f"--out {out}: {existing} is a file, not a folder")
-        with tempfile.TemporaryDirectory(prefix=".sdl-", dir=existing):
-            pass
+        with tempfile.NamedTemporaryFile(prefix=".sdl-", dir=existing) as probe:
+            take_lock(probe.file, files.out, wait=False)
     except OSError as error:
         raise UserError(f"--out {out}: cannot write in {existing} ({error.strerror})") from None
 

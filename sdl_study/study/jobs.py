@@ -115,9 +115,12 @@ def run_all(work: Sequence[Work], groups: int, told: Callable[[Work, Event], Non
         The jobs without an outcome, which the machine ended or another exception: they can be run again.
     """
     todo = [item for item in work if item.outcome is None]
-    with ThreadPoolExecutor(max_workers=max(1, groups)) as pool:
+    pool = ThreadPoolExecutor(max_workers=max(1, groups))
+    try:
         for future in [pool.submit(_run, item, told) for item in todo]:
             future.result()
+    finally:  # an interruption waits for no job: the engine stops those that run when it closes
+        pool.shutdown(wait=False, cancel_futures=True)
     return [item for item in work if item.outcome is None]
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import expected_spec
+from sdl_study.ending import tell
 from sdl_study.errors import UserError
 from sdl_study.own_modules import load_pipeline
 from sdl_study.record.answer import Answer
@@ -19,8 +19,13 @@ from sdl_study.study.checks import check_data_fits, check_encoders_fit
 from sdl_study.study.driver import Driver
 from sdl_study.study.jobs import RUN_JOB
 from sdl_study.study.plan import Plan, check_resume
-from sdl_study.study.tracking_server import check_reachable
+from sdl_study.study.signals import Interruptions
+from sdl_study.study.tracking_server import check_tracking
 from sdl_study.workers.engine import Engine
+from sdl_study.workers.ray_session import is_own
+from sdl_study.workers.session_folder import session_root
+
+_NOTICED_SECONDS = 2.0
 
 
 def execute(
@@ -30,38 +35,42 @@ def execute(
 
     Raises:
         UserError: the tracking server or the data of one of the studies is not there; before the first starts.
+        MachineFailure: Ray does not start, or went away.
     """
-    with _terminated_as_interrupted(), ExitStack() as stack:
-        if tracking_uri is not None:
-            check_reachable(tracking_uri)
-        data = load_data(plans)
-        engines = _Engines(stack, address)
-        return [_run_study(plan, data[plan.name], engines, tracking_uri, record_artifacts) for plan in plans]
+    signals = Interruptions()
+    with signals.in_order(), ExitStack() as stack:
+        engines = _Engines(stack, address, signals)
+        try:
+            check_places(plans, address, tracking_uri)
+            data = load_data(plans)
+            return [
+                _run_study(plan, data[plan.name], engines, tracking_uri, record_artifacts) for plan in plans
+            ]
+        except (Exception, KeyboardInterrupt) as error:
+            ending = engines.ending(error)
+            tell(ending)  # before Ray is left, which a busy machine may not survive
+            if ending is error:
+                raise
+            raise ending from None
 
 
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """A batch system's SIGTERM ends a study as Ctrl-C does: in order, to go on later."""
-    before = signal.getsignal(signal.SIGTERM)
-    _interrupt_on_termination()
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def check_places(plans: Sequence[Plan], address: str | None, tracking_uri: str | None) -> None:
+    """What the studies of one command write to is there, before the first of them writes anything.
 
-
-def _interrupt_on_termination() -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
+    Raises:
+        UserError: Ray's files have no place here, or the tracking server or database cannot be used.
+    """
+    if is_own(address):
+        session_root()
+    for uri in {plan.files.mlflow_uri for plan in plans} if tracking_uri is None else {tracking_uri}:
+        check_tracking(uri)
 
 
 class _Engines:
     """The engine, started when a study first needs it and kept for the ones after it with the same groups."""
 
-    def __init__(self, stack: ExitStack, address: str | None) -> None:
-        self._stack, self._address = stack, address
+    def __init__(self, stack: ExitStack, address: str | None, signals: Interruptions) -> None:
+        self._stack, self._address, self._signals = stack, address, signals
         self._running: dict[tuple[Any, ...], Engine] = {}
 
     def for_plan(self, plan: Plan) -> Engine:
@@ -73,10 +82,22 @@ class _Engines:
             folder = plan.files.engine
             folder.mkdir(parents=True, exist_ok=True)
             self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            engine = Engine(train.workers, train.trials_per_group, attempts, folder, self._address, RUN_JOB)
+            engine = Engine(
+                train.workers, train.trials_per_group, attempts, folder, self._address, RUN_JOB,
+                on_lost=self._signals.interrupt,
+            )  # fmt: skip
             self._running[key] = self._stack.enter_context(engine)
-            _interrupt_on_termination()  # Ray has put a handler of its own there that aborts
         return self._running[key]
+
+    def ending(self, error: BaseException) -> BaseException:
+        """What really ended the command: Ray's going away shows as an interruption, or as an error of any kind."""
+        if self._signals.by_signal:
+            return error
+        unclear = isinstance(error, Exception) and not isinstance(error, UserError)
+        for engine in self._running.values():
+            if went_away := engine.went_away(_NOTICED_SECONDS if unclear else 0.0):
+                return went_away
+        return error
 
 
 def _run_study(

@@ -1,4 +1,4 @@
-"""The MLflow server that a user names: checked before a study starts, and shown without its password.
+"""The MLflow server or database of a study: checked before it starts, and shown without its password.
 
 MLflow itself waits for minutes on a server that does not answer, and then says only INTERNAL_ERROR.
 """
@@ -15,9 +15,20 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from sdl_study.errors import UserError, without_password
+from sdl_study.tracking import check_database
 
 _ANSWER_SECONDS = 10.0
 _BEHIND_IS_NOTHING = (502, 503, 504)
+
+
+def check_tracking(uri: str) -> None:
+    """What a tracking URI names can be used: a server answers, a database is one that MLflow can read and write.
+
+    Raises:
+        UserError: it cannot.
+    """
+    check_reachable(uri)
+    check_database(uri)
 
 
 def check_reachable(uri: str, seconds: float = _ANSWER_SECONDS) -> None:

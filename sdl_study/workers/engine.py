@@ -1,36 +1,31 @@
-"""The engine: a Ray cluster, the broker and the worker groups, shared by all studies of one command."""
+"""The engine: Ray, the broker and the worker groups, shared by all studies of one command."""
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from sdl_study.ending import MachineFailure
 from sdl_study.errors import UserError
-from sdl_study.workers.broker import ACTOR_NAME, NAMESPACE, Broker
+from sdl_study.workers.broker import ACTOR_NAME, Broker
 from sdl_study.workers.group import quiet_environment, serve
+from sdl_study.workers.lease import no_lease_left
+from sdl_study.workers.ray_session import RaySession
 
-_CLOSING_SECONDS = 20.0
-
-
-@contextmanager
-def _files_for_this_user_alone() -> Iterator[None]:
-    """The processes started here, and all that they start, write files that only this user can read."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
+# How long groups may take to end: after an interruption a batch system kills soon, and a job may be far from its
+# epoch's end; otherwise they are idle, and only a busy machine makes them slow.
+_INTERRUPTED_SECONDS = 20.0
+_IDLE_SECONDS = 120.0
 
 
 class Engine:
@@ -43,9 +38,14 @@ class Engine:
         folder: where Ray Train and Tune keep their own files.
         address: of a running cluster; None starts one on this machine.
         run_job: what runs a job in a worker, as ``module:function`` (see ``workers.job.RunJob``).
+        on_lost: called, from another thread, when a Ray that was started here goes away.
+
+    Attributes:
+        error: why no group can run any more, once none can.
 
     Raises:
-        UserError: the groups cannot fit the cluster.
+        UserError: the groups cannot fit the cluster, or Ray has no place here.
+        MachineFailure: Ray does not start.
     """
 
     def __init__(
@@ -56,49 +56,35 @@ class Engine:
         folder: Path,
         address: str | None,
         run_job: str,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = folder
         self._asked_workers, self._trials_per_group = workers, trials_per_group
-        self._max_attempts, self._address, self._run_job = max_attempts, address, run_job
+        self._max_attempts, self._run_job = max_attempts, run_job
+        self._session = RaySession(address, on_lost)
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
+        self.broker: Any = None
         self.error: str | None = None
-        self.logs = ""
+
+    @property
+    def logs(self) -> str:
+        """Where Ray's logs lie."""
+        return self._session.logs
+
+    def went_away(self, seconds: float = 0.0) -> MachineFailure | None:
+        """What to say when Ray went away; None while it is there (it is looked at for some seconds)."""
+        return self._session.went_away(seconds)
 
     def __enter__(self) -> Engine:
         os.environ.update(quiet_environment())
-        own = self._address in (None, "local")
-        with _files_for_this_user_alone() if own else nullcontext():
-            session = self._connect()
-        for name in ("ray", "ray.train", "ray.tune", "ray.data"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        self.logs = f"{session}/logs" if own else f"{session}/logs on each machine of the cluster"
+        self._session.start()
         try:
-            if own:
-                Path(session).chmod(0o700)  # Ray opens it to all; what workers print may quote the data
             self._start_groups()
-        except BaseException:
-            ray.shutdown()
+        except BaseException as error:
+            self._close(error)
             raise
         return self
-
-    def _connect(self) -> str:
-        """Start Ray, or join it; returns the folder that its session has on every machine."""
-        try:
-            context: Any = ray.init(
-                address=self._address or "local",
-                namespace=NAMESPACE,
-                include_dashboard=None if self._address else False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=True,
-                runtime_env={"env_vars": quiet_environment()},
-            )
-        except ConnectionError:
-            if self._address is None:
-                raise
-            raise UserError(f"--address {self._address}: no Ray cluster answers there") from None
-        return str(context.address_info["session_dir"])
 
     def _start_groups(self) -> None:
         have = ray.cluster_resources()
@@ -123,7 +109,15 @@ class Engine:
             self._threads.append(thread)
 
     def _serve_slot(self, slot: int) -> None:
-        """Run groups in a slot, one after another, until the engine closes or none gets anywhere."""
+        """Run groups in a slot until the engine closes; without the broker no job can run."""
+        try:
+            self._serve_groups(slot)
+        except Exception as error:  # noqa: BLE001 (a thread has nobody to raise to)
+            if not self._closing.is_set() and self._session.look() is None:
+                self.error = f"the broker of the worker groups went away ({type(error).__name__})"
+
+    def _serve_groups(self, slot: int) -> None:
+        """Run groups, one after another, until the engine closes or none gets anywhere."""
         idle_deaths, generation = 0, 0
         while not self._closing.is_set():
             before = ray.get(self.broker.steps.remote(slot))
@@ -153,16 +147,34 @@ class Engine:
             run_config=RunConfig(
                 name=f"group-{slot}-{generation}-{os.getpid()}-{time.time_ns()}",
                 storage_path=str(self.folder),
-                failure_config=FailureConfig(max_failures=0),
+                # A group that cannot be set up counts as one that died: Ray would try again for ever, unheard.
+                failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
             ),
         )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close(error)
+
+    def _close(self, error: BaseException | None) -> None:
+        """End the groups and leave Ray; whatever is wrong with Ray by now does not hide ``error``."""
         self._closing.set()
-        if ray.is_initialized():
-            ray.get(self.broker.close.remote())
-            for thread in self._threads:
-                thread.join(timeout=_CLOSING_SECONDS)
-            ray.shutdown()
+        interrupted = error is not None and not isinstance(error, Exception)
+        self._session.leave(self._groups_ended(_INTERRUPTED_SECONDS if interrupted else _IDLE_SECONDS))
+
+    def _groups_ended(self, seconds: float) -> bool:
+        """Tell the groups to end, and wait; whether no thread of this process asks Ray anything any more."""
+        deadline = time.monotonic() + seconds
+        if self.broker is not None and self._session.look() is None:
+            try:
+                ray.get(self.broker.close.remote(), timeout=seconds)
+            except (
+                RayError
+            ):  # a broker that is dead or stuck: its groups end by their own errors, or by force
+                deadline = min(deadline, time.monotonic() + _INTERRUPTED_SECONDS)
+        while any(thread.is_alive() for thread in self._threads) or not no_lease_left(0.0):
+            if time.monotonic() > deadline or self._session.look():
+                return False
+            time.sleep(0.05)
+        return True

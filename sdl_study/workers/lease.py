@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,22 @@ import ray
 from sdl_study.workers.broker import ACTOR_NAME, NAMESPACE
 from sdl_study.workers.events import Epoch, Event
 from sdl_study.workers.job import Job
+
+_OPEN = threading.Condition()
+_open_leases = 0
+
+
+def _count(change: int) -> None:
+    global _open_leases
+    with _OPEN:
+        _open_leases += change
+        _OPEN.notify_all()
+
+
+def no_lease_left(seconds: float) -> bool:
+    """Wait until no thread of this process has a lease, and so asks Ray nothing any more; returns whether it came."""
+    with _OPEN:
+        return _OPEN.wait_for(lambda: _open_leases == 0, timeout=max(0.0, seconds))
 
 
 class Lease:
@@ -24,7 +41,12 @@ class Lease:
         self._broker = ray.get_actor(ACTOR_NAME, namespace=NAMESPACE)
 
     def __enter__(self) -> Lease:
-        ray.get(self._broker.submit.remote(self._job))
+        _count(+1)
+        try:
+            ray.get(self._broker.submit.remote(self._job))
+        except BaseException:
+            _count(-1)
+            raise
         return self
 
     def __iter__(self) -> Iterator[Event]:
@@ -35,4 +57,7 @@ class Lease:
                 return
 
     def __exit__(self, *_: object) -> None:
-        ray.get(self._broker.release.remote(self._job.key))
+        try:
+            ray.get(self._broker.release.remote(self._job.key))
+        finally:
+            _count(-1)

@@ -1,8 +1,8 @@
-"""MLflow: the study as a parent run, its trials and finals as child runs. The only file that imports mlflow.
+"""The runs of a study in MLflow: a parent, and its trials and finals as children.
 
 Everything is written by the driver through MlflowClient, with explicit URIs and run ids. What is written is derived
 from the journal: ``trial`` brings a run up to its record, whatever of it MLflow has already, so that the same call
-logs an epoch, ends a run and mends what a crash left.
+logs an epoch, ends a run and mends what a crash, or somebody who deleted runs, left.
 """
 
 from __future__ import annotations
@@ -10,19 +10,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from sdl_study.errors import UserError, without_password
+from sdl_study.tracking.database import check_database, move_artifacts
 
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _AT_ONCE = 100
+_PARENT = "mlflow.parentRunId"
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
@@ -59,14 +62,16 @@ class Tracker:
 
     Args:
         uri: tracking URI, for example ``sqlite:////path/mlflow.db`` or ``http://host:5000``.
-        artifacts: folder of the artifacts of a new experiment; None leaves it to the server.
+        artifacts: folder of the experiments' artifacts beside a local database; None leaves it to the server.
         study: name of the study, which is the experiment's.
 
     Raises:
-        UserError: the database cannot be opened.
+        UserError: the database cannot be used.
     """
 
     def __init__(self, uri: str, artifacts: Path | None, study: str) -> None:
+        check_database(uri)
+        self._uri = uri
         try:
             self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._open(study, artifacts)
@@ -78,26 +83,44 @@ class Tracker:
             ) from None
         self._runs: dict[str, Run] = {}
         self._steps: dict[str, set[int]] = {}
-        for run in self._existing():
-            self._runs[_identity(run)] = run
-        self._parent = self._runs.get("study")
+        for view in (
+            ViewType.DELETED_ONLY,
+            ViewType.ACTIVE_ONLY,
+        ):  # a run that is there counts before a deleted one
+            for run in self._existing(view):
+                self._runs[_identity(run)] = run
+        self._parent: Run | None = None
 
     def _open(self, study: str, artifacts: Path | None) -> str:
-        experiment = self._client.get_experiment_by_name(study)
-        if experiment is not None:
-            return experiment.experiment_id
         location = None if artifacts is None else (artifacts / study).resolve().as_uri()
-        return self._client.create_experiment(study, artifact_location=location)
+        experiment = self._client.get_experiment_by_name(study)
+        if experiment is None:
+            return self._client.create_experiment(study, artifact_location=location)
+        if experiment.lifecycle_stage == "deleted":
+            self._client.restore_experiment(experiment.experiment_id)
+        if location is not None and experiment.artifact_location != location:
+            move_artifacts(self._uri, experiment.experiment_id, experiment.artifact_location, location)
+        return experiment.experiment_id
 
-    def _existing(self) -> list[Run]:
+    def _existing(self, view: int) -> list[Run]:
         runs: list[Run] = []
         token = None
         while True:
-            page = self._client.search_runs([self._experiment], max_results=1000, page_token=token)
+            page = self._client.search_runs(
+                [self._experiment], run_view_type=view, max_results=1000, page_token=token
+            )
             runs.extend(page)
             token = page.token
             if not token:
                 return runs
+
+    def _found(self, identity: str) -> Run | None:
+        """The run of this identity, restored where somebody deleted it."""
+        run = self._runs.get(identity)
+        if run is not None and run.info.lifecycle_stage == "deleted":
+            self._client.restore_run(run.info.run_id)
+            self._runs[identity] = run = self._client.get_run(run.info.run_id)
+        return run
 
     @property
     def parent_id(self) -> str:
@@ -107,7 +130,8 @@ class Tracker:
         return self._parent.info.run_id
 
     def open_parent(self, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """The parent run, new or as it is."""
+        """The parent run, new or as it is; the study's other runs name it as theirs."""
+        self._parent = self._found("study")
         if self._parent is None:
             self._parent = self._create("study", "study", "study", dict(tags), parent=None)
             self._log_parameters(self._parent, parameters)
@@ -115,6 +139,11 @@ class Tracker:
             for key, value in tags.items():
                 if self._parent.data.tags.get(key) != value:
                     self._client.set_tag(self.parent_id, key, value)
+        for identity, run in self._runs.items():
+            parent = run.data.tags.get(_PARENT, self.parent_id)  # the parent itself has none
+            if parent != self.parent_id and run.info.lifecycle_stage == "active":
+                self._client.set_tag(run.info.run_id, _PARENT, self.parent_id)
+                self._runs[identity] = self._client.get_run(run.info.run_id)
 
     def reopen_parent(self) -> None:
         """Say that the study goes on."""
@@ -125,7 +154,7 @@ class Tracker:
     ) -> Run:
         all_tags = {**tags, "sdl.role": role, "sdl.key": identity}
         if parent is not None:
-            all_tags["mlflow.parentRunId"] = parent
+            all_tags[_PARENT] = parent
         run = self._client.create_run(self._experiment, run_name=name, tags=all_tags)
         self._runs[identity] = run
         self._steps[run.info.run_id] = set()
@@ -140,7 +169,7 @@ class Tracker:
     def trial(self, trial: TrialRun) -> None:
         """Bring a trial's run up to its record: new epochs, then, once it ended, summary and status."""
         identity = f"trial/{trial.number}"
-        run = self._runs.get(identity)
+        run = self._found(identity)
         if run is not None and run.info.status == _STATUS.get(trial.state):
             return
         if run is None:
@@ -179,7 +208,7 @@ class Tracker:
 
     def final(self, final: FinalRun) -> None:
         """One final or control that has ended; a run that is there and ended is left as it is."""
-        run = self._runs.get(final.key)
+        run = self._found(final.key)
         if run is None:
             run = self._create(final.key, final.role, final.name, final.tags, self.parent_id)
         status = "FINISHED" if final.failure is None else "FAILED"
@@ -201,7 +230,7 @@ class Tracker:
         for identity, run in self._runs.items():
             tags = run.data.tags
             old = tags.get("sdl.role") in ("final", "control") and identity not in keep
-            if old and tags.get("sdl.superseded") != "true":
+            if old and run.info.lifecycle_stage == "active" and tags.get("sdl.superseded") != "true":
                 self._client.set_tag(run.info.run_id, "sdl.superseded", "true")
 
     def answer(
@@ -233,8 +262,11 @@ class Tracker:
         return complete and parent.info.status == "FINISHED" and tags.get("sdl.declaration") == declaration
 
     def end_parent(self, status: str) -> None:
-        """End the parent run without an answer ("KILLED", "FAILED")."""
-        self._client.set_terminated(self.parent_id, status)
+        """End the parent run without an answer ("KILLED", "FAILED"), where MLflow still can."""
+        with suppress(
+            MlflowException, SQLAlchemyError
+        ):  # what ended the study is told, not what MLflow adds to it
+            self._client.set_terminated(self.parent_id, status)
 
 
 def _identity(run: Run) -> str:

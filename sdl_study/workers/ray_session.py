@@ -1,0 +1,241 @@
+"""Ray for the time of one engine: started on this machine or joined, watched, and left in order or not at all.
+
+Ray's library ends the whole process, with words of its own, when Ray goes away (after a minute of silence) or when a
+thread asks it something after ``ray.shutdown``. Both are kept from happening: a thread of our own watches the
+processes that hold Ray together, and a Ray that cannot be left in order is ended together with this process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray._private import worker as ray_worker
+
+from sdl_study.ending import MachineFailure, must_leave_at_once
+from sdl_study.errors import UserError
+from sdl_study.workers.broker import NAMESPACE
+from sdl_study.workers.group import quiet_environment
+from sdl_study.workers.session_folder import session_root
+
+_WATCH_SECONDS = 0.25
+_VITAL = ("gcs_server", "raylet")  # without either of them nothing that Ray holds is reachable any more
+
+
+def is_own(address: str | None) -> bool:
+    """Whether Ray is started here rather than joined."""
+    return address in (None, "local")
+
+
+@contextmanager
+def _files_for_this_user_alone() -> Iterator[None]:
+    """The processes started here, and all that they start, write files that only this user can read."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def _temporary_folder(root: Path) -> Iterator[None]:
+    before = os.environ.get("RAY_TMPDIR")
+    os.environ["RAY_TMPDIR"] = str(root)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["RAY_TMPDIR"]
+        else:
+            os.environ["RAY_TMPDIR"] = before
+
+
+@contextmanager
+def _handler_kept() -> Iterator[None]:
+    """Ray puts handlers of its own for SIGTERM, which end the process at once; here only as long as it starts."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+class RaySession:
+    """A connection to Ray.
+
+    Args:
+        address: of a running cluster; None or "local" starts one on this machine.
+        on_lost: called from a thread of its own when a Ray that was started here goes away.
+
+    Attributes:
+        logs: where Ray's logs lie.
+        lost: which of Ray's processes went away, once one has.
+    """
+
+    def __init__(self, address: str | None, on_lost: Callable[[], None]) -> None:
+        self._address, self._own, self._on_lost = address, is_own(address), on_lost
+        self._open = ExitStack()
+        self._vital: dict[psutil.Process, str] = {}
+        self._started: list[psutil.Process] = []
+        self._leaving = threading.Event()
+        self.logs = ""
+        self.lost: str | None = None
+
+    def start(self) -> None:
+        """Start Ray, or join it.
+
+        Raises:
+            UserError: nothing answers at the address, or Ray's files have no place here.
+            MachineFailure: Ray does not start.
+        """
+        try:
+            if self._own:
+                self._start()
+            else:
+                self.logs = f"{self._join()}/logs on each machine of the cluster"
+        except BaseException:
+            self._open.close()
+            raise
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        for name in ("ray.train", "ray.tune", "ray.data"):  # what they call an error is told in our own words
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    def _start(self) -> None:
+        before = psutil.Process().children()
+        root = session_root()
+        self._open.enter_context(_temporary_folder(root))
+        with _files_for_this_user_alone():
+            folder = self._start_here(root)
+        self.logs = f"{folder}/logs"
+        self._watch([child for child in psutil.Process().children() if child not in before], folder)
+
+    def _start_here(self, root: Path) -> str:
+        try:
+            with _handler_kept():
+                return _init("local", include_dashboard=False)
+        except SystemExit:  # a handler of Ray's, for a SIGTERM while it starts
+            raise KeyboardInterrupt from None
+        except Exception as error:  # noqa: BLE001 (Ray raises bare exceptions; its logs have the rest)
+            latest = root / "ray" / "session_latest" / "logs"
+            raise MachineFailure(
+                f"Ray does not start here ({type(error).__name__}); its logs: {latest}"
+            ) from None
+
+    def _join(self) -> str:
+        try:
+            with _handler_kept():
+                return _init(self._address)
+        except ConnectionError:
+            raise UserError(f"--address {self._address}: no Ray cluster answers there") from None
+
+    def _watch(self, children: list[psutil.Process], folder: str) -> None:
+        self._started = children
+        self._vital = {child: name for child in children if (name := _name_of(child)) in _VITAL}
+        self._open.callback(_close_to_others, Path(folder))
+        before = ray_worker.print_to_stdstream
+
+        def print_unless_lost(*args: Any, **more: Any) -> None:
+            if self.look() is None:  # of a raylet that went away Ray prints the end of its log
+                before(*args, **more)
+
+        ray_worker.print_to_stdstream = print_unless_lost
+        self._open.callback(setattr, ray_worker, "print_to_stdstream", before)
+        threading.Thread(target=self._look_now_and_then, name="ray-watch", daemon=True).start()
+
+    def _look_now_and_then(self) -> None:
+        while not self._leaving.wait(_WATCH_SECONDS):
+            if self.look() and not self._leaving.is_set():
+                self._on_lost()
+                return
+
+    def look(self, seconds: float = 0.0) -> str | None:
+        """Which of Ray's processes went away, if one has; what it did before it was noticed may take a moment."""
+        deadline = time.monotonic() + seconds
+        while self.lost is None and not self._leaving.is_set():
+            self.lost = next((name for process, name in self._vital.items() if not _runs(process)), None)
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(0.05)
+        return self.lost
+
+    def went_away(self, seconds: float = 0.0) -> MachineFailure | None:
+        """What to say when Ray went away; None while it is there."""
+        if self.look(seconds) is None:
+            return None
+        return MachineFailure(
+            f"Ray went away ({self.lost} ended); its logs: {self.logs}; the same command goes on where it was"
+        )
+
+    def leave(self, in_order: bool) -> None:
+        """Disconnect from Ray, and end it where it was started here.
+
+        Args:
+            in_order: nothing in this process asks Ray anything any more; otherwise Ray is ended without its library's
+                help, and this process has to end as soon as it has said everything.
+        """
+        lost = self.look()
+        self._leaving.set()  # from here on Ray's processes may end
+        if in_order and lost is None:
+            ray.shutdown()
+        else:
+            must_leave_at_once()
+            _end(self._started)
+        self._open.close()
+
+
+def _init(address: str | None, **more: Any) -> str:
+    """Connect; returns the folder that the session has on every machine."""
+    context: Any = ray.init(
+        address=address,
+        namespace=NAMESPACE,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=True,
+        runtime_env={"env_vars": quiet_environment()},
+        **more,
+    )
+    return str(context.address_info["session_dir"])
+
+
+def _name_of(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """End processes and all that they started."""
+    family = list(processes)
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            family.extend(process.children(recursive=True))
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(family, timeout=5.0)
+
+
+def _close_to_others(session: Path) -> None:
+    """Take from others what Ray has given them in its session; its folder is closed to them anyway."""
+    for path in (session, *session.rglob("*")):
+        if not path.is_symlink():
+            with suppress(OSError):  # a process of Ray's that is still ending takes files away
+                path.chmod(path.stat().st_mode & 0o700)
