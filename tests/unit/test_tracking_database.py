@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -159,7 +160,7 @@ def test_a_database_that_cannot_be_written(text: str, folder: Path, monkeypatch:
     """Made by hand: the tests may run as root, who can write everything."""
 
     class Connection(sqlite3.Connection):
-        def execute(self, sql: str, *given: object) -> sqlite3.Cursor:  # type: ignore[override]
+        def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
             if sql == "BEGIN IMMEDIATE":
                 raise sqlite3.OperationalError(text)
             return super().execute(sql, *given)
