@@ -224,9 +224,10 @@ def _build(
         published.save(where)
     else:
         train = train_words if settings.tokenizer == "word" else train_bpe
-        tokenizer = train(lambda: prepared.iter_texts(_BATCH, "train"), settings)
+        texts = lambda: prepared.iter_texts(_BATCH, "train")  # noqa: E731 (read anew at every call)
+        tokenizer = train(texts, settings.vocab_size, settings.min_count)
         pad, unknown = tokenizer.token_to_id(PAD), tokenizer.token_to_id(UNKNOWN)
-        save_in_hub_format(tokenizer, where, settings)
+        save_in_hub_format(tokenizer, where, settings.max_length)
     identity = tokenizer_identity(tokenizer)
     tokenizer.enable_truncation(settings.max_length, stride=0)
     vocab_size = _vocabulary_size(tokenizer)

@@ -14,7 +14,6 @@ from sdl_study.files import write_json
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from sdl_study.data.tokens import TokenSettings
 
 # The training texts, batch by batch; called once for every pass over them.
 Texts = Callable[[], Iterator[list[str]]]
@@ -22,7 +21,7 @@ Texts = Callable[[], Iterator[list[str]]]
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 
 
-def train_words(texts: Texts, settings: TokenSettings) -> Tokenizer:
+def train_words(texts: Texts, vocab_size: int, min_count: int) -> Tokenizer:
     """Word-level vocabulary in the order of (count, word): the trainer's own ids change from run to run."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
@@ -35,7 +34,7 @@ def train_words(texts: Texts, settings: TokenSettings) -> Tokenizer:
     counter = empty({})
     # The largest vocabulary a trainer takes: the cut by count and name is made below, where ties are settled.
     trainer = trainers.WordLevelTrainer(
-        vocab_size=2**31, min_frequency=settings.min_count, special_tokens=[UNKNOWN], show_progress=False
+        vocab_size=2**31, min_frequency=min_count, special_tokens=[UNKNOWN], show_progress=False
     )
     counter.train_from_iterator(texts(), trainer)
     counts = np.zeros(counter.get_vocab_size(), dtype=np.int64)
@@ -44,11 +43,11 @@ def train_words(texts: Texts, settings: TokenSettings) -> Tokenizer:
             np.add.at(counts, encoding.ids, 1)
     specials = (PAD, UNKNOWN, START, END)
     words = [(-counts[i], word) for word, i in counter.get_vocab().items() if word not in specials]
-    kept = [word for _, word in sorted(words)][: settings.vocab_size - len(specials)]
+    kept = [word for _, word in sorted(words)][: vocab_size - len(specials)]
     return _with_frame(empty({word: i for i, word in enumerate([*specials, *kept])}))
 
 
-def train_bpe(texts: Texts, settings: TokenSettings) -> Tokenizer:
+def train_bpe(texts: Texts, vocab_size: int, min_count: int) -> Tokenizer:
     """ByteLevel byte pairs.
 
     Raises:
@@ -56,15 +55,15 @@ def train_bpe(texts: Texts, settings: TokenSettings) -> Tokenizer:
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-    if settings.vocab_size < 300:
-        raise UserError(f"data.store.vocab_size: {settings.vocab_size} is too small for bytes; at least 300")
+    if vocab_size < 300:
+        raise UserError(f"data.store.vocab_size: {vocab_size} is too small for bytes; at least 300")
     tokenizer = Tokenizer(models.BPE(unk_token=None))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=settings.vocab_size,
-        min_frequency=settings.min_count,
+        vocab_size=vocab_size,
+        min_frequency=min_count,
         special_tokens=[PAD, UNKNOWN, START, END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -83,7 +82,7 @@ def _with_frame(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
-def save_in_hub_format(tokenizer: Tokenizer, folder: Path, settings: TokenSettings) -> None:
+def save_in_hub_format(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
     """Write a tokenizer that ``AutoTokenizer`` reads."""
     tokenizer.save(str(folder / "tokenizer.json"))
     record = {
@@ -92,6 +91,6 @@ def save_in_hub_format(tokenizer: Tokenizer, folder: Path, settings: TokenSettin
         "unk_token": UNKNOWN,
         "cls_token": START,
         "sep_token": END,
-        "model_max_length": settings.max_length,
+        "model_max_length": max_length,
     }
     write_json(folder / "tokenizer_config.json", record)
