@@ -55,8 +55,8 @@ class WeightRule(ABC):
     def weight(
         self,
         intersection: Float[Tensor, "n m"],
-        anchor_size: Float[Tensor, "n 1"],
-        candidate_size: Float[Tensor, "1 m"],
+        anchor_size: Float[Tensor, "#n #m"],
+        candidate_size: Float[Tensor, "#n #m"],
     ) -> Float[Tensor, "n m"]:
         """The weight of every pair of a tile, in the dtype of ``intersection``, as a tensor of its own."""
 
@@ -69,8 +69,8 @@ class WeightRule(ABC):
     def positive(
         self,
         intersection: Float[Tensor, "n m"],
-        anchor_size: Float[Tensor, "n 1"],
-        candidate_size: Float[Tensor, "1 m"],
+        anchor_size: Float[Tensor, "#n #m"],
+        candidate_size: Float[Tensor, "#n #m"],
     ) -> Bool[Tensor, "n m"]:
         """Which pairs are positives, among those with a shared label; by default all of them."""
         return intersection > 0
