@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from jaxtyping import Int64, Num
+    from jaxtyping import Int64, Shaped
 
 
 _SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
@@ -95,7 +95,7 @@ class LabelSets:
         return cls(indptr, indices, num_labels)
 
     @classmethod
-    def from_multi_hot(cls, labels: Num[Tensor, "N L"]) -> LabelSets:
+    def from_multi_hot(cls, labels: Shaped[Tensor, "N L"]) -> LabelSets:
         """From a [N, L] tensor of zeros and ones, of any dtype, on any device, dense or sparse.
 
         Raises:
@@ -123,7 +123,7 @@ class LabelSets:
 
     def to_multi_hot(
         self, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-    ) -> Num[Tensor, "N L"]:
+    ) -> Shaped[Tensor, "N L"]:
         """The dense [N, L] form."""
         dense = torch.zeros((len(self), self.num_labels), dtype=dtype, device=device)
         rows = torch.from_numpy(self.row_of_entry()).to(device)

@@ -1,4 +1,4 @@
-"""What every test of the project shares: the count of tests that a run leaves out."""
+"""What every test of the project shares: checked shapes, and the count of tests that a run leaves out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import shapes
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 MARKERS = ("slow", "cluster", "gpu")
+
+shapes.install()  # here, because conftest files further down import the library
 
 
 def pytest_configure(config: pytest.Config) -> None:

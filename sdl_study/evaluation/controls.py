@@ -160,7 +160,7 @@ def _positive_rows(targets: Targets) -> Iterator[np.ndarray]:
 
 def _fit_labels(
     train: Any, targets: Targets, inputs: Sequence[Any], c: float, workers: int
-) -> list[Float[np.ndarray, "n L"]]:
+) -> list[Float[np.ndarray, "_ L"]]:
     """Probabilities of every label for each of the inputs."""
     count, num_labels = targets.shape
 

@@ -22,7 +22,7 @@ from sdl_study.losses.rules import AnyRule, WeightRule
 from sdl_study.losses.tiles import TilePlan, tile_edge
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Num
+    from jaxtyping import Float, Shaped
 
 
 class ContrastiveLoss(nn.Module, ABC):
@@ -112,7 +112,7 @@ class ContrastiveLoss(nn.Module, ABC):
     def forward(
         self,
         embeddings: Float[Tensor, "N D"] | Float[Tensor, "N V D"],
-        labels: Num[Tensor, "N L"] | LabelSets,
+        labels: Shaped[Tensor, "N L"] | LabelSets,
     ) -> Float[Tensor, ""]:
         """The loss of the global batch: the same value on every rank.
 
@@ -151,7 +151,7 @@ class ContrastiveLoss(nn.Module, ABC):
     def diagnostics(
         self,
         embeddings: Float[Tensor, "N D"] | Float[Tensor, "N V D"],
-        labels: Num[Tensor, "N L"] | LabelSets,
+        labels: Shaped[Tensor, "N L"] | LabelSets,
     ) -> Diagnostics:
         """Relations, weights and scale of a batch, the same on every rank (a collective like ``forward``).
 

@@ -70,8 +70,8 @@ class RelationWeights:
 
 def relation_masks(
     intersection: Float[Tensor, "n m"],
-    anchor_size: Float[Tensor, "n 1"],
-    candidate_size: Float[Tensor, "1 m"],
+    anchor_size: Float[Tensor, "#n #m"],
+    candidate_size: Float[Tensor, "#n #m"],
 ) -> dict[str, Bool[Tensor, "n m"]]:
     """Which pairs of a tile stand in which relation; exactly one mask is true for each pair."""
     shared = intersection > 0
@@ -88,8 +88,8 @@ def relation_masks(
 
 def relation_factor(
     intersection: Float[Tensor, "n m"],
-    anchor_size: Float[Tensor, "n 1"],
-    candidate_size: Float[Tensor, "1 m"],
+    anchor_size: Float[Tensor, "#n #m"],
+    candidate_size: Float[Tensor, "#n #m"],
     weights: RelationWeights,
 ) -> Float[Tensor, "n m"]:
     """The relation weight of every pair of a tile that shares a label (elsewhere the value has no meaning)."""

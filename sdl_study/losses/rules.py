@@ -29,7 +29,8 @@ class WeightRule(ABC):
     P(i) are the candidates that share a label with the anchor and satisfy ``positive``; V counts the anchors of
     the global batch with a non-empty P(i).
 
-    A rule of one's own overrides ``weight``; weights are finite and ≥ 0 wherever the intersection is ≥ 1:
+    A rule of one's own overrides ``weight``; the sizes are broadcast over the tile, whose anchors are its rows or, in a
+    mirrored tile, its columns; weights are finite and ≥ 0 wherever the intersection is ≥ 1:
 
         class Halving(WeightRule):
             def weight(self, intersection, anchor_size, candidate_size):
@@ -55,8 +56,8 @@ class WeightRule(ABC):
     def weight(
         self,
         intersection: Float[Tensor, "n m"],
-        anchor_size: Float[Tensor, "n 1"],
-        candidate_size: Float[Tensor, "1 m"],
+        anchor_size: Float[Tensor, "#n #m"],
+        candidate_size: Float[Tensor, "#n #m"],
     ) -> Float[Tensor, "n m"]:
         """The weight of every pair of a tile, in the dtype of ``intersection``, as a tensor of its own."""
 
@@ -69,8 +70,8 @@ class WeightRule(ABC):
     def positive(
         self,
         intersection: Float[Tensor, "n m"],
-        anchor_size: Float[Tensor, "n 1"],
-        candidate_size: Float[Tensor, "1 m"],
+        anchor_size: Float[Tensor, "#n #m"],
+        candidate_size: Float[Tensor, "#n #m"],
     ) -> Bool[Tensor, "n m"]:
         """Which pairs are positives, among those with a shared label; by default all of them."""
         return intersection > 0

@@ -21,7 +21,7 @@ from sdl_study.losses.exchange import (
 )
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Num
+    from jaxtyping import Float, Shaped
 
 
 class SupervisedLoss(nn.Module, ABC):
@@ -54,7 +54,7 @@ class SupervisedLoss(nn.Module, ABC):
         """The loss of every row and label; ``targets`` holds zeros and ones."""
 
     def forward(
-        self, logits: Float[Tensor, "n L"], labels: Num[Tensor, "n L"] | LabelSets
+        self, logits: Float[Tensor, "n L"], labels: Shaped[Tensor, "n L"] | LabelSets
     ) -> Float[Tensor, ""]:
         """The loss of the global batch: the same value on every rank.
 

@@ -34,7 +34,7 @@ class _AllReduceSum(torch.autograd.Function):
         return all_reduce_sum(grad_outputs[0].contiguous())
 
 
-def differentiable_all_reduce_sum(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
+def differentiable_all_reduce_sum(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Sum over all ranks, with gradient; every rank has to call it, forward and backward, in the same order."""
     if not is_initialized():
         return x

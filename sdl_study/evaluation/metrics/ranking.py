@@ -61,7 +61,8 @@ class RowRanks:
 
     def total(self, values: Float[np.ndarray, " nnz"]) -> Float[np.ndarray, " m"]:
         """Sum by row."""
-        return np.bincount(self.row, weights=values, minlength=self.positives.size)
+        found = np.bincount(self.row, weights=values, minlength=self.positives.size)
+        return found.astype(np.float64, copy=False)  # without a positive, bincount gives int64
 
 
 @dataclass(frozen=True, slots=True)

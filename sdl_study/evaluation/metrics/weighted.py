@@ -21,7 +21,7 @@ from sdl_study.evaluation.metrics.weighted_labels import weighted_labels
 from sdl_study.evaluation.targets import Targets
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Num
 
     WeightedMetric: TypeAlias = Callable[[Float[np.ndarray, "r n"]], Float[np.ndarray, " r"]]
     # The means of a metric's statistics: one value for each replicate.
@@ -55,7 +55,7 @@ def _means(metric: Metric, evidence: Evidence) -> Means:
     return _label_means(metric, _label_counts(evidence))
 
 
-def _document_means(values: Sequence[Float[np.ndarray, " n"]]) -> Means:
+def _document_means(values: Sequence[Num[np.ndarray, " n"]]) -> Means:
     """Means of what documents have whatever they weigh, over those that have it."""
     known = [~np.isnan(value) for value in values]
     parts = [

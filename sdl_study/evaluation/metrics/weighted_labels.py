@@ -135,7 +135,7 @@ class LabelChunk:
         return self._weights.sum(axis=1, dtype=np.float64)[:, None] - self.positives
 
     @cached_property
-    def _sums(self) -> Float[np.ndarray, "r 1+p"]:
+    def _sums(self) -> Float[np.ndarray, "r places"]:
         return np.concatenate([np.zeros((len(self._own), 1)), np.cumsum(self._own, axis=1)], axis=1)
 
     def _positives_before(self, place: np.ndarray) -> Float[np.ndarray, "r p"]:

@@ -130,7 +130,7 @@ class _Replicates:
         self._weights = np.empty((0, 0))
         self.groups = 0
 
-    def __call__(self, final: Predictions | Path) -> Float[np.ndarray, " 1+r"]:
+    def __call__(self, final: Predictions | Path) -> Float[np.ndarray, " values"]:
         """The metric's value, then those of the replicates.
 
         Raises:
@@ -153,7 +153,8 @@ class _Replicates:
 
     def _draw(self, predictions: Predictions) -> None:
         """Keep the test inputs without the scores, and draw the replicates' weights below a row of ones."""
-        self._reference = replace(predictions, scores=predictions.scores[:0].copy())
+        nothing = np.broadcast_to(predictions.scores.dtype.type(0), predictions.scores.shape)  # no memory
+        self._reference = replace(predictions, scores=nothing)
         drawn, self.groups = group_weights(predictions.groups, self._replicates, self._seed)
         self._weights = np.concatenate([np.ones((1, predictions.ids.size)), drawn])
 

@@ -24,7 +24,7 @@ _MAX_HALVINGS = 12
 
 
 class Problem:
-    """Loss and gradient of one block of labels; the parameters [D + 1, L] hold the bias in the last row.
+    """Loss and gradient of one block of labels; the parameters [P = D + 1, L] hold the bias in the last row.
 
     Args:
         data: inputs in their principal axes.
@@ -45,7 +45,7 @@ class Problem:
         spectrum = data.square().mean(dim=0).unsqueeze(1)
         self.metric = 1.0 / torch.cat([curvature * spectrum + l2, curvature])
 
-    def evaluate(self, params: Float[Tensor, "D+1 L"]) -> tuple[Float[Tensor, " L"], Float[Tensor, "D+1 L"]]:
+    def evaluate(self, params: Float[Tensor, "P L"]) -> tuple[Float[Tensor, " L"], Float[Tensor, "P L"]]:
         """Objective of every label (float64) and its gradient."""
         weights = params[:-1]
         logits = torch.addmm(params[-1], self.data, weights)
