@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,17 +13,19 @@ import pytest
 
 from sdl_study.ending import MachineFailure
 from sdl_study.errors import UserError
-from sdl_study.study import session
+from sdl_study.study import jobs, session
 from sdl_study.study.plan import Plan, make_plan
+from sdl_study.workers.events import Event
+from sdl_study.workers.job import Job
 from tests.unit.study.fakes import small_study
 
 
 class PlayedEngine:
     """An engine that notes what had been said when it closed."""
 
-    lost: MachineFailure | None
-    said: ClassVar[Callable[[], str]] = str
-    closed: list[str]
+    lost: ClassVar[MachineFailure | None] = None
+    closed: ClassVar[list[str]] = []
+    said: ClassVar[list[Callable[[], str]]] = []
 
     def __init__(self, *_: Any, on_lost: Callable[[], None]) -> None:
         self.on_lost = on_lost
@@ -35,7 +38,7 @@ class PlayedEngine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.closed.append(type(self).said())
+        self.closed.append(self.said[0]())
 
     def went_away(self, seconds: float) -> MachineFailure | None:
         return self.lost
@@ -48,7 +51,7 @@ def plan(
     monkeypatch.setattr(session, "Engine", PlayedEngine)
     monkeypatch.setattr(session, "check_places", lambda *_: None)
     monkeypatch.setattr(session, "load_data", lambda plans: {plan.name: None for plan in plans})
-    monkeypatch.setattr(PlayedEngine, "said", staticmethod(lambda: capsys.readouterr().err))
+    monkeypatch.setattr(PlayedEngine, "said", [lambda: capsys.readouterr().err])
     yield make_plan(small_study(), tmp_path, "small", {})
     assert not (tmp_path / ".engine").exists()
 
@@ -110,3 +113,31 @@ def test_a_signal_is_an_interruption_even_if_it_took_ray_too(
     assert isinstance(ended_by(plan, monkeypatch, happens), KeyboardInterrupt)
     assert PlayedEngine.closed == ["interrupted; the same command goes on where it was\n"]
     assert signal.getsignal(number) is before
+
+
+def test_an_interruption_waits_for_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A final may have an hour to go; the engine stops it when it closes."""
+    over, begun = threading.Event(), threading.Event()
+
+    class LongLease:
+        def __init__(self, job: Job) -> None: ...
+
+        def __enter__(self) -> list[Event]:
+            begun.set()
+            over.wait(20.0)
+            return []
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(jobs, "Lease", LongLease)
+    work = [jobs.Work(Job(name, "final", str(tmp_path / name), "", "", {}, {}, 0)) for name in "ab"]
+    main = threading.main_thread().ident or 0
+    timer = threading.Timer(0.3, signal.pthread_kill, [main, signal.SIGINT])
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        jobs.run_all(work, 1, lambda *_: None)
+    assert begun.is_set()
+    assert time.monotonic() - started < 5.0
+    over.set()
+    timer.join()
