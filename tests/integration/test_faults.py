@@ -24,7 +24,7 @@ from tests.integration.conftest import Engines
 from tests.integration.tiny import tiny_data
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = ("train.epochs=8", "budget.trials=1", "arms=('any','sd')", "controls=()")
+SETTINGS = ("train.epochs=5", "budget.trials=1", "arms=('any','sd')", "controls=()")
 GOES_ON = "the same command goes on where it was\n"
 SLOW = """
 import sys
@@ -115,7 +115,7 @@ def test_a_ray_that_goes_away_and_nobody_who_reads_cost_nothing(
     assert (driver.wait(timeout=200), told) == (0, "")
     assert set(statuses(tmp_path).values()) == {"FINISHED"}
     records = read(StudyFiles(tmp_path, "tiny").journal).all()
-    assert [(record.state, sorted(record.epochs)) for record in records] == [("complete", [*range(1, 9)])] * 2
+    assert [(record.state, sorted(record.epochs)) for record in records] == [("complete", [*range(1, 6)])] * 2
     assert StudyFiles(tmp_path, "tiny").answer.exists()
 
 
@@ -158,7 +158,7 @@ def test_the_second_signal_ends_at_once(tmp_path: Path, engines: Engines) -> Non
         driver.wait(timeout=0.6)
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(timeout=5.0) == -signal.SIGTERM
-    _, alive = psutil.wait_procs(children, timeout=20.0)
+    _, alive = psutil.wait_procs(children, timeout=60.0)  # some look for their parent now and then only
     assert not alive
 
 

@@ -196,28 +196,30 @@ def artifacts(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["moved", "copied", "copied, and the old one cannot be written"])
-def test_a_study_folder_somewhere_else_has_its_artifacts_there(how: str, made: Path, tmp_path: Path) -> None:
-    before, after = tmp_path / "before", tmp_path / "after"
-    before.mkdir()
-    told(before)
-    shutil.copytree(before, after)
-    if how == "moved":
-        shutil.rmtree(before)
-    elif how != "copied":
-        shutil.rmtree(before / "mlartifacts")
+def test_a_study_folder_somewhere_else_has_its_artifacts_there(
+    how: str, made: Path, folder: Path, tmp_path: Path
+) -> None:
+    before = made if how == "copied" else tmp_path / "before"
+    for column, table in (("artifact_location", "experiments"), ("artifact_uri", "runs")):
+        execute(
+            folder / "mlflow.db",
+            f"UPDATE {table} SET {column} = replace({column}, '{made.as_uri()}', '{before.as_uri()}')",
+        )
+    if how == "copied, and the old one cannot be written":
+        before.mkdir()
         (before / "mlartifacts").write_text("no folder can be made here")
     old = artifacts(before)
     forget_repositories()
-    extended = told(after)
-    extended.answer({"test/map": 0.5}, {"sdl.declaration": "abd"}, [(after / "leaderboard.csv", "again")])
+    extended = told(folder)
+    extended.answer({"test/map": 0.5}, {"sdl.declaration": "abd"}, [(folder / "leaderboard.csv", "again")])
     assert artifacts(before) == old
     assert before.exists() == (how != "moved")
-    parent = runs(after)["study"]
-    for run in runs(after).values():
+    parent = runs(folder)["study"]
+    for run in runs(folder).values():
         assert str(run.info.artifact_uri).startswith(
-            (after / "mlartifacts" / "tiny").resolve().as_uri() + "/"
+            (folder / "mlartifacts" / "tiny").resolve().as_uri() + "/"
         )
-    client, _ = client_of(after)
+    client, _ = client_of(folder)
     assert {item.path for item in client.list_artifacts(parent.info.run_id)} == {"leaderboard.csv", "again"}
 
 

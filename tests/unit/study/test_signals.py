@@ -41,8 +41,9 @@ def begun(closing: float, before: str = "") -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_ends_in_order_and_two_at_once_are_one(number: signal.Signals) -> None:
-    process = begun(0.2)
+    process = begun(0.5)
     process.send_signal(number)
+    time.sleep(0.1)
     process.send_signal(number)  # a terminal that closes
     out, told = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "in order\n")
