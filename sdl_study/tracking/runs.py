@@ -83,10 +83,8 @@ class Tracker:
             ) from None
         self._runs: dict[str, Run] = {}
         self._steps: dict[str, set[int]] = {}
-        for view in (
-            ViewType.DELETED_ONLY,
-            ViewType.ACTIVE_ONLY,
-        ):  # a run that is there counts before a deleted one
+        # A run that is there counts before a deleted one.
+        for view in (ViewType.DELETED_ONLY, ViewType.ACTIVE_ONLY):
             for run in self._existing(view):
                 self._runs[_identity(run)] = run
         self._parent: Run | None = None

@@ -169,9 +169,7 @@ class Engine:
         if self.broker is not None and self._session.look() is None:
             try:
                 ray.get(self.broker.close.remote(), timeout=seconds)
-            except (
-                RayError
-            ):  # a broker that is dead or stuck: its groups end by their own errors, or by force
+            except RayError:  # the broker is dead or stuck: its groups end by their own errors, or by force
                 deadline = min(deadline, time.monotonic() + _INTERRUPTED_SECONDS)
         while any(thread.is_alive() for thread in self._threads) or not no_lease_left(0.0):
             if time.monotonic() > deadline or self._session.look():

@@ -139,7 +139,8 @@ class RaySession:
             raise UserError(f"--address {self._address}: no Ray cluster answers there") from None
 
     def _watch(self, children: list[psutil.Process], folder: str) -> None:
-        self._started = children
+        # A raylet that is killed leaves its agents behind, which nobody finds by their parent any more.
+        self._started = [*children, *_descendants(children)]
         self._vital = {child: name for child in children if (name := _name_of(child)) in _VITAL}
         self._open.callback(_close_to_others, Path(folder))
         before = ray_worker.print_to_stdstream
@@ -221,12 +222,17 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def _end(processes: list[psutil.Process]) -> None:
-    """End processes and all that they started."""
-    family = list(processes)
+def _descendants(processes: list[psutil.Process]) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            family.extend(process.children(recursive=True))
+            found.extend(process.children(recursive=True))
+    return found
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """End processes and all that they started."""
+    family = [*processes, *_descendants(processes)]
     for process in family:
         with suppress(psutil.NoSuchProcess):
             process.kill()

@@ -7,6 +7,7 @@ touched.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -18,6 +19,7 @@ from sdl_study.errors import UserError
 _LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107
 _PROBE_BYTES = 1 << 20
 _SHORT = Path("/tmp")
+_SHARED_MEMORY = Path("/dev/shm")
 
 
 def session_root() -> Path:
@@ -27,8 +29,9 @@ def session_root() -> Path:
     sockets, as batch systems make them, counts as not set.
 
     Raises:
-        UserError: no private folder can be had there, or it is too long.
+        UserError: no private folder can be had there, it is too long, or shared memory cannot be written.
     """
+    _check_shared_memory()
     name, parent = _temporary_folder()
     root = parent / f"sdl-{os.getuid()}"
     shown = f"{name} {parent}" if name else str(parent)
@@ -46,6 +49,21 @@ def session_root() -> Path:
             f"{shown}: Ray's files cannot be written in it ({error.strerror}); set RAY_TMPDIR to a folder of your own"
         ) from None
     return root
+
+
+def _check_shared_memory() -> None:
+    """Ray puts objects there; where there is little room it takes a disk by itself."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        with tempfile.TemporaryFile(dir=_SHARED_MEMORY):
+            pass
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise UserError(
+                f"{_SHARED_MEMORY}: Ray's shared memory cannot be written ({error.strerror}); have it mounted, and "
+                "writable by everybody"
+            ) from None
 
 
 def _temporary_folder() -> tuple[str, Path]:

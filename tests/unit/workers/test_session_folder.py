@@ -138,3 +138,28 @@ def test_a_folder_that_cannot_be_written(number: str, short: Path, monkeypatch: 
     assert str(error.strerror) in told
     assert "set RAY_TMPDIR" in told
     assert list((short / f"sdl-{UID}").iterdir()) == []
+
+
+def test_shared_memory_that_cannot_be_written(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_folder, "_SHARED_MEMORY", short / "shm")
+    assert refused().startswith(f"{short / 'shm'}: Ray's shared memory cannot be written (No such file")
+    assert list(short.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "told"), [("ENOSPC", False), ("EROFS", True), ("EACCES", True)])
+def test_little_shared_memory_is_enough(
+    number: str, told: bool, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, plain = short / "shm", tempfile.TemporaryFile
+    monkeypatch.setattr(session_folder, "_SHARED_MEMORY", memory)
+
+    def opened(dir: Path) -> Any:  # noqa: A002 (its name there)
+        if dir == memory:
+            raise OSError(getattr(errno, number), os.strerror(getattr(errno, number)))
+        return plain(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", opened)
+    if told:
+        assert str(memory) in refused()
+    else:
+        session_root()
