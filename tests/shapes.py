@@ -1,7 +1,7 @@
 """Shape annotations are checked while tests run: every call in ``sdl_study`` against its own signature.
 
 The library names jaxtyping under TYPE_CHECKING only, because its losses need torch and numpy alone; outside
-the tests its annotations are text that nothing reads. `install` puts a finder before the others, so that a
+the tests its annotations are text that nothing reads. ``install`` puts a finder before the others, so that a
 module of the library is compiled with one more decorator on every function, and on every dataclass, that has
 an array in its annotations: the innermost one, so that properties, static methods, caches, registers and
 closures all hold the checked function. The text is evaluated at the first call, with what the module imports
@@ -34,7 +34,7 @@ from jaxtyping import AbstractArray, jaxtyped
 
 PACKAGE = "sdl_study"
 MARK = "__shapes__"
-"""The name of the decorator in an instrumented module, and of the `Hints` on what it decorated."""
+"""The name of the decorator in an instrumented module, and of the ``Hints`` on what it decorated."""
 
 
 class ShapeError(AssertionError):

@@ -13,15 +13,15 @@ import torch
 
 from pipelines.demo import prepare
 from sdl_study.arms import LABEL_PRIOR, SD
+from sdl_study.commands.study import DEMOS
 from sdl_study.config import Settings, with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation import multilabel_metrics
 from sdl_study.evaluation.scores import SCORES_FILE
+from sdl_study.own_modules import OwnStudy, load_study
 from sdl_study.study.controls import run_control
 from sdl_study.training.run import run_job
 from sdl_study.workers.job import Job
-from search_spaces.demo_coco import STUDY as COCO
-from search_spaces.demo_mimic import STUDY as MIMIC
 
 # What the demos' finals must show over three seeds; here one seed and half the epochs do already.
 OVER_UNTRAINED, OVER_PRIOR, SHUFFLED_WITHIN = 0.10, 0.15, 0.05
@@ -41,8 +41,8 @@ def _one_thread() -> Any:
     torch.set_num_threads(before)
 
 
-def settings_of(study: Any, **more: Any) -> Settings:
-    return with_values(study.settings, {**study.space.published_point("sd", {}), **more}, "test")
+def settings_of(own: OwnStudy, **more: Any) -> Settings:
+    return with_values(own.study.settings, {**own.study.space.published_point("sd", {}), **more}, "test")
 
 
 def map_of(data: PreparedData, scores: Path) -> float:
@@ -64,31 +64,31 @@ def score(data: PreparedData, folder: Path, kind: Any, settings: Settings, seed:
     return map_of(data, folder / SCORES_FILE)
 
 
-def check(study: Any, folder: Path, seeds: tuple[int, ...], **more: Any) -> None:
+def check(own: OwnStudy, folder: Path, seeds: tuple[int, ...], **more: Any) -> None:
     """The promises, on the mean over seeds."""
-    data = PreparedData.load(prepare(study.name, folder / "data"))
-    place = folder / study.name / str(len(seeds))
-    settings = settings_of(study, **more)
-    shuffled_settings = settings_of(study, **more, **{"data.shuffle_train_labels": True})
+    data = PreparedData.load(prepare(own.name, folder / "data"))
+    place = folder / own.name / str(len(seeds))
+    settings = settings_of(own, **more)
+    shuffled_settings = settings_of(own, **more, **{"data.shuffle_train_labels": True})
     trained = fmean(score(data, place / f"trained{seed}", "final", settings, seed) for seed in seeds)
     untrained = fmean(score(data, place / f"untrained{seed}", "control", settings, seed) for seed in seeds)
     shuffled = score(data, place / "shuffled", "final", shuffled_settings, seeds[0])
     run_control(LABEL_PRIOR, data, settings, place / "prior")
     prior = map_of(data, place / "prior" / SCORES_FILE)
     print(
-        f"{study.name}: sd {trained:.3f}, untrained {untrained:.3f}, shuffled {shuffled:.3f}, prior {prior:.3f}"
+        f"{own.name}: sd {trained:.3f}, untrained {untrained:.3f}, shuffled {shuffled:.3f}, prior {prior:.3f}"
     )
     assert trained >= untrained + OVER_UNTRAINED
     assert trained >= prior + OVER_PRIOR
     assert abs(shuffled - prior) <= SHUFFLED_WITHIN
 
 
-@pytest.mark.parametrize("study", [COCO, MIMIC], ids=lambda study: study.name)
-def test_sd_beats_its_untrained_self_and_the_prior(study: Any, folder: Path) -> None:
-    check(study, folder, (11,), **{"train.epochs": EPOCHS})
+@pytest.mark.parametrize("name", DEMOS)
+def test_sd_beats_its_untrained_self_and_the_prior(name: str, folder: Path) -> None:
+    check(load_study(name), folder, (11,), **{"train.epochs": EPOCHS})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("study", [COCO, MIMIC], ids=lambda study: study.name)
-def test_and_so_it_does_over_three_seeds_of_the_demo_itself(study: Any, folder: Path) -> None:
-    check(study, folder, (1, 2, 3))
+@pytest.mark.parametrize("name", DEMOS)
+def test_and_so_it_does_over_three_seeds_of_the_demo_itself(name: str, folder: Path) -> None:
+    check(load_study(name), folder, (1, 2, 3))
