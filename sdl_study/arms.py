@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, Literal
 
 from sdl_study.errors import UserError
@@ -46,6 +47,12 @@ class Arm:
             raise UserError(f"arm {self.name}: loss is {self.loss!r}; name one, or write module:Class")
         if not isinstance(self.fixed, Mapping):
             raise UserError(f"arm {self.name}: fixed is {self.fixed!r}; write {{'setting': value}}")
+        try:
+            object.__setattr__(self, "fixed", plain_values(self.fixed))
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"arm {self.name}: fixed: {error}; write numbers, words, lists and mappings"
+            ) from None
         if self.pretraining not in ("contrastive", "supervised"):
             raise UserError(
                 f"arm {self.name}: pretraining is {self.pretraining!r}; choose contrastive or supervised"
@@ -62,15 +69,48 @@ class Arm:
             given: ``loss`` of a study's or trial's settings.
             known: names of the settings that the loss has.
         """
-        return _merged({name: value for name, value in given.items() if name in known}, self.fixed)
+        return merged({name: value for name, value in given.items() if name in known}, self.fixed)
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with others laid over them."""
     found = dict(below)
     for name, value in above.items():
         both = isinstance(value, Mapping) and isinstance(found.get(name), Mapping)
-        found[name] = _merged(found[name], value) if both else value
+        found[name] = merged(found[name], value) if both else value
     return found
+
+
+def plain_values(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Settings of a loss as they travel and as they are kept: numbers, words, lists and mappings of them.
+
+    Args:
+        values: the settings.
+        where: stands before a setting's name in an error.
+
+    Raises:
+        TypeError: a value of another kind.
+        ValueError: a number that is not finite.
+    """
+    return {str(name): _plain(value, f"{where}{name}") for name, value in values.items()}
+
+
+def _plain(value: Any, path: str) -> Any:
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{path} is {value}; it must be a finite number")
+        return value
+    if isinstance(value, Mapping):
+        return plain_values(value, f"{path}.")
+    if isinstance(value, list | tuple):
+        return [_plain(item, path) for item in value]
+    if type(value).__module__ == "numpy":
+        return _plain(value.tolist(), path)
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain_values(asdict(value), f"{path}.")
+    raise TypeError(f"{path} is of type {type(value).__name__}; write numbers, words, lists and mappings")
 
 
 BCE = Arm("bce", "bce", pretraining="supervised")
@@ -83,10 +123,3 @@ SD = Arm("sd", "sd")
 SD_WEIGHTED = Arm("sd_weighted", "sd")
 MULTISUPCON = Arm("multisupcon", "multisupcon")
 RANDOM_WEIGHTS = Arm("random_weights", "random_weights")
-
-
-def variants(method: str | None, arms: Iterable[Arm]) -> frozenset[str]:
-    """The arms that are the method or another setting of its loss: none of them is what it is compared with."""
-    arms = tuple(arms)
-    losses = {arm.loss for arm in arms if arm.name == method}
-    return frozenset(arm.name for arm in arms if arm.loss in losses)

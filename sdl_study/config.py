@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from sdl_study.arms import CONTROLS
+from sdl_study.arms import CONTROLS, plain_values
 from sdl_study.errors import UserError
 from sdl_study.evaluation import metrics
 
@@ -39,6 +39,11 @@ PRIMARY_METRICS = tuple(f"test/{key}" for key in metrics.PRIMARY_METRICS)
 Objective = Annotated[str, _one_of(OBJECTIVES)]
 PrimaryMetric = Annotated[str, _one_of(PRIMARY_METRICS)]
 Control = Annotated[str, _one_of(CONTROLS)]
+# What differs between the trials of a study; all else is the study's own and the same for all of them.
+SEARCHABLE = (
+    "loss.", "model.encoder", "model.encoders.", "model.projection.", "probe.", "train.batch_size",
+    "train.learning_rate", "train.weight_decay", "train.warmup_fraction", "train.gradient_clip", "train.label_aware",
+)  # fmt: skip
 LIST_EXAMPLES = {
     "controls": "('untrained', 'label_prior')",
     "probe.l2_grid": "(0.001, 0.01)",
@@ -162,6 +167,14 @@ class Settings(Section):
     train: TrainSettings
     probe: ProbeSettings = ProbeSettings()
     budget: BudgetSettings = BudgetSettings()
+
+    @field_validator("loss")
+    @classmethod
+    def _plain_loss(cls, loss: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return plain_values(loss, "loss.")
+        except TypeError as error:
+            raise ValueError(str(error)) from None
 
 
 def build_settings(values: Mapping[str, Any], origin: str) -> Settings:

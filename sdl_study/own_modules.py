@@ -49,11 +49,15 @@ def load_study(reference: str) -> OwnStudy:
     from sdl_study.space import Study
 
     module = _own_module(_study_module(reference), "study")
-    file = Path(str(module.__file__)).resolve()
+    if module.__file__ is None:
+        raise UserError(
+            f"study {reference}: is a folder, not a module; name the module in it that exports STUDY"
+        )
+    file = Path(module.__file__).resolve()
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
         raise UserError(f"{_shown(file)}: exports no STUDY of type sdl_study.space.Study")
-    return OwnStudy(file.stem, study, file)
+    return OwnStudy(file.parent.name if file.stem == "__init__" else file.stem, study, file)
 
 
 def study_names() -> list[str]:
@@ -69,6 +73,8 @@ def _study_module(reference: str) -> str:
     if "/" in reference or "\\" in reference:
         raise UserError(f"study {reference}: name the study's file, for example ./my_space.py")
     if "." in reference:
+        if not all(part.isidentifier() for part in reference.split(".")):
+            raise UserError(f"study {reference}: is no module; name a file (./my_space.py) or package.module")
         return reference
     if reference not in study_names():
         raise UserError(

@@ -13,6 +13,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+_PREFIX = "sdl_own_"
+
+
+def own_files() -> frozenset[Path]:
+    """The files that this process has loaded by their paths."""
+    loaded = [module for name, module in sys.modules.items() if name.startswith(_PREFIX)]
+    return frozenset(Path(str(module.__file__)) for module in loaded)
+
 
 def is_file(module: str) -> bool:
     """Whether a module is named by its file."""
@@ -29,7 +37,9 @@ def load_module(module: str) -> ModuleType:
     if not is_file(module):
         return importlib.import_module(module)
     path = Path(module).resolve()
-    name = f"sdl_own_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # for what it imports from beside itself
+    name = f"{_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     if not path.is_file():
@@ -66,8 +76,8 @@ def load_object(reference: str) -> Any:
 def anchored(reference: str, study_file: Path | None) -> str:
     """A reference as it is found from anywhere.
 
-    A relative file is one beside the study's own file, and a module with the name of the study's own file is that
-    file: a study that is given by its path may name what stands in it or beside it.
+    A relative file is one beside the study's own file; in ``module:Name`` a module that stands beside it, or is it, is
+    that file too: a study that is given by its path may name what stands in it or beside it.
     """
     if study_file is None:
         return reference
@@ -76,4 +86,5 @@ def anchored(reference: str, study_file: Path | None) -> str:
     tail = f"{sign}{name}" if sign else ""
     if is_file(module):
         return f"{(study_file.parent / module).resolve()}{tail}"
-    return f"{study_file.resolve()}{tail}" if module == study_file.stem else reference
+    beside = study_file.parent / f"{module}.py"
+    return f"{beside.resolve()}{tail}" if sign and beside.is_file() else reference

@@ -96,8 +96,14 @@ class SearchSpace:
         return tuple(parameter for parameter in self.parameters if parameter.in_arm(arm))
 
     def without(self, names: Iterable[str]) -> SearchSpace:
-        """The space with some parameters fixed elsewhere; conditions on them then read the fixed setting."""
-        gone = set(names)
+        """The space with some parameters fixed elsewhere, by their own names or by that of a section above them;
+        conditions on them then read the fixed setting."""
+        fixed = tuple(names)
+        gone = {
+            p.name
+            for p in self.parameters
+            if any(p.name == name or p.name.startswith(f"{name}.") for name in fixed)
+        }
         kept = tuple(parameter for parameter in self.parameters if parameter.name not in gone)
         return SearchSpace(
             kept,
@@ -207,6 +213,8 @@ class Study:
         """
         known = {arm.name: arm for arm in self.arms}
         chosen = tuple(names)
+        if not all(isinstance(name, str) for name in chosen):
+            raise UserError(f"arms: needs names, not {chosen!r}")
         unknown = [name for name in chosen if name not in known]
         if unknown:
             raise UserError(f"arms: unknown arm {unknown[0]!r}; this study has {', '.join(known)}")
@@ -263,6 +271,8 @@ def _where(where: Mapping[str, Any]) -> dict[str, Any]:
     unknown = set(where) - {"when", "arms"}
     if unknown:
         raise TypeError(f"unknown keyword {unknown.pop()!r}; a parameter takes when= and arms=")
+    if isinstance(where.get("arms"), str):
+        raise TypeError(f"arms={where['arms']!r}; write arms=({where['arms']!r},)")
     conditions = tuple(
         (name, tuple(allowed) if isinstance(allowed, tuple | list) else (allowed,))
         for name, allowed in (where.get("when") or {}).items()

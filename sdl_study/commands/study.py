@@ -48,6 +48,7 @@ def run(given: argparse.Namespace) -> None:
     if given.name is not None and len(names) > 1:
         raise UserError("--name: give it with one study")
     from sdl_study.report.text import answer_text
+    from sdl_study.study.checks import check_name
     from sdl_study.study.plan import make_plan
     from sdl_study.study.session import execute
     from sdl_study.study.tracking_server import how_to_look
@@ -59,6 +60,9 @@ def run(given: argparse.Namespace) -> None:
         overrides["train.workers"] = given.workers
     joins = given.address is not None
     found = [load_study(name) for name in names]
+    for reference, own in zip(names, found, strict=True):
+        if given.name is None:
+            check_name(own.name, f"study {reference}: its module's name")
     plans = [
         make_plan(
             own.study, given.out, own.name if given.name is None else given.name, overrides, joins, own.module
@@ -90,6 +94,6 @@ def parse_overrides(given: Sequence[str]) -> dict[str, Any]:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             value = {"true": True, "false": False}.get(text, text)
-        as_it_stands = takes_text(path) and not isinstance(value, str | None)
+        as_it_stands = (takes_text(path) or path == "method") and not isinstance(value, str | None)
         found[path] = text if as_it_stands else value
     return found

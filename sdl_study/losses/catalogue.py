@@ -44,11 +44,13 @@ class LossKind:
         pretraining: what it takes: ``contrastive`` embeddings, or ``supervised`` logits.
         settings: what can be set, by name, with its default if it has one: the constructor's own signature, and
             the temperature of a contrastive loss.
+        of: the class of the loss, or of its weight rule.
     """
 
     reference: str
     pretraining: Pretraining
     settings: Parameters
+    of: type
     _made_by: Callable[..., nn.Module]
 
     def build(self, settings: Mapping[str, Any]) -> nn.Module:
@@ -106,7 +108,7 @@ def find_loss(reference: str) -> LossKind:
     if issubclass(found, WeightRule):
         return _kind_of_rule(reference, found)
     pretraining: Pretraining = "contrastive" if issubclass(found, ContrastiveLoss) else "supervised"
-    return LossKind(reference, pretraining, _settings_of(found), found)
+    return LossKind(reference, pretraining, _settings_of(found), found, found)
 
 
 def build_loss(reference: str, **settings: Any) -> Any:
@@ -153,7 +155,9 @@ def _kind_of_rule(reference: str, rule: type[WeightRule]) -> LossKind:
         return WeightedContrastiveLoss(rule(**of_rule), **settings)
 
     temperature = inspect.signature(ContrastiveLoss).parameters[_TEMPERATURE]
-    return LossKind(reference, "contrastive", MappingProxyType({_TEMPERATURE: temperature, **own}), made)
+    return LossKind(
+        reference, "contrastive", MappingProxyType({_TEMPERATURE: temperature, **own}), rule, made
+    )
 
 
 def _settings_of(found: type) -> Parameters:

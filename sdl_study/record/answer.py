@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from sdl_study.arms import LABEL_PRIOR, TFIDF, Arm, variants
+from sdl_study.arms import LABEL_PRIOR, TFIDF, Arm
 from sdl_study.config import Settings
 from sdl_study.errors import UserError
 from sdl_study.evaluation.verdict import (
@@ -151,7 +151,7 @@ def make_answer(
         exploratory: other declarations under which this study's test labels had been opened before.
     """
     metric = declaration.primary_metric.removeprefix("test/")
-    contrasts, no_verdict = _contrasts(declaration, variants(declaration.method, arms), finals, metric)
+    contrasts, no_verdict = _contrasts(declaration, finals, metric)
     return Answer(
         study=declaration.study,
         declaration=declaration.sha,
@@ -161,7 +161,7 @@ def make_answer(
         trials=len(trials),
         best_arm=declaration.best_arm_on_dev,
         exploratory=tuple(exploratory),
-        table=tuple(_rows(settings, declaration, trials, finals, metric)),
+        table=tuple(_rows(settings, {arm.name: arm for arm in arms}, declaration, trials, finals, metric)),
         failed=tuple(
             FailedFinal(final.name, final.role, final.slot.seed_number, final.failure)
             for final in finals
@@ -183,10 +183,10 @@ def mean_test(finals: Sequence[Final], name: str) -> dict[str, float]:
 
 
 def _contrasts(
-    declaration: Declaration, of_method: frozenset[str], finals: Sequence[Final], metric: str
+    declaration: Declaration, finals: Sequence[Final], metric: str
 ) -> tuple[list[Comparison], str | None]:
     """The declared contrast, then the secondary ones; none where no verdict is possible, and why."""
-    declared = declaration.primary_contrast
+    declared, of_method = declaration.primary_contrast, declaration.variants
     if declared is None:
         return [], None
     failed = {final.name for final in finals if final.failure is not None}
@@ -214,6 +214,7 @@ def _contrasts(
 
 def _rows(
     settings: Settings,
+    arms: Mapping[str, Arm],
     declaration: Declaration,
     trials: Sequence[TrialRecord],
     finals: Sequence[Final],
@@ -227,17 +228,26 @@ def _rows(
         objective = [result.metrics[settings.objective] for result in results]
         parameters, is_arm = own[0].slot.parameters, own[0].role == "final"
         seconds = sum(trial.seconds for trial in trials if trial.arm == name) if is_arm else 0.0
-        temperature = parameters.get("loss.temperature") if is_arm else None
+        temperature = _temperature(settings, arms[name], parameters) if is_arm else None
         encoder = parameters.get("model.encoder", settings.model.encoder)
         found.append(
             Row(
                 name=name,
                 role=own[0].role,
                 encoder=None if name in (LABEL_PRIOR, TFIDF) else str(encoder),
-                temperature=None if temperature is None else float(temperature),
+                temperature=temperature,
                 dev=dev.get(name, fmean(objective) if objective else None),
                 test=mean_test(finals, name).get(metric),
                 seconds=round(seconds + sum(result.seconds for result in results), 1),
             )
         )
     return found
+
+
+def _temperature(settings: Settings, arm: Arm, parameters: Mapping[str, Any]) -> float | None:
+    """The temperature of an arm: searched, fixed by the arm or the study; None where its loss has none or its own."""
+    if arm.pretraining == "supervised":
+        return None
+    fixed = arm.fixed.get("temperature", settings.loss.get("temperature"))
+    found = parameters.get("loss.temperature", fixed)
+    return None if found is None else float(found)

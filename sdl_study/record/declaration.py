@@ -15,7 +15,7 @@ from sdl_study.space import ParameterValue
 
 # A declaration in which these are the same is kept when a study is extended, and its finals with it.
 _PROMISES = (
-    "winners", "method", "primary_contrast", "primary_metric", "primary_stage", "study_seed", "final_seeds",
+    "winners", "method", "variants", "primary_contrast", "primary_metric", "primary_stage", "study_seed", "final_seeds",
     "data_fingerprint",
 )  # fmt: skip
 
@@ -39,6 +39,7 @@ class Declaration:
         winners: one an arm, in the arms' order.
         best_arm_on_dev: whose test metrics are the study's.
         method: the arm that the verdict is about.
+        variants: the method, and the arms that are another setting of its loss.
         primary_contrast: the method and what it is compared with; None where a study has no such pair.
         primary_metric, primary_stage: what is compared.
         controls: names of the controls that run beside the finals.
@@ -50,6 +51,7 @@ class Declaration:
     winners: tuple[Winner, ...]
     best_arm_on_dev: str
     method: str | None
+    variants: tuple[str, ...]
     primary_contrast: tuple[str, str] | None
     primary_metric: str
     primary_stage: str
@@ -96,6 +98,7 @@ class Declaration:
                 "winners": tuple(Winner(**winner) for winner in values["winners"]),
                 "primary_contrast": None if contrast is None else (contrast[0], contrast[1]),
                 "controls": tuple(values["controls"]),
+                "variants": tuple(values["variants"]),
             }
         )
 

@@ -22,9 +22,19 @@ FREE = {
 
 
 def identity(
-    name: str, arms: tuple[Arm, ...], method: str | None, space: SearchSpace, settings: Settings
+    name: str,
+    arms: tuple[Arm, ...],
+    method: str | None,
+    space: SearchSpace,
+    settings: Settings,
+    own_code: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What study.json says of a study, beside its data and the code that ran it."""
+    """What study.json says of a study, beside its data and the code that ran it.
+
+    Args:
+        name, arms, method, space, settings: of the study.
+        own_code: digests of the user's own losses and encoders.
+    """
     return {
         "format_version": FORMAT_VERSION,
         "name": name,
@@ -32,6 +42,7 @@ def identity(
         "method": method,
         "space": space.described(),
         "settings": settings.model_dump(mode="json"),
+        "own_code": dict(own_code),
     }
 
 
@@ -59,19 +70,17 @@ def read_identity(path: Path) -> dict[str, Any]:
     return {**before, "settings": settings.model_dump(mode="json"), "arms": arms}
 
 
-def arms_of(content: Mapping[str, Any]) -> tuple[Arm, ...]:
-    """The arms of a study as study.json has them."""
-    return tuple(Arm(**arm) for arm in content["arms"])
-
-
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """One line per field in which a study is another one; fields that may change on resume do not count."""
     fields = _differences(before["settings"], now["settings"], "")
     found = [f"{field}: {old!r} → {new!r}" for field, old, new in fields]
-    found += list(_of_arms(before["arms"], now["arms"]))
+    arms = list(_of_arms(before["arms"], now["arms"]))
+    found += arms
     if before["method"] != now["method"]:
         found.append(f"method: {before['method']!r} → {now['method']!r}")
-    return found + list(_of_space(before["space"], now["space"]))
+    found += _of_space(before["space"], now["space"], with_arms=not arms)
+    old, new = before.get("own_code", {}), now["own_code"]
+    return found + [f"{name}: its code was changed" for name in old if name in new and old[name] != new[name]]
 
 
 def _differences(before: Any, now: Any, path: str) -> list[tuple[str, Any, Any]]:
@@ -95,8 +104,12 @@ def _of_arms(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> Iterato
             yield f"{field}: {was!r} → {becomes!r}"
 
 
-def _of_space(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    old, new = before["parameters"], now["parameters"]
+def _of_space(before: Mapping[str, Any], now: Mapping[str, Any], with_arms: bool) -> Iterator[str]:
+    """Differences of two search spaces; who searches what is not told again where the arms differ anyway."""
+    old, new = (
+        {name: p if with_arms else {**p, "arms": None} for name, p in space["parameters"].items()}
+        for space in (before, now)
+    )
     for name in [*old, *(name for name in new if name not in old)]:
         if name not in new:
             yield f"search space: {name} was searched"

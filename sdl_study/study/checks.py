@@ -11,7 +11,7 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sdl_study.config import Settings, value_at, with_values
+from sdl_study.config import SEARCHABLE, Settings, value_at, with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import check_store_settings
 from sdl_study.errors import UserError
@@ -25,6 +25,7 @@ from sdl_study.study.losses import PREFIX, ArmLoss
 
 LONGEST_NAME = 100  # MLflow and file systems take 255 with what is added to it
 LONGEST_PATH = 1000  # a path may have 4,095 bytes, and trials write below this one
+_SECTIONS = tuple(name for name in SEARCHABLE if name.endswith("."))
 SHARED = ("data", "mlartifacts")  # what StudyFiles keeps in --out for all studies
 
 
@@ -72,13 +73,13 @@ def check_encoders_fit(
     variants = [settings]
     for parameter in space.parameters:
         if parameter.name.startswith("model.encoders."):
-            values = _extremes(parameter.distribution)
+            values = extremes(parameter.distribution)
             variants += [with_values(settings, {parameter.name: value}, origin) for value in values]
     asked: list[tuple[str, dict[str, Any]]] = []
     chosen_from = {settings.model.encoder}
     for parameter in space.parameters:
         if parameter.name == "model.encoder":
-            chosen_from |= set(_extremes(parameter.distribution))
+            chosen_from |= set(extremes(parameter.distribution))
     for variant in variants:
         for item in variant.model.encoders.items():
             if item[0] in chosen_from and item not in asked:
@@ -100,7 +101,12 @@ def check_space(
 ) -> None:
     """Every value that the space can give is a valid setting, and every arm that searches it can use it."""
     for parameter in space.parameters:
-        for value in _extremes(parameter.distribution):
+        if not parameter.name.startswith(_SECTIONS) and parameter.name not in SEARCHABLE:
+            raise UserError(
+                f"{origin}: search space: {parameter.name}: belongs to the study as a whole and cannot be "
+                f"searched; what can is {', '.join(name.rstrip('.') for name in SEARCHABLE)}"
+            )
+        for value in extremes(parameter.distribution):
             checked = with_values(settings, {parameter.name: value}, f"{origin}: search space")
             if not parameter.name.startswith(PREFIX):
                 check_encoders(checked, origin, module)
@@ -161,6 +167,10 @@ def _check_fixed_loss(
         raise UserError(
             f"{where}: neither a parameter of the space nor a setting of the losses of these arms"
         )
+    if all(loss.value(name, settings.loss) is None for loss in asked):
+        raise UserError(
+            f"{where}: no arm gives it a value; give it one, by loss of the settings or by fixed of an arm"
+        )
     for value in allowed:
         for loss in asked:
             loss.check(with_values(settings, {name: value}, where).loss, where)
@@ -176,7 +186,8 @@ def _check_fixed(name: str, allowed: Iterable[ParameterValue], settings: Setting
             raise UserError(f"{where}: {value!r} cannot occur; the setting would read it as another value")
 
 
-def _extremes(distribution: Any) -> tuple[Any, ...]:
+def extremes(distribution: Any) -> tuple[Any, ...]:
+    """The ends of a range, or all choices."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices
     if isinstance(distribution, FloatDistribution | IntDistribution):
@@ -184,16 +195,19 @@ def _extremes(distribution: Any) -> tuple[Any, ...]:
     raise UserError(f"search space: distributions of type {type(distribution).__name__} are not known")
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, origin: str = "--name") -> None:
     """A study's name is a folder's name in --out, and none of those that the studies there share."""
+    other = "" if origin == "--name" else "; give another with --name"
     if not name:
-        raise UserError("--name: is empty; leave it out for the study's own name")
+        raise UserError(f"{origin}: is empty; leave it out for the study's own name")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UserError(f"--name {name}: use letters, digits, '.', '_' and '-' only")
+        raise UserError(f"{origin} {name}: use letters, digits, '.', '_' and '-' only{other}")
     if len(name) > LONGEST_NAME:
-        raise UserError(f"--name {name[:20]}...: has {len(name)} characters; use at most {LONGEST_NAME}")
+        raise UserError(
+            f"{origin} {name[:20]}...: has {len(name)} characters; use at most {LONGEST_NAME}{other}"
+        )
     if name.lower() in SHARED or name.lower().startswith("mlflow.db"):
-        raise UserError(f"--name {name}: --out keeps something else under this name; choose another")
+        raise UserError(f"{origin} {name}: --out keeps something else under this name; choose another{other}")
 
 
 def check_output(files: StudyFiles) -> None:

@@ -85,12 +85,13 @@ class Driver:
             self.tracker.open_parent(
                 {
                     "arms": ",".join(plan.arm_names),
+                    "method": plan.method or "",
                     "objective": plan.settings.objective,
                     "seed": plan.settings.seed,
                 },
                 {"sdl.terms": terms, "sdl.data_fingerprint": self.data.manifest.fingerprint},
             )
-            self.publisher = TrialPublisher(self.tracker, plan.settings.objective)
+            self.publisher = TrialPublisher(self.tracker, plan.settings.objective, plan.arms)
             self._mend()
             self._open = opening.pop_all()
         return self

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import inspect
+import textwrap
+import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from sdl_study.arms import Arm
+from sdl_study.arms import Arm, merged
 from sdl_study.errors import UserError
 from sdl_study.losses.catalogue import LossKind, find_loss
 
@@ -16,10 +21,17 @@ PREFIX = "loss."
 
 @dataclass(frozen=True)
 class ArmLoss:
-    """An arm and the kind of its loss."""
+    """An arm and the kind of its loss.
+
+    Attributes:
+        arm: the arm, its loss named as it is found from anywhere.
+        kind: of its loss.
+        sample: a value for every setting of the loss that the arm searches, as ``loss`` of the settings.
+    """
 
     arm: Arm
     kind: LossKind
+    sample: Mapping[str, Any] = field(default_factory=dict)
 
     def takes(self, path: str) -> bool:
         """Whether the arm can search a setting: any that is no loss's, and those of its loss that it does not fix."""
@@ -54,14 +66,23 @@ class ArmLoss:
         """Build the loss once.
 
         Raises:
-            UserError: the loss refuses a value, or a setting that it needs is neither fixed nor given.
+            UserError: the loss refuses a value or cannot be made, a setting that it needs is neither fixed, given nor
+                searched, or it has parameters, which nobody would train.
         """
+        settings = self.arm.loss_settings(merged(self.sample, given), self.kind.settings)
         try:
-            self.kind.build(self.arm.loss_settings(given, self.kind.settings))
-        except (ValueError, TypeError) as error:
+            loss = self.kind.build(settings)
+        except ValueError as error:
             told = " ".join(str(error).split())
             names_setting = told.partition(" ")[0].partition(".")[0] in self.kind.settings
             raise UserError(f"{where}: {PREFIX if names_setting else ''}{told}") from None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (a constructor of the user's may raise anything)
+            raise UserError(f"{where}: loss {self.arm.loss}: {_told(error)}") from None
+        if any(parameter.requires_grad for parameter in loss.parameters()):
+            raise UserError(
+                f"{where}: loss {self.arm.loss} has parameters of its own, which a study does not train; make them "
+                "settings and search them"
+            )
 
 
 def losses_of(arms: tuple[Arm, ...], origin: str) -> dict[str, ArmLoss]:
@@ -88,20 +109,55 @@ def _loss_of(arm: Arm, where: str) -> ArmLoss:
     return ArmLoss(arm, kind)
 
 
-def check_given(losses: Mapping[str, ArmLoss], given: Mapping[str, Any], origin: str) -> None:
-    """Every setting that is given for the losses is one of some arm's, and no loss refuses its value.
+def check_known(losses: Mapping[str, ArmLoss], given: Mapping[str, Any], origin: str) -> None:
+    """Every setting that is given for the losses is one of some arm's, which does not fix it itself.
 
     Raises:
         UserError: one line.
     """
-    for path in _leaves(given):
-        if not any(loss.has(path) for loss in losses.values()):
+    for path in leaves(given):
+        having = [name for name, loss in losses.items() if loss.has(path)]
+        if not having:
             known = sorted({name for loss in losses.values() for name in loss.kind.settings})
             raise UserError(
                 f"{origin}: {path}: no such setting; the losses of these arms have {', '.join(known)}"
             )
-    for name, loss in losses.items():
-        loss.check(given, f"{origin}: arm {name}")
+        if not any(losses[name].takes(path) for name in having):
+            raise UserError(f"{origin}: {path}: has no effect; arm {', '.join(having)} fixes it")
+
+
+def variants(method: str | None, losses: Mapping[str, ArmLoss]) -> tuple[str, ...]:
+    """The arms that are the method or another setting of its loss: none of them is what it is compared with."""
+    if method is None:
+        return ()
+    own = _identity(losses[method].kind.of)
+    return tuple(name for name, loss in losses.items() if _identity(loss.kind.of) == own)
+
+
+def _identity(of: type) -> tuple[str, str]:
+    """The same for a class whatever name its module was found by."""
+    return inspect.getfile(of), of.__qualname__
+
+
+def own_code(losses: Mapping[str, ArmLoss]) -> dict[str, str]:
+    """A digest of every loss that is the user's own, by its name in the study; comments and layout do not count."""
+    return {
+        name: code_digest(textwrap.dedent(inspect.getsource(loss.kind.of)))
+        for name, loss in losses.items()
+        if ":" in loss.arm.loss
+    }
+
+
+def code_digest(source: str) -> str:
+    """SHA-256 of what some Python source means."""
+    return hashlib.sha256(ast.dump(ast.parse(source)).encode()).hexdigest()
+
+
+def _told(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__}: {' '.join(str(error).split())} ({Path(last.filename).name}:{last.lineno})"
+    )
 
 
 def _choices(kind: LossKind) -> str:
@@ -124,9 +180,10 @@ def _reaches(node: Mapping[str, Any], parts: list[str]) -> bool:
     return True
 
 
-def _leaves(node: Mapping[str, Any], path: str = PREFIX) -> Iterator[str]:
+def leaves(node: Mapping[str, Any], path: str = PREFIX) -> Iterator[str]:
+    """Dotted paths of the values of nested settings."""
     for name, value in node.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{path}{name}.")
+            yield from leaves(value, f"{path}{name}.")
         else:
             yield f"{path}{name}"

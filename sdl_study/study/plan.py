@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sdl_study.arms import Arm
+from sdl_study.arms import Arm, merged
 from sdl_study.config import Settings, value_at, with_values
 from sdl_study.errors import UserError
 from sdl_study.record.files import StudyFiles
 from sdl_study.record.identity import differences, identity, read_identity
-from sdl_study.references import anchored
+from sdl_study.references import anchored, is_file
 from sdl_study.space import ParameterValue, SearchSpace, Study
 from sdl_study.study.checks import (
     check_conditions,
@@ -21,8 +21,17 @@ from sdl_study.study.checks import (
     check_output,
     check_space,
     check_workers,
+    extremes,
 )
-from sdl_study.study.losses import PREFIX, ArmLoss, check_given, losses_of
+from sdl_study.study.losses import (
+    PREFIX,
+    ArmLoss,
+    check_known,
+    code_digest,
+    losses_of,
+    own_code,
+    variants,
+)
 
 
 @dataclass(frozen=True)
@@ -80,9 +89,23 @@ class Plan:
         """An arm as plain data; its loss is found from anywhere."""
         return self.losses[name].arm.to_dict()
 
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The arms that are the method, or another setting of its loss."""
+        return variants(self.method, self.losses)
+
     def identity(self) -> dict[str, Any]:
         """What study.json says about the study, and what is compared on resume."""
-        return identity(self.name, self.arms, self.method, self.space, self.settings)
+        return identity(self.name, self.arms, self.method, self.space, self.settings, self._own_code())
+
+    def _own_code(self) -> dict[str, str]:
+        """Digests of the user's own losses and encoder kinds: with another one under its name it is another study."""
+        found = {f"loss of {arm}": digest for arm, digest in own_code(self.losses).items()}
+        for name, chosen in self.settings.model.encoders.items():
+            kind = anchored(chosen["kind"], self.module)
+            if is_file(kind):
+                found[f"encoder {name}"] = code_digest(Path(kind).read_text(encoding="utf-8"))
+        return found
 
 
 def make_plan(
@@ -109,21 +132,62 @@ def make_plan(
     check_name(name)
     values = dict(overrides)
     losses = losses_of(_anchored(study.arms, module), name)
+    check_known(losses, study.settings.loss, name)
     check_space_arms(study.space, losses, name)
     study = _with_choices(replace(study, space=study.space.of_arms(_takes(losses))), values)
-    losses = {arm.name: losses[arm.name] for arm in study.arms}
+    losses = {
+        arm.name: replace(losses[arm.name], sample=_sample(study.space, arm.name)) for arm in study.arms
+    }
     settings = with_values(study.settings, values, "--set") if values else study.settings
     plan = Plan(
         name, study.arms, study.method, study.space.without(values), settings,
         StudyFiles(out.resolve(), name), losses, module,
     )  # fmt: skip
     check_encoders(settings, name, module)
-    check_given(losses, settings.loss, "--set" if any(p.startswith(PREFIX) for p in values) else name)
+    _check_losses(losses, settings.loss, _of_losses(values), name)
     check_conditions(study.space, study.settings, losses, name)
     check_space(plan.space, settings, losses, name, module)
     check_output(plan.files)
     check_workers(settings, joins_cluster)
     return plan
+
+
+def _check_losses(
+    losses: Mapping[str, ArmLoss], given: Mapping[str, Any], by_hand: Mapping[str, Any], name: str
+) -> None:
+    """Build every loss with what is given for it, and refuse what ``--set`` gives in vain."""
+    check_known(losses, by_hand, "--set")
+    for arm, loss in losses.items():
+        loss.check(given, f"{'--set' if by_hand else name}: arm {arm}")
+
+
+def _of_losses(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of losses among the overrides, nested as in ``loss``."""
+    whole = values.get("loss", {})
+    found = dict(whole) if isinstance(whole, Mapping) else {}
+    for path, value in values.items():
+        if path.startswith(PREFIX):
+            found = merged(found, _nested(path, value))
+    return found
+
+
+def _sample(space: SearchSpace, arm: str) -> dict[str, Any]:
+    """A value for every setting of its loss that an arm searches: the published one, where there is one."""
+    found: dict[str, Any] = {}
+    for parameter in space.of_arm(arm):
+        if parameter.name.startswith(PREFIX):
+            point = {**space.published, **space.published_of_arm.get(arm, {})}
+            value = point.get(parameter.name, extremes(parameter.distribution)[0])
+            found = merged(found, _nested(parameter.name, value))
+    return found
+
+
+def _nested(path: str, value: Any) -> dict[str, Any]:
+    *parents, leaf = path.removeprefix(PREFIX).split(".")
+    found = {leaf: value}
+    for part in reversed(parents):
+        found = {part: found}
+    return found
 
 
 def _anchored(arms: tuple[Arm, ...], module: Path | None) -> tuple[Arm, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sdl_study.arms import Arm
 from sdl_study.evaluation.verdict import Comparison
 from sdl_study.files import read_json, write_json, write_text
 from sdl_study.record.answer import Answer, mean_test
@@ -22,12 +23,13 @@ from sdl_study.training.stages.scoring import ENCODER_FOLDER
 class TrialPublisher:
     """Brings MLflow up to the journal whenever something happens to a trial (an ``Observer`` of the search)."""
 
-    def __init__(self, tracker: Tracker, objective: str) -> None:
+    def __init__(self, tracker: Tracker, objective: str, arms: Iterable[Arm]) -> None:
         self._tracker, self._objective = tracker, objective
+        self._arms = {arm.name: arm for arm in arms}
 
     def bring_up(self, record: TrialRecord) -> None:
         """Write what MLflow does not have of a trial yet."""
-        self._tracker.trial(trial_run(record, self._objective))
+        self._tracker.trial(trial_run(record, self._objective, self._arms[record.arm]))
 
     def started(self, record: TrialRecord) -> None:
         """A trial starts."""
@@ -42,13 +44,13 @@ class TrialPublisher:
         self.bring_up(record)
 
 
-def trial_run(record: TrialRecord, objective: str) -> TrialRun:
+def trial_run(record: TrialRecord, objective: str, arm: Arm) -> TrialRun:
     """A trial's run: parameters, every epoch, and at the end what it came to."""
     summary: dict[str, float] = {"epochs": float(len(record.epochs)), "seconds": record.seconds}
     best = record.best_epoch(objective)
     if best is not None and record.objective is not None:
         summary |= {"objective": record.objective, "best/epoch": float(best)}
-    tags = {"sdl.sampled_by": record.sampled_by, "sdl.attempts": str(record.attempts)}
+    tags = {"sdl.sampled_by": record.sampled_by, "sdl.attempts": str(record.attempts), **_of_arm(arm)}
     if record.reason:
         tags["sdl.reason"] = record.reason
     return TrialRun(
@@ -61,6 +63,12 @@ def trial_run(record: TrialRecord, objective: str) -> TrialRun:
         summary=summary,
         tags=tags,
     )
+
+
+def _of_arm(arm: Arm) -> dict[str, str]:
+    """What tells an arm from another of the same parameters: its loss, and what it fixes of it."""
+    fixed = {"sdl.fixed": json.dumps(arm.fixed, sort_keys=True)} if arm.fixed else {}
+    return {"sdl.loss": arm.loss, **fixed}
 
 
 def final_run(final: Final, stage: str, trials_of_arm: int) -> FinalRun:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sdl_study.arms import variants
 from sdl_study.errors import UserError
 from sdl_study.record.declaration import Declaration, Winner, keep_or_write
 from sdl_study.record.outcome import Repeat
@@ -74,8 +73,7 @@ def _repeated(plan: Plan, record: TrialRecord, maker: JobMaker) -> tuple[int, fl
 
 def primary_contrast(plan: Plan, found: Sequence[Winner]) -> tuple[str, str] | None:
     """The method against the best arm on dev among those that are no variant of it; None without either."""
-    of_method = variants(plan.method, plan.arms)
-    others = [winner for winner in found if winner.arm not in of_method]
+    others = [winner for winner in found if winner.arm not in plan.variants]
     if plan.method is None or not others:
         return None
     return plan.method, max(others, key=lambda winner: winner.dev).arm
@@ -97,6 +95,7 @@ def declare(
             winners=tuple(found),
             best_arm_on_dev=max(found, key=lambda winner: winner.dev).arm,
             method=plan.method,
+            variants=plan.variants,
             primary_contrast=primary_contrast(plan, found),
             primary_metric=settings.primary_metric,
             primary_stage=settings.stage,

@@ -44,6 +44,7 @@ class State:
     model: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
+    loss: dict[str, Any] = field(default_factory=dict)
     rng: list[dict[str, Any]] = field(default_factory=list)
 
 

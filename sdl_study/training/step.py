@@ -83,15 +83,24 @@ class Step:
         return Update(float(loss.detach()), float(self._loss.valid_anchor_fraction), vectors)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the training: ``model``, ``optimizer`` and ``schedule``."""
+        """What a checkpoint keeps: ``model``, ``optimizer``, ``schedule``, and ``loss``, which may count its steps."""
         return {
+            "loss": self._loss.state_dict() if isinstance(self._loss, nn.Module) else {},
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
         }
 
-    def load(self, model: dict[str, Any], optimizer: dict[str, Any], schedule: dict[str, Any]) -> None:
+    def load(
+        self,
+        model: dict[str, Any],
+        optimizer: dict[str, Any],
+        schedule: dict[str, Any],
+        loss: dict[str, Any] | None = None,
+    ) -> None:
         """Put back what ``state`` gave."""
+        if loss and isinstance(self._loss, nn.Module):
+            self._loss.load_state_dict(loss)
         self.model.load_state_dict(model)
         self._optimizer.load_state_dict(optimizer)
         self._schedule.load_state_dict(schedule)

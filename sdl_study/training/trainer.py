@@ -71,7 +71,7 @@ class Trainer:
         state = checkpoint.load(self.folder, checkpoint.LAST, self.device)
         if state is None:
             return checkpoint.Progress()
-        self.step.load(state.model, state.optimizer, state.schedule)
+        self.step.load(state.model, state.optimizer, state.schedule, state.loss)
         if distributed.rank() < len(state.rng):  # more ranks than before start from their own seed
             checkpoint.set_random_state(state.rng[distributed.rank()], self.device)
         return state.progress

@@ -12,7 +12,7 @@ from ray.train.torch import get_device
 
 from sdl_study import distributed
 from sdl_study.errors import UserError, debug_text
-from sdl_study.references import load_object
+from sdl_study.references import load_object, own_files
 from sdl_study.workers.broker import ACTOR_NAME, NAMESPACE
 from sdl_study.workers.events import Done, End, Epoch, Failed, FailureKind, Stopped
 from sdl_study.workers.job import Job, JobStopped, RunJob, SettingFailure
@@ -91,12 +91,14 @@ def _kind(error: Exception) -> FailureKind:
 
 
 def describe(error: BaseException) -> str:
-    """Exception type and the project's own file and line, never its text."""
-    place = ""
+    """Exception type, and file and line in the project or in the user's own files; never its text."""
+    place, own = "", own_files()
     for frame in traceback.extract_tb(error.__traceback__):
         path = Path(frame.filename)
         if path.is_relative_to(_PACKAGE):
             place = f" at {path.relative_to(_PACKAGE.parent)}:{frame.lineno}"
+        elif path in own:
+            place = f" at {path.name}:{frame.lineno}"
     return type(error).__name__ + place
 
 

@@ -27,8 +27,8 @@ DONE = Done(vars(RESULT))
 def work(tmp_path: Path, role: Role = "final") -> Work:
     plan = small_plan(tmp_path)
     declaration = Declaration(
-        "small", (Winner("sd", 0, {}, 0.5),), "sd", "sd", None, "test/map", "probe", ("untrained",), 0, 1, 0, 1, 1,
-        "f", "1",
+        "small", (Winner("sd", 0, {}, 0.5),), "sd", "sd", ("sd",), None, "test/map", "probe", ("untrained",), 0, 1, 0,
+        1, 1, "f", "1",
     )  # fmt: skip
     (slot,) = (slot for slot in final_slots(plan.files, declaration) if slot.role == role)
     return JobMaker(plan, plan.files.data).final(slot)

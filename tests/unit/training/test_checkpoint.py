@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def state(epoch: int) -> State:
-    return State(Progress(epoch=epoch), {"weight": torch.full((3,), float(epoch))}, {}, {}, [{}])
+    return State(Progress(epoch=epoch), {"weight": torch.full((3,), float(epoch))}, {}, {}, rng=[{}])
 
 
 def epochs(folder: Path) -> dict[str, int | None]:
