@@ -21,14 +21,14 @@ from sdl_study.losses.relations import RELATIONS, RelationWeights
 from sdl_study.losses.rules import WeightRule
 from sdl_study.losses.supervised import SupervisedLoss
 
-STRATEGIES = {
+CONTRASTIVE_LOSSES = {
     name: partial(build_loss, name) for name in named_losses() if find_loss(name).pretraining == "contrastive"
 }
 """What makes each contrastive loss of the catalogue, by name."""
 
 __all__ = [
+    "CONTRASTIVE_LOSSES",
     "RELATIONS",
-    "STRATEGIES",
     "AllLoss",
     "AnyLoss",
     "AsymmetricLoss",

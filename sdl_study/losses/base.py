@@ -18,6 +18,7 @@ from sdl_study.losses.diagnostics import Diagnostics, relation_sums, summarize
 from sdl_study.losses.exchange import Batch, as_label_sets, gather_batch
 from sdl_study.losses.gradient import with_gradient
 from sdl_study.losses.positives import RulePositives
+from sdl_study.losses.rule_checks import check_rule
 from sdl_study.losses.rules import AnyRule, WeightRule
 from sdl_study.losses.tiles import TilePlan, tile_edge
 
@@ -177,12 +178,17 @@ class WeightedContrastiveLoss(ContrastiveLoss):
     Args:
         rule: the weights of positive pairs.
         temperature, **settings: as in ``ContrastiveLoss``.
+
+    Raises:
+        TypeError: no rule.
+        ValueError: a rule that breaks its promises (``check_rule``), or as ``ContrastiveLoss``.
     """
 
     def __init__(self, rule: WeightRule, temperature: float = 0.07, **settings: Any) -> None:
         super().__init__(temperature, **settings)
         if not isinstance(rule, WeightRule):
             raise TypeError(f"rule must be a WeightRule, not {type(rule).__name__}")
+        check_rule(rule)
         self.rule = rule
 
     def positives(self, batch: Batch, plan: TilePlan) -> Positives:

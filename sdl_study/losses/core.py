@@ -1,4 +1,4 @@
-"""The one core behind all strategies: loss and gradient by tiles, exact over the ranks of a global batch.
+"""The one core behind all contrastive losses: loss and gradient by tiles, exact over the ranks of a global batch.
 
 L = Σ_ij ω_ij (LSE_i − s_ij) with s_ij = z_i·z_j/τ, and dL/dz_k = Σ_j (g_kj + g_jk) z_j/τ with
 g_ij = Ω_i p_ij − ω_ij. With centred rows c = z − μ the logits are, up to a number per anchor that cancels,

@@ -64,7 +64,7 @@ class RelationWeights:
 
     @property
     def only_equal(self) -> bool:
-        """Whether only equal label sets count (the strategy "all")."""
+        """Whether only equal label sets count, as in the loss ``all``."""
         return self.equal > 0 and self.overlap == self.subset == self.superset == 0
 
 

@@ -8,7 +8,7 @@ with itself, never count, whatever the rule returns for them. Sizes of empty set
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -30,23 +30,31 @@ class WeightRule(ABC):
     the global batch with a non-empty P(i).
 
     A rule of one's own overrides ``weight``; the sizes are broadcast over the tile, whose anchors are its rows or, in a
-    mirrored tile, its columns; weights are finite and ≥ 0 wherever the intersection is ≥ 1:
+    mirrored tile, its columns; weights are finite and ≥ 0 wherever a pair is a positive:
 
         class Halving(WeightRule):
             def weight(self, intersection, anchor_size, candidate_size):
                 return 0.5 ** (candidate_size - intersection)
 
+    Making a ``WeightedContrastiveLoss`` of a rule tries all this on a table of sizes, the flags below too.
+
     Attributes:
-        normalizer: "positives" or "weights".
+        normalizer: "positives" or "weights"; an argument of the constructor.
         symmetric: set it where anchor and candidate may be exchanged; it halves the work on weights.
         zero_when_disjoint: set it where ``weight`` is 0 by itself at intersection 0; it spares one mask per tile.
-        restricts_positives: set it where ``positive`` is overridden; it spares the call elsewhere.
+        restricts_positives: whether ``positive`` is asked at all; True of itself where it is overridden. A constructor
+            may set it to False where, with its settings, every pair with a shared label is a positive.
     """
 
     normalizer: Normalizer = "positives"
     symmetric: bool = False
     zero_when_disjoint: bool = False
     restricts_positives: bool = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "restricts_positives" not in vars(cls):
+            cls.restricts_positives = cls.positive is not WeightRule.positive
 
     def __init__(self, normalizer: Normalizer = "positives") -> None:
         choice("normalizer", normalizer, NORMALIZERS)
@@ -95,7 +103,7 @@ class BufferedRule(WeightRule):
 
 
 class AnyRule(BufferedRule):
-    """Every candidate with a shared label counts 1 (strategy "any")."""
+    """Every candidate with a shared label counts 1: the rule of ``any``."""
 
     symmetric = True
     zero_when_disjoint = True

@@ -8,6 +8,7 @@ class TestHalving(LossContract):
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import math
@@ -35,9 +36,10 @@ from sdl_study.testing.sharded import (
     make_inputs,
     multi_hot_labels,
 )
+from sdl_study.testing.slopes import numeric_slopes
 
-SLOPE_STEP, SLOPE_TOLERANCE = 1e-5, 1e-6
-"""Central differences in float64: their own error is about the step's square."""
+SLOPE_TOLERANCE = 1e-6
+"""Of central differences in float64, whose own error is about their step's square."""
 
 
 class LossContract:
@@ -186,6 +188,21 @@ class LossContract:
                 f"{len(some)} rows without a valid anchor have a gradient"
             )
 
+    def test_a_rules_flags_change_nothing(self) -> None:
+        loss = self.new_loss()
+        if not isinstance(loss, WeightedContrastiveLoss):
+            return
+        rows, labels = batch()
+        value, gradient = self.step(rows, labels)
+        loss.rule = copy.copy(loss.rule)
+        loss.rule.symmetric = loss.rule.zero_when_disjoint = False
+        loss.rule.restricts_positives = True
+        plain = loss(rows.requires_grad_(), labels)
+        plain.backward()
+        assert rows.grad is not None
+        self.require_same("value with the rule's flags", value, plain.detach())
+        self.require_same("gradient with the rule's flags", gradient, rows.grad)
+
     def test_rows_that_are_not_finite_are_refused(self) -> None:
         for wrong in (math.nan, math.inf, -math.inf):
             rows, labels = batch()
@@ -279,16 +296,3 @@ def batch(num_rows: int = 12) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         rows = nn.functional.normalize(make_encoder()(make_inputs(num_rows)), dim=1)
     return rows, multi_hot_labels([num_rows], EMBEDDING_SIZE)
-
-
-def numeric_slopes(value: Callable[[Tensor], float], at: Tensor) -> Tensor:
-    """dvalue/dat by central differences."""
-    slopes = torch.zeros_like(at)
-    for entry in range(at.numel()):
-        ends = []
-        for sign in (1, -1):
-            moved = at.detach().clone()
-            moved.view(-1)[entry] += sign * SLOPE_STEP
-            ends.append(value(moved))
-        slopes.view(-1)[entry] = (ends[0] - ends[1]) / (2 * SLOPE_STEP)
-    return slopes

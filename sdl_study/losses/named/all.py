@@ -15,10 +15,9 @@ from sdl_study.losses.tiles import TilePlan
 
 
 class AllRule(WeightRule):
-    """Only candidates with the anchor's very label set count (strategy "all")."""
+    """Only candidates with the anchor's very label set count: the rule of ``all``."""
 
     symmetric = True
-    restricts_positives = True
     zero_when_disjoint = True
 
     def weight(self, intersection: Tensor, anchor_size: Tensor, candidate_size: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from sdl_study.losses.rules import BufferedRule, Normalizer
 
 
 class JaccardRule(BufferedRule):
-    """|S∩T| / |S∪T| (strategy "jaccard")."""
+    """|S∩T| / |S∪T|: the rule of ``jaccard``."""
 
     symmetric = True
     zero_when_disjoint = True

@@ -13,13 +13,11 @@ from sdl_study.losses.rules import Normalizer
 
 
 class MultiSupConRule(JaccardRule):
-    """Jaccard weights on the pairs whose Jaccard index reaches a threshold, inclusive (strategy "multisupcon").
+    """Jaccard weights on the pairs whose Jaccard index reaches a threshold, inclusive.
 
     The weighting of pytorch-metric-learning's MultiSupConLoss (3.0 release candidates), except that here an empty
     label set is never a positive.
     """
-
-    restricts_positives = True
 
     def __init__(self, threshold: float = 0.5, normalizer: Normalizer = "positives") -> None:
         super().__init__(normalizer)

@@ -15,7 +15,7 @@ from sdl_study.losses.rules import BufferedRule, Normalizer
 
 
 class SimilarityDissimilarityRule(BufferedRule):
-    """ρ_R · K_s^α · K_d^β with K_s = |S∩T|/|S| and K_d = 1/(1 + |T| − |S∩T|) (strategy "sd").
+    """ρ_R · K_s^α · K_d^β with K_s = |S∩T|/|S| and K_d = 1/(1 + |T| − |S∩T|): the rule of ``sd``.
 
     Source: arXiv 2410.13439 for both factors and their product; powers, relation weights and the normalizer
     "weights" are this project's. With the relation weights (w, 0, 0, 0) only equal label sets are positives.

@@ -16,7 +16,7 @@ import sdl_study
 PROGRAM = """
 import importlib.util
 import torch
-from sdl_study.losses import STRATEGIES, LabelSets, build_loss, cached_backward
+from sdl_study.losses import CONTRASTIVE_LOSSES, LabelSets, build_loss, cached_backward
 from sdl_study.testing import check_sharded, make_encoder, make_inputs
 
 for name in ("ray", "transformers", "optuna", "mlflow", "polars", "sklearn", "pydantic", "jaxtyping", "scipy"):
@@ -24,9 +24,9 @@ for name in ("ray", "transformers", "optuna", "mlflow", "polars", "sklearn", "py
 encoder = make_encoder()
 optimizer = torch.optim.SGD(encoder.parameters(), lr=0.1)
 labels = LabelSets.from_lists([[0], [0, 1], [1], [], [0, 1], [2]], 3)
-for strategy in STRATEGIES:
+for name in CONTRASTIVE_LOSSES:
     before = [p.detach().clone() for p in encoder.parameters()]
-    loss = build_loss(strategy, temperature=0.2)(encoder(make_inputs(6)), labels)
+    loss = build_loss(name, temperature=0.2)(encoder(make_inputs(6)), labels)
     loss.backward()
     optimizer.step()
     assert torch.isfinite(loss)

@@ -1,20 +1,20 @@
-"""The same tile loop on a CUDA device: value and gradient of every strategy against the CPU."""
+"""The same tile loop on a CUDA device: value and gradient of every contrastive loss against the CPU."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from sdl_study.losses import STRATEGIES, LabelSets, build_loss, tiles
+from sdl_study.losses import CONTRASTIVE_LOSSES, LabelSets, build_loss, tiles
 
 pytestmark = pytest.mark.gpu
 
 
 @pytest.mark.parametrize("cache_mib", [256, 0])
 @pytest.mark.parametrize("temperature", [0.2, 0.005])
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("name", CONTRASTIVE_LOSSES)
 def test_cuda_equals_the_cpu(
-    strategy: str, temperature: float, cache_mib: int, monkeypatch: pytest.MonkeyPatch
+    name: str, temperature: float, cache_mib: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiles, "ACCELERATOR_EDGE", 256)
     generator = torch.Generator().manual_seed(0)
@@ -25,7 +25,7 @@ def test_cuda_equals_the_cpu(
     answers = []
     for device in ("cpu", "cuda"):
         z = rows.to(device).requires_grad_()
-        loss = build_loss(strategy, temperature=temperature, cache_mib=cache_mib)(z, labels)
+        loss = build_loss(name, temperature=temperature, cache_mib=cache_mib)(z, labels)
         loss.backward()
         assert z.grad is not None
         answers.append((float(loss.detach()), z.grad.cpu()))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sdl_study.losses import (
-    STRATEGIES,
+    CONTRASTIVE_LOSSES,
     AnyLoss,
     LabelSets,
     SimilarityDissimilarityLoss,
@@ -36,9 +36,9 @@ def _gradient(loss: torch.nn.Module, z: Tensor, labels: Any) -> Tensor:
     return z.grad
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_wrong_input_is_named(strategy: str) -> None:
-    loss = build_loss(strategy, temperature=0.1)
+@pytest.mark.parametrize("name", CONTRASTIVE_LOSSES)
+def test_wrong_input_is_named(name: str) -> None:
+    loss = build_loss(name, temperature=0.1)
     z, labels = make_inputs(4), multi_hot_labels([4])
     broken = z.clone()
     broken[2, 1] = math.inf
@@ -68,12 +68,12 @@ def test_a_large_finite_sum_is_no_fault() -> None:
     assert len(as_label_sets(rows, torch.ones(3, 1))) == 3
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("name", CONTRASTIVE_LOSSES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_computes_in_float32(strategy: str, dtype: torch.dtype) -> None:
+def test_half_precision_computes_in_float32(name: str, dtype: torch.dtype) -> None:
     z, labels = _batch()
     half = z.detach().to(dtype).requires_grad_()
-    loss = build_loss(strategy, temperature=0.1).eval()
+    loss = build_loss(name, temperature=0.1).eval()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = loss(half, labels)
     value.backward()
@@ -85,9 +85,9 @@ def test_half_precision_computes_in_float32(strategy: str, dtype: torch.dtype) -
     assert (half.grad.float() - exact).norm() <= 2 * torch.finfo(dtype).eps * exact.norm()
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_nothing_to_learn_is_zero_and_attached(strategy: str) -> None:
-    loss = build_loss(strategy, temperature=0.1)
+@pytest.mark.parametrize("name", CONTRASTIVE_LOSSES)
+def test_nothing_to_learn_is_zero_and_attached(name: str) -> None:
+    loss = build_loss(name, temperature=0.1)
     for rows, labels in ((0, torch.zeros(0, 3)), (1, torch.ones(1, 3)), (5, torch.zeros(5, 3))):
         z = make_inputs(rows).requires_grad_()
         value = loss(z, labels)
@@ -101,8 +101,8 @@ def test_nothing_to_learn_is_zero_and_attached(strategy: str) -> None:
 
 def test_collapse_is_log_of_the_batch() -> None:
     rows = torch.nn.functional.normalize(torch.ones(33, 8), dim=1)
-    for strategy in ("any", "all", "mulsupcon"):
-        value = build_loss(strategy, temperature=0.07)(rows, torch.ones(33, 1))
+    for name in ("any", "all", "mulsupcon"):
+        value = build_loss(name, temperature=0.07)(rows, torch.ones(33, 1))
         assert float(value) == pytest.approx(math.log(32), rel=1e-6)
 
 
@@ -114,16 +114,16 @@ def test_valid_anchor_fraction() -> None:
     assert not loss.valid_anchor_fraction.requires_grad
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("name", CONTRASTIVE_LOSSES)
 @pytest.mark.parametrize("small", [tiles.SMALL_PROBLEM, 0], ids=["plain", "tiled"])
 def test_views_are_rows_with_the_samples_label_set(
-    strategy: str, small: int, monkeypatch: pytest.MonkeyPatch
+    name: str, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiles, "SMALL_PROBLEM", small)
     monkeypatch.setattr(tiles, "CPU_EDGE", 8)
     z, labels = _batch(12)
     views = z.detach().view(6, 2, -1)
-    loss = build_loss(strategy, temperature=0.2).eval()
+    loss = build_loss(name, temperature=0.2).eval()
     flat = labels[:6].repeat_interleave(2, dim=0)
     assert float(loss(views, labels[:6])) == pytest.approx(float(loss(views.flatten(0, 1), flat)), rel=1e-13)
     ours = _gradient(loss, views, LabelSets.from_multi_hot(labels[:6]))
@@ -137,10 +137,10 @@ def test_a_sample_without_labels_has_no_positive_in_its_other_view() -> None:
     assert float(loss.valid_anchor_fraction) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_learnable_temperature_follows_its_slope(strategy: str) -> None:
+@pytest.mark.parametrize("name", CONTRASTIVE_LOSSES)
+def test_learnable_temperature_follows_its_slope(name: str) -> None:
     z, labels = _batch()
-    loss = build_loss(strategy, temperature=0.3, learnable_temperature=True).double().eval()
+    loss = build_loss(name, temperature=0.3, learnable_temperature=True).double().eval()
     parameter = loss.log_temperature
     assert parameter is not None
     (3 * loss(z, labels)).backward()

@@ -241,4 +241,4 @@ def test_one_line_tests_a_rule_outside_the_repository(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(sdl_study.__file__).parents[1])},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert "12 passed" in done.stdout
+    assert "13 passed" in done.stdout

@@ -55,14 +55,14 @@ def _same(one: tuple[float, Tensor], other: tuple[float, Tensor], factor: float 
     return near and bool((one[1] - factor * other[1]).norm() <= 1e-10 * (1 + other[1].norm()))
 
 
-@pytest.mark.parametrize("strategy", PUBLISHED)
+@pytest.mark.parametrize("name", PUBLISHED)
 @quick
 @given(sets=label_sets, tau=temperatures, data=st.data())
 def test_the_order_of_rows_does_not_matter(
-    strategy: str, sets: list[set[int]], tau: float, data: st.DataObject
+    name: str, sets: list[set[int]], tau: float, data: st.DataObject
 ) -> None:
     order = data.draw(st.permutations(range(len(sets))))
-    loss, z = build_loss(strategy, temperature=tau), _rows(len(sets))
+    loss, z = build_loss(name, temperature=tau), _rows(len(sets))
     value, gradient = _step(loss, z, sets)
     moved = _step(loss, z[order], [sets[i] for i in order])
     assert _same(moved, (value, gradient[order]))
@@ -111,11 +111,11 @@ def test_sd_on_equal_sets_is_all(sets: list[set[int]], tau: float) -> None:
 
 @quick
 @given(labels=st.lists(st.integers(0, 3), min_size=2, max_size=12), tau=temperatures)
-def test_one_label_each_makes_all_strategies_equal(labels: list[int], tau: float) -> None:
+def test_one_label_each_makes_all_losses_equal(labels: list[int], tau: float) -> None:
     z, sets = _rows(len(labels)), [{label} for label in labels]
     reference = _step(AnyLoss(tau), z, sets)
-    for strategy in PUBLISHED:
-        assert _same(_step(build_loss(strategy, temperature=tau), z, sets), reference)
+    for name in PUBLISHED:
+        assert _same(_step(build_loss(name, temperature=tau), z, sets), reference)
     assert _same(_step(MulSupConLoss(tau, per_anchor_mean=True), z, sets), reference)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdl_study.losses import STRATEGIES, AnyLoss, ContrastiveLoss, build_loss
+from sdl_study.losses import CONTRASTIVE_LOSSES, AnyLoss, ContrastiveLoss, build_loss
 from sdl_study.testing import make_encoder, make_inputs, multi_hot_labels
 
 LABELS = multi_hot_labels([12])
@@ -24,7 +24,7 @@ def gradients(loss: ContrastiveLoss, z: Tensor, **settings: Any) -> tuple[Tensor
 
 
 @pytest.mark.parametrize("learnable", [False, True])
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", CONTRASTIVE_LOSSES)
 def test_first_derivatives_under_create_graph_are_the_same(name: str, learnable: bool) -> None:
     loss = build_loss(name, temperature=0.3, learnable_temperature=learnable).double().eval()
     for plain, with_graph in zip(
@@ -34,7 +34,7 @@ def test_first_derivatives_under_create_graph_are_the_same(name: str, learnable:
 
 
 @pytest.mark.parametrize("learnable", [False, True])
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", CONTRASTIVE_LOSSES)
 def test_a_gradient_penalty_is_refused(name: str, learnable: bool) -> None:
     """Also beside terms that have a graph of their own, where the penalty alone was silently constant."""
     loss = build_loss(name, temperature=0.3, learnable_temperature=learnable).double()
@@ -47,7 +47,7 @@ def test_a_gradient_penalty_is_refused(name: str, learnable: bool) -> None:
             (value + z.square().sum() + gradient.square().sum()).backward(retain_graph=True)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", CONTRASTIVE_LOSSES)
 def test_a_hessian_is_refused(name: str) -> None:
     loss = build_loss(name, temperature=0.3)
     with pytest.raises(RuntimeError, match=REFUSED):
