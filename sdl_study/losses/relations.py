@@ -34,7 +34,10 @@ class RelationWeights:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            number_from_zero(f"relation_weights.{field.name}", getattr(self, field.name))
+            weight = number_from_zero(f"relation_weights.{field.name}", getattr(self, field.name))
+            object.__setattr__(
+                self, field.name, weight
+            )  # a float, also where an integer or NumPy's was given
         if self.equal == self.overlap == self.subset == self.superset == 0:
             raise ValueError("relation_weights are all 0; at least one relation must count")
 

@@ -256,8 +256,9 @@ class LossContract:
 
     def require_same(self, what: str, found: float | Tensor, expected: float | Tensor) -> None:
         """AssertionError unless two values that should be one are within the tolerance."""
-        error = float((torch.as_tensor(found) - torch.as_tensor(expected)).norm())
-        size = 1 + float(torch.as_tensor(expected).norm())
+        right = torch.as_tensor(expected, dtype=torch.float64)  # a Python number would become float32
+        error = float((torch.as_tensor(found, dtype=torch.float64) - right).norm())
+        size = 1 + float(right.norm())
         assert error <= self.tolerance * size, f"{what}: wrong by {error:.1e} of {size:.1e}"
 
 

@@ -208,6 +208,12 @@ def test_a_broken_loss_breaks_the_contract(loss: type, test: str, message: str) 
         getattr(contract, f"test_{test}")()
 
 
+def test_values_are_compared_in_double_precision() -> None:
+    LossContract().require_same("value", 1 + 1e-11, 1.0)
+    with pytest.raises(AssertionError, match=r"value: wrong by 1\.0e-08"):
+        LossContract().require_same("value", 1 + 1e-8, 1.0)
+
+
 def test_a_loss_of_one_form_of_labels_breaks_the_contract() -> None:
     contract = LossContract()
     contract.loss = DenseOnly

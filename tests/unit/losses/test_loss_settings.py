@@ -86,6 +86,8 @@ def test_other_kinds_of_numbers_are_numbers(value: Any) -> None:
     assert type(loss.temperature) is float
     assert loss.temperature == value
     assert loss.rule.relation_weights == RelationWeights(overlap=value)
+    rows = make_inputs(8)
+    assert math.isfinite(float(loss(rows, multi_hot_labels([8]))))
 
 
 @pytest.mark.parametrize("name", ["sd", "random_weights"])
