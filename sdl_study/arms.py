@@ -1,4 +1,4 @@
-"""Arms: the training strategies that a study compares fairly. A study declares its own; these are the known ones."""
+"""Arms: the ways of training that a study compares fairly. A study declares its own; these are the known ones."""
 
 from __future__ import annotations
 

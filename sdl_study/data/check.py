@@ -86,9 +86,9 @@ def relation_mix(labels: LabelSets, batch_size: int, seed: int = 0) -> dict[str,
 def valid_anchor_fractions(
     labels: LabelSets, batch_size: int, seed: int = 0, label_aware: float = 0.0
 ) -> dict[str, float]:
-    """Mean share of a batch's examples that have a positive, by the strategies' notions of one.
+    """Mean share of a batch's examples that have a positive, by what the losses call one.
 
-    "any" holds for every strategy whose positives share a label (any, mulsupcon, jaccard, sd); "all"
+    "any" holds for every loss whose positives share a label (any, mulsupcon, jaccard, sd); "all"
     asks for an equal label set.
     """
     found: dict[str, list[float]] = {"any": [], "all": []}
