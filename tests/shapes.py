@@ -171,6 +171,7 @@ class Hints:
 
     def __init__(self, owner: Any, names: Names) -> None:
         self._owner, self._names = owner, names
+        self._right: set[tuple[Any, ...]] = set()  # kinds, dtypes and shapes that were found right before
         own = inspect.get_annotations(owner)
         self.texts = {name: text for name, text in own.items() if has_arrays(_parsed(text), names.types)}
 
@@ -181,17 +182,15 @@ class Hints:
 
     @functools.cached_property
     def places(self) -> dict[str, int]:
-        """By parameter: its place among the positional arguments."""
-        parameters = list(inspect.signature(self._owner).parameters.values())
-        kinds = {parameter.name: parameter.kind for parameter in parameters if parameter.name in self.texts}
-        if (
-            inspect.Parameter.VAR_POSITIONAL in kinds.values()
-            or inspect.Parameter.VAR_KEYWORD in kinds.values()
-        ):
-            raise TypeError(f"tests/shapes.py cannot check *args or **kwargs: {self._owner.__qualname__}")
-        return {
-            parameter.name: place for place, parameter in enumerate(parameters) if parameter.name in kinds
-        }
+        """By parameter: its place among the positional arguments, none of which is as far as a keyword's."""
+        places = {}
+        for place, parameter in enumerate(inspect.signature(self._owner).parameters.values()):
+            if parameter.name not in self.texts:
+                continue
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise TypeError(f"tests/shapes.py cannot check {parameter} of {self._owner.__qualname__}")
+            places[parameter.name] = sys.maxsize if parameter.kind is parameter.KEYWORD_ONLY else place
+        return places
 
     def check_call(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
         """Raise ShapeError unless the arguments given, then the result, are what the signature says."""
@@ -207,12 +206,20 @@ class Hints:
 
     def check(self, values: Mapping[str, Any]) -> None:
         """Raise ShapeError unless all values are what is annotated, one size for each letter among them."""
+        kinds = tuple(
+            (name, type(value), getattr(value, "dtype", None), getattr(value, "shape", None))
+            for name, value in values.items()
+        )
+        if kinds in self._right:
+            return
         with jaxtyped("context"):
             for name, value in values.items():
                 if not self.matches[name](value):
                     lines = [f"  {n}: {self.texts[n]} is {_description(v)}" for n, v in values.items()]
                     where = f"{self._owner.__module__}.{self._owner.__qualname__}"
                     raise ShapeError("\n".join([f"{where}: {name} is not what is annotated", *lines]))
+        if not any(isinstance(value, list | tuple | dict) for value in values.values()):
+            self._right.add(kinds)
 
 
 def _checked(names: Names, owner: Any) -> Any:

@@ -222,6 +222,9 @@ def refuses(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
 def several(parts: Sequence[Float[Tensor, " n"]], pair: tuple[Int[Tensor, ""], dict[str, Float[Tensor, "n n"]]]) -> int:
     return len(parts)
 
+def variadic(*others: object, x: Float[Tensor, " n"]) -> None:
+    """Arguments of any number before the array."""
+
 def unknown(x: Float[Tensor, " n"] | Missing) -> None:
     """A name that cannot be imported."""
 
@@ -296,6 +299,7 @@ class TestKinds:
             lambda m: m.several([torch.ones(2)], (torch.tensor(1.0), {})),
             lambda m: m.several([torch.ones(2)], (torch.tensor(1), {"a": torch.ones(2, 3)})),
             lambda m: m.several([torch.ones(2)], (torch.tensor(1), {}, None)),
+            lambda m: m.variadic(torch.ones(2), torch.ones(2), x=torch.ones(2, 2)),
             lambda m: m.outer(1)(torch.ones(2, 3)),
             lambda m: m.outer(2)(torch.ones(2, 4)),
             lambda m: m.Box.fixed(torch.ones(2, 2)),
@@ -317,12 +321,22 @@ class TestKinds:
         assert module.mixed(Fraction(1, 2)) is None
         assert module.mixed(torch.ones(2, 3), y=torch.ones(2)) is None
         assert module.several([torch.ones(2)] * 3, (torch.tensor(1), {"a": torch.ones(2, 2)})) == 3
+        assert module.variadic(1, 2, 3, x=torch.ones(2)) is None
         assert module.outer(2)(torch.ones(2, 3))[1].tolist() == [3, 3]
         assert module.Pair(torch.ones(2), torch.ones(2)).name == ""
         x = torch.ones(2, requires_grad=True)
         module.Double.apply(x).sum().backward()
         assert x.grad is not None
         assert x.grad.tolist() == [2, 2]
+
+    def test_what_was_right_before_is_looked_at_again(self, module: ModuleType) -> None:
+        for wrong in ([torch.ones(2), torch.ones(3)], [torch.ones(2), None]):
+            module.several([torch.ones(2), torch.ones(2)], (torch.tensor(1), {}))
+            with pytest.raises(shapes.ShapeError, match="several: parts"):
+                module.several(wrong, (torch.tensor(1), {}))
+        module.refuses(torch.ones(2, 3))
+        with pytest.raises(shapes.ShapeError, match="refuses: x"):
+            module.refuses(torch.ones(2, 3, dtype=torch.int64))
 
     def test_a_function_that_refuses_by_itself_has_the_last_word(self, module: ModuleType) -> None:
         with pytest.raises(ValueError, match="not a matrix"):
