@@ -29,8 +29,8 @@ class WeightRule(ABC):
     P(i) are the candidates that share a label with the anchor and satisfy ``positive``; V counts the anchors of
     the global batch with a non-empty P(i).
 
-    A rule of one's own overrides ``weight``. Sizes are broadcast over the tile: anchors are its rows or, in a
-    mirrored tile, its columns. Weights are finite and ≥ 0 wherever the intersection is ≥ 1:
+    A rule of one's own overrides ``weight``; the sizes are broadcast over the tile, whose anchors are its rows or, in a
+    mirrored tile, its columns; weights are finite and ≥ 0 wherever the intersection is ≥ 1:
 
         class Halving(WeightRule):
             def weight(self, intersection, anchor_size, candidate_size):
