@@ -81,6 +81,7 @@ sys.meta_path.insert(0, Finder())
 def run_sabotaged(out: Path, sabotage: str) -> subprocess.CompletedProcess[str]:
     folder = out / "sabotage"
     folder.mkdir(exist_ok=True)
+    (out / "r").mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(SABOTAGE.format(marker=MARKER, folder=str(folder)))
     paths = [str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")]
     command = [
