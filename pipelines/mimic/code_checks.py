@@ -34,7 +34,7 @@ _DOTTED: dict[tuple[Kind, int], str] = {
 }
 # Nearly a tenth of ICD-9's numbers begin with 0: so many rows without one are no chance.
 _ENOUGH_ROWS, _ENOUGH_CODES = 100, 3
-_SHOWN, _LONGEST = 3, 8
+_SHOWN = 3
 _DOUBT = "was the column read as a number, which drops leading zeros?"
 
 
@@ -90,7 +90,8 @@ def _remarks(pairs: pl.DataFrame, kind: Kind, version: int) -> list[str]:
     lines = []
     odd = [code for code in counts if not re.fullmatch(_SHAPES[kind, version], code)]
     if odd:
-        shown = ", ".join([code for code in odd if len(code) <= _LONGEST][:_SHOWN])
+        # Numbers of few digits alone: whatever else stands in this column may name a patient.
+        shown = ", ".join([code for code in odd if re.fullmatch(r"\d{1,4}", code)][:_SHOWN])
         rows = sum(counts[code] for code in odd)
         what = f"{len(odd):,} {kind} codes that do not look like ICD-{version}'s" + (
             f" ({shown})" if shown else ""

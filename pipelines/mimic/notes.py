@@ -16,7 +16,7 @@ import polars as pl
 
 from pipelines.mimic.codes import Release, cast_ids
 from pipelines.shared.contents import is_packed
-from pipelines.shared.missing import is_word
+from pipelines.shared.missing import is_empty, is_word
 from pipelines.shared.runner import Progress
 from pipelines.shared.tables import ROW, check_width, find_table, reading, scan_table
 from sdl_study.data import parquet
@@ -156,9 +156,9 @@ class Notes:
 
 
 def _no_text() -> pl.Expr:
-    """Whether the column ``text`` has none, or nothing but a word for that; long texts are not looked at."""
+    """Whether the column ``text`` has none, blanks alone, or a word for that; long texts are not looked at."""
     text = pl.col("text")
-    return text.is_null() | is_word(text, signs=False)
+    return is_empty(text) | is_word(text, signs=False)
 
 
 def _spooled(table: pl.LazyFrame, spool: Path) -> pl.LazyFrame:

@@ -21,7 +21,7 @@ WORDS = frozenset(
     )
 )  # fmt: skip
 SIGNS = frozenset((".", "..", "-", "--", "---", "–", "—", "?"))
-_UNSEEN = r"[\p{Cf}\p{Cc}]"
+UNSEEN = r"[\p{Cf}\p{Cc}]"
 _SHORT = 64  # bytes; what is longer is neither
 
 
@@ -48,4 +48,4 @@ def is_empty(texts: pl.Expr) -> pl.Expr:
 def _seen(texts: pl.Expr) -> pl.Expr:
     """A short text without invisible characters and the blanks around it; null for a long one."""
     short = pl.when(texts.str.len_bytes() <= _SHORT).then(texts)
-    return short.str.replace_all(_UNSEEN, "").str.strip_chars()
+    return short.str.replace_all(UNSEEN, "").str.strip_chars()

@@ -45,6 +45,12 @@ class Columns:
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.text, self.image, self.features)) != 1:
             raise UserError("give exactly one of --text, --image and --features")
+        roles = [self.labels, self.text, self.image, self.group, self.split]
+        twice = [name for name in roles if name is not None and roles.count(name) > 1]
+        if twice:
+            raise UserError(
+                f"column {twice[0]!r} is named twice, among --labels, --text, --image, --group and --split"
+            )
         if not self.separator:
             raise UserError("--separator is empty; give the sign between two labels")
         if not self.up_to and self.up_to is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from pipelines.shared.missing import UNSEEN
+
 # Python's [...], {...} and (...), PostgreSQL's {...}, JSON, numpy's array([...]), R's c("..."), and what C#, Java
 # and Python print in place of a list's items.
 _WHOLE = (
@@ -28,10 +30,15 @@ _QUOTED = r"""^(?:'[^']*'|"[^"]*")(?:[\s,;|]+(?:'[^']*'|"[^"]*"))*$"""
 def is_printed(cells: pl.Expr) -> pl.Expr:
     """Whether a cell is a printed list, set or object, or a row of texts in quotes."""
     whole = "|".join(f"(?:{pattern})" for pattern in (*_WHOLE, _QUOTED))
-    bare = cells.str.strip_chars()
+    bare = _bare(cells)
     return bare.str.contains(f"(?s){whole}") | bare.str.contains(_BEGINNING)
 
 
 def is_piece(labels: pl.Expr) -> pl.Expr:
     """Whether an item of a list is the first piece of a printed one, such as splitting that at its commas gives."""
-    return labels.str.strip_chars().str.contains(_BEGINNING)
+    return _bare(labels).str.contains(_BEGINNING)
+
+
+def _bare(texts: pl.Expr) -> pl.Expr:
+    """Without the blanks and the invisible characters around it."""
+    return texts.str.replace_all(UNSEEN, "").str.strip_chars()

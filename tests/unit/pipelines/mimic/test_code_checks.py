@@ -151,7 +151,7 @@ def test_codes_that_lost_their_zeros_are_told() -> None:
     ]
     packed = pairs("procedure", c16070=2, c0016070=5)
     assert remarks_on(packed, 10, compat=False) == [
-        f"2 rows hold 1 procedure codes that do not look like ICD-10's (16070); {DOUBT}"
+        f"2 rows hold 1 procedure codes that do not look like ICD-10's; {DOUBT}"
     ]
 
 
