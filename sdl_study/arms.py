@@ -50,9 +50,7 @@ class Arm:
         try:
             object.__setattr__(self, "fixed", plain_values(self.fixed))
         except (TypeError, ValueError) as error:
-            raise UserError(
-                f"arm {self.name}: fixed: {error}; write numbers, words, lists and mappings"
-            ) from None
+            raise UserError(f"arm {self.name}: fixed: {error}") from None
         if self.pretraining not in ("contrastive", "supervised"):
             raise UserError(
                 f"arm {self.name}: pretraining is {self.pretraining!r}; choose contrastive or supervised"

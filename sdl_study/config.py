@@ -44,6 +44,7 @@ SEARCHABLE = (
     "loss.", "model.encoder", "model.encoders.", "model.projection.", "probe.", "train.batch_size",
     "train.learning_rate", "train.weight_decay", "train.warmup_fraction", "train.gradient_clip", "train.label_aware",
 )  # fmt: skip
+_OF_THE_STUDY = "; it stands in the study itself: Study(space, settings, arms=(ANY, SD), method='sd')"
 LIST_EXAMPLES = {
     "controls": "('untrained', 'label_prior')",
     "probe.l2_grid": "(0.001, 0.01)",
@@ -186,26 +187,35 @@ def build_settings(values: Mapping[str, Any], origin: str) -> Settings:
     try:
         return Settings.model_validate(dict(values))
     except ValidationError as error:
-        lines = [_mistake(detail, origin) for detail in error.errors()]
-        raise UserError("\n".join(lines)) from None
+        raise UserError("\n".join(f"{origin}: {line}" for line in mistakes(error))) from None
 
 
-def _mistake(detail: Any, origin: str) -> str:
-    path = ".".join(str(part) for part in detail["loc"]) or "settings"
+def mistakes(error: ValidationError, title: str = "") -> list[str]:
+    """What is wrong with settings, one line per field.
+
+    Args:
+        title: stands before the path of every field; that of the whole is "settings".
+    """
+    return [_mistake(detail, title) for detail in error.errors(include_url=False)]
+
+
+def _mistake(detail: Any, title: str) -> str:
+    inside = ".".join(str(part) for part in detail["loc"])
+    path = ".".join(filter(None, (title, inside))) or "settings"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
-        return f"{origin}: {path}: no such setting"
+        return f"{path}: no such setting{_OF_THE_STUDY if inside in ('arms', 'method') else ''}"
     if detail["type"] == "missing":
-        return f"{origin}: {path}: is required"
+        return f"{path}: is required"
     if detail["type"] == "tuple_type":
-        example = LIST_EXAMPLES.get(path, "(1, 2)")
-        return f'{origin}: {path}: needs a list, for example "{path}={example}" (given {detail["input"]!r})'
+        example = LIST_EXAMPLES.get(inside, "(1, 2)")
+        return f'{path}: needs a list, for example "{inside}={example}" (given {detail["input"]!r})'
     given = (
         ""
         if isinstance(detail.get("input"), (dict, list, BaseModel))
         else f" (given {detail.get('input')!r})"
     )
-    return f"{origin}: {path}: {message[:1].lower()}{message[1:]}{given}"
+    return f"{path}: {message[:1].lower()}{message[1:]}{given}"
 
 
 def with_values(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:

@@ -170,11 +170,8 @@ def _words(error: BaseException) -> list[str]:
     if isinstance(error, UserError):
         return str(error).splitlines()
     if isinstance(error, ValidationError):
-        return [_field_and_message(error.title, detail) for detail in error.errors(include_url=False)]
+        from sdl_study.config import mistakes
+
+        return mistakes(error, error.title)
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return [f"{type(error).__name__}: {' '.join(text.split())}"]
-
-
-def _field_and_message(title: str, detail: Any) -> str:
-    field = ".".join(str(part) for part in (title, *detail["loc"]))
-    return f"{field}: {detail['msg'].removeprefix('Value error, ')}"

@@ -181,13 +181,11 @@ def check_encoder(kind: str, settings: Mapping[str, object], spec: InputSpec) ->
         found.check(checked, spec)
 
 
-def locate_encoder(chosen: Mapping[str, object]) -> dict[str, object]:
-    """An encoder as a study names it, ``{"kind": ..., and that kind's settings}``, with relative paths made absolute.
+def locate_encoder(kind: str, settings: Mapping[str, object]) -> dict[str, object]:
+    """An encoder as a job names it, ``{"kind": ..., and that kind's settings}``, relative paths made absolute.
 
     Raises:
         UserError: as ``parse_encoder_settings``.
     """
-    settings = dict(chosen)
-    kind = str(settings.pop("kind"))
     found = parse_encoder_settings(kind, settings).located()
     return {"kind": find_kind(kind).reference, **settings, **found}

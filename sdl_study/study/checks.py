@@ -19,8 +19,8 @@ from sdl_study.input_spec import InputSpec
 from sdl_study.locks import take_lock
 from sdl_study.models import check_encoder, parse_encoder_settings
 from sdl_study.record.files import StudyFiles
-from sdl_study.references import anchored
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
+from sdl_study.study.located import encoder_of
 from sdl_study.study.losses import PREFIX, ArmLoss
 
 LONGEST_NAME = 100  # MLflow and file systems take 255 with what is added to it
@@ -42,8 +42,7 @@ def check_data_fits(settings: Settings, data: PreparedData, origin: str, module:
             )
     holds = data.manifest.modality
     for name, chosen in settings.model.encoders.items():
-        of_kind = dict(chosen)
-        reads = parse_encoder_settings(anchored(of_kind.pop("kind"), module), of_kind).modalities
+        reads = parse_encoder_settings(*encoder_of(chosen, module)).modalities
         if holds not in reads:
             raise UserError(
                 f"{origin}: encoder {name} reads {' or '.join(reads)}, {data.path} holds {holds}; "
@@ -55,9 +54,8 @@ def check_data_fits(settings: Settings, data: PreparedData, origin: str, module:
 def check_encoders(settings: Settings, origin: str, module: Path | None = None) -> None:
     """Every encoder to choose from has a known kind and settings of that kind."""
     for name, chosen in settings.model.encoders.items():
-        of_kind = dict(chosen)
         try:
-            parse_encoder_settings(anchored(of_kind.pop("kind"), module), of_kind)
+            parse_encoder_settings(*encoder_of(chosen, module))
         except UserError as error:
             raise UserError(f"{origin}: model.encoders.{name}: {error}") from None
 
@@ -85,9 +83,8 @@ def check_encoders_fit(
             if item[0] in chosen_from and item not in asked:
                 asked.append(item)
     for name, chosen in asked:
-        of_kind = dict(chosen)
         try:
-            check_encoder(anchored(of_kind.pop("kind"), module), of_kind, spec)
+            check_encoder(*encoder_of(chosen, module), spec)
         except UserError as error:
             raise UserError(f"{origin}: model.encoders.{name}: {error}") from None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import optuna
 
 from sdl_study.data.prepared import PreparedData
-from sdl_study.data.stores import open_store
+from sdl_study.data.stores import Store, open_store
 from sdl_study.errors import UserError
 from sdl_study.files import read_json, write_json
 from sdl_study.record.answer import Answer, make_answer
@@ -127,24 +128,24 @@ class Driver:
             self.tracker.end_parent("KILLED")
             raise
 
-    def _run(self, engine: EngineSource) -> Answer:
+    def _run(self, source: EngineSource) -> Answer:
         """Search, select, declare, run the finals and answer; only what is not done yet.
 
         Args:
-            engine: gives the running engine; called only when there is work for it.
+            source: gives the running engine; called only when there is work for it.
 
         Raises:
             UserError: test labels are missing, an arm has no trial with a value, or no group could run.
         """
         if self.data.manifest.counts["test"].groups < 2:
             self.progress.say("the test split has one group (patient or image): there will be no verdict")
+        engine = cache(lambda: self._prepared(source))
         self._search(engine)
         self._select(engine)
         finals = self._declare()
         if finals.todo():
             self.tracker.reopen_parent()
             finals.check_test_labels()
-            self._prepare_store()
             finals.run(engine())
             self._check(engine())
         return self._answer(finals)
@@ -167,14 +168,18 @@ class Driver:
         return answer
 
     def _tokenizer(self) -> Path | None:
-        store = open_store(self.data, self.plan.settings.data.store, self.plan.files.stores)
-        return getattr(store, "tokenizer_dir", None)
+        return getattr(self._store, "tokenizer_dir", None)
 
-    def _prepare_store(self) -> None:
-        """Tokens or images, once per study, before any worker maps them."""
+    @cached_property
+    def _store(self) -> Store:
+        """Tokens or images, built where they are not there yet."""
+        return open_store(self.data, self.plan.settings.data.store, self.plan.files.stores)
+
+    def _prepared(self, engine: EngineSource) -> Engine:
+        """The running engine; before a worker maps the store, it is there, and the encoders fit it."""
         plan = self.plan
-        store = open_store(self.data, plan.settings.data.store, plan.files.stores)
-        check_encoders_fit(plan.space, plan.settings, store.spec, plan.name, plan.module)
+        check_encoders_fit(plan.space, plan.settings, self._store.spec, plan.name, plan.module)
+        return engine()
 
     def _search(self, engine: EngineSource) -> None:
         settings = self.plan.settings
@@ -194,7 +199,6 @@ class Driver:
         if search.finished:
             return
         self.tracker.reopen_parent()
-        self._prepare_store()
         running = engine()
         search.concurrent = running.groups
         search.aborted = lambda: running.error is not None
@@ -229,7 +233,6 @@ class Driver:
         if all(item.outcome is not None for item in work):
             return
         self.progress.say(f"selection: {len(work)} repeats on further seeds")
-        self._prepare_store()
         running = engine()
         lost = run_all(
             work,

@@ -74,7 +74,9 @@ class JobMaker:
             folder=str(folder),
             data=str(self._data),
             stores=str(self._plan.files.stores),
-            settings=located(self._plan.job_settings(parameters)),
+            settings=located(
+                self._plan.with_parameters(parameters).model_dump(mode="json"), self._plan.module
+            ),
             arm=self._plan.job_arm(arm),
             seed=seed,
             **more,

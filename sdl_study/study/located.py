@@ -1,21 +1,38 @@
-"""A job's settings as a worker needs them: it starts in another folder, where a relative path means nothing."""
+"""What a study names beside itself or by relative paths, as it is found from anywhere.
+
+A worker starts in another folder, where a relative path means nothing; study.json keeps the names as they were given.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sdl_study.models import locate_encoder
+from sdl_study.references import anchored
 
 
-def located(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings (nested, as JSON) with the relative folders of tokenizer and encoders made absolute.
+def encoder_of(chosen: Mapping[str, Any], module: Path | None) -> tuple[str, dict[str, Any]]:
+    """Kind and settings of an encoder as a study names it, ``{"kind": ..., and that kind's settings}``.
 
-    What is no folder here, a name of the hub, stays as it is.
+    Args:
+        module: the study's own file, beside which a kind of one's own is looked for.
+    """
+    settings = dict(chosen)
+    return anchored(settings.pop("kind"), module), settings
+
+
+def located(settings: dict[str, Any], module: Path | None = None) -> dict[str, Any]:
+    """Settings (nested, as JSON) with the files of encoder kinds and the folders of models made absolute.
+
+    What is no file or folder here, a name of the catalogue or of the hub, stays as it is.
     """
     data, model = settings["data"], settings["model"]
     store = dict(data["store"])
     if store.get("tokenizer") == "pretrained" and Path(store.get("name", "")).is_dir():
         store["name"] = str(Path(store["name"]).absolute())
-    encoders = {name: locate_encoder(chosen) for name, chosen in model["encoders"].items()}
+    encoders = {
+        name: locate_encoder(*encoder_of(chosen, module)) for name, chosen in model["encoders"].items()
+    }
     return settings | {"data": data | {"store": store}, "model": model | {"encoders": encoders}}

@@ -23,6 +23,7 @@ from sdl_study.study.checks import (
     check_workers,
     extremes,
 )
+from sdl_study.study.located import encoder_of
 from sdl_study.study.losses import (
     PREFIX,
     ArmLoss,
@@ -78,13 +79,6 @@ class Plan:
         """The settings of one trial."""
         return with_values(self.settings, parameters, self.name)
 
-    def job_settings(self, parameters: Mapping[str, ParameterValue]) -> dict[str, Any]:
-        """The settings of one trial as plain data, the user's own modules named as they are found from anywhere."""
-        found = self.with_parameters(parameters).model_dump(mode="json")
-        for encoder in found["model"]["encoders"].values():
-            encoder["kind"] = anchored(encoder["kind"], self.module)
-        return found
-
     def job_arm(self, name: str) -> dict[str, Any]:
         """An arm as plain data; its loss is found from anywhere."""
         return self.losses[name].arm.to_dict()
@@ -102,7 +96,7 @@ class Plan:
         """Digests of the user's own losses and encoder kinds: with another one under its name it is another study."""
         found = {f"loss of {arm}": digest for arm, digest in own_code(self.losses).items()}
         for name, chosen in self.settings.model.encoders.items():
-            kind = anchored(chosen["kind"], self.module)
+            kind, _ = encoder_of(chosen, self.module)
             if is_file(kind):
                 found[f"encoder {name}"] = code_digest(Path(kind).read_text(encoding="utf-8"))
         return found

@@ -50,7 +50,12 @@ MISTAKES = {
     ),
     "unknown setting": (
         HEAD + "TrainSettings(epochs=8, epoch=8)\n",
-        [":3: TrainSettings.epoch: Extra inputs"],
+        [":3: TrainSettings.epoch: no such setting"],
+    ),
+    "arms among the settings": (
+        HEAD + "from sdl_study.config import Settings\n"
+        "Settings(data={}, model={'encoder': 'a', 'encoders': {'a': {'kind': 'mlp'}}}, train={'epochs': 1}, arms=('sd',))\n",
+        [":4: Settings.arms: no such setting; it stands in the study itself: Study(space, settings, arms="],
     ),
     "encoder without kind": (
         HEAD + "ModelSettings(encoder='a', encoders={'a': {}})\n",

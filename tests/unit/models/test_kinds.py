@@ -98,7 +98,7 @@ def test_a_saved_encoder_finds_its_own_kind_from_anywhere(
     (tmp_path / "there").mkdir()
     write(tmp_path / "there")
     monkeypatch.chdir(tmp_path / "there")
-    located = locate_encoder({"kind": "mine.py", "width": 2})
+    located = locate_encoder("mine.py", {"width": 2})
     assert located == {"kind": str(tmp_path / "there" / "mine.py"), "width": 2}
     encoder = build_encoder("mine.py", {"width": 2}, FEATURES)
     assert encoder.kind == located["kind"]

@@ -168,6 +168,15 @@ def test_another_code_of_an_own_loss_is_another_study(tmp_path: Path, module: Pa
     assert differences(before, changed) == ["loss of mine: its code was changed"]
 
 
+def test_a_loss_of_the_library_is_no_own_code(tmp_path: Path, module: Path) -> None:
+    arms = (
+        SD,
+        Arm("too", "sdl_study.losses:SimilarityDissimilarityLoss"),
+        Arm("mine", "rules:Halving", fixed={"rate": 0.5}),
+    )
+    assert list(plan_of(tmp_path, arms, module=module).identity()["own_code"]) == ["loss of mine"]
+
+
 # What --set fixes.
 
 
