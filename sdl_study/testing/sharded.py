@@ -34,7 +34,7 @@ def multi_hot_labels(shards: Sequence[int], num_labels: int = NUM_LABELS) -> Flo
     """Label sets for one batch, equal ones among them; row 1 and the last of several ranks have no labels."""
     generator = torch.Generator().manual_seed(sum(shards))
     labels = (torch.rand((sum(shards), num_labels), generator=generator) < 0.3).double()
-    labels[2::4] = labels[0::4][: len(labels[2::4])]  # equal sets, so that every strategy has positives
+    labels[2::4] = labels[0::4][: len(labels[2::4])]  # equal sets, so that every loss has positives
     labels[1:2] = 0
     if len(shards) > 1 and shards[-1] > 0:
         labels[-shards[-1] :] = 0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Pretraining(nn.Module):
+class PretrainingModel(nn.Module):
     """Encoder and head; a contrastive arm's outputs have unit length (the losses take embeddings as given)."""
 
     def __init__(self, encoder: nn.Module, head: nn.Module, unit_length: bool) -> None:
@@ -35,17 +35,19 @@ class Pretraining(nn.Module):
         return (functional.normalize(outputs.float(), dim=1) if self.unit_length else outputs), embeddings
 
 
-def build_model(arm: Arm, seed: int, settings: Settings, spec: InputSpec, num_labels: int) -> Pretraining:
+def build_model(
+    arm: Arm, seed: int, settings: Settings, spec: InputSpec, num_labels: int
+) -> PretrainingModel:
     """The model of an arm, initialised from a job's seed: the same weights on every rank."""
     torch.manual_seed(derive_seed(seed, "initialisation"))
     model = settings.model
     chosen = dict(model.encoders[model.encoder])
     encoder = build_encoder(chosen.pop("kind"), chosen, spec)
     if arm.pretraining == "supervised":
-        return Pretraining(encoder, LinearHead(encoder.width, num_labels), unit_length=False)
+        return PretrainingModel(encoder, LinearHead(encoder.width, num_labels), unit_length=False)
     projection = model.projection
     head = ProjectionHead(encoder.width, projection.hidden, projection.features, projection.norm)
-    return Pretraining(encoder, head, unit_length=True)
+    return PretrainingModel(encoder, head, unit_length=True)
 
 
 def build_loss(arm: Arm, settings: Settings) -> Any:

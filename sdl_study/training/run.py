@@ -14,7 +14,7 @@ from sdl_study.arms import Arm
 from sdl_study.config import Settings, build_settings
 from sdl_study.training.checkpoint import Progress
 from sdl_study.training.inputs import Inputs, open_inputs
-from sdl_study.training.model import Pretraining, build_model
+from sdl_study.training.model import PretrainingModel, build_model
 from sdl_study.training.stages.scoring import last_stage
 from sdl_study.training.trainer import Trainer
 from sdl_study.workers.job import Job, Report
@@ -64,7 +64,7 @@ def _reset(device: torch.device) -> None:
 
 def _scored(
     job: Job,
-    model: Pretraining,
+    model: PretrainingModel,
     progress: Progress,
     settings: Settings,
     inputs: Inputs,

@@ -12,7 +12,7 @@ from torch import nn
 from sdl_study import distributed
 from sdl_study.config import TrainSettings
 from sdl_study.losses import LabelSets, NonFiniteEmbeddingsError
-from sdl_study.training.model import Pretraining
+from sdl_study.training.model import PretrainingModel
 from sdl_study.training.optimizer import build_optimizer, warmup_then_cosine
 from sdl_study.workers.job import SettingFailure
 
@@ -51,7 +51,7 @@ class Step:
         steps: updates of the whole training, for the schedule.
     """
 
-    def __init__(self, model: Pretraining, loss: Any, train: TrainSettings, steps: int) -> None:
+    def __init__(self, model: PretrainingModel, loss: Any, train: TrainSettings, steps: int) -> None:
         self.model, self._train = model, train
         self._loss = loss
         self._parallel = distributed.data_parallel(model)

@@ -19,7 +19,7 @@ from sdl_study.data.sampler import ContrastiveSampler
 from sdl_study.seeds import derive_seed
 from sdl_study.training import checkpoint
 from sdl_study.training.inputs import Inputs
-from sdl_study.training.model import Pretraining, build_loss
+from sdl_study.training.model import PretrainingModel, build_loss
 from sdl_study.training.monitors import BatchLog, EpochMonitor
 from sdl_study.training.stages.scoring import dev_metrics
 from sdl_study.training.step import Step
@@ -44,7 +44,7 @@ class Trainer:
         job: Job,
         settings: Settings,
         inputs: Inputs,
-        model: Pretraining,
+        model: PretrainingModel,
         device: torch.device,
         channel: Any,
     ) -> None:

@@ -90,7 +90,7 @@ def to_plain(event: Event) -> dict[str, Any]:
             plain = {
                 "event": "failed",
                 "kind": event.kind,
-                "reason": event.where,
+                "where": event.where,
                 "shown": event.shown,
             }
     return {**plain, "attempts": event.attempts}
@@ -112,5 +112,5 @@ def from_plain(plain: Mapping[str, Any]) -> Event:
         case "stopped":
             return Stopped(attempts)
         case "failed":
-            return Failed(values["kind"], str(values["reason"]), attempts, str(values["shown"]))
+            return Failed(values["kind"], str(values["where"]), attempts, str(values["shown"]))
     raise ValueError(f"no event is called {name!r}")

@@ -15,8 +15,8 @@ from sdl_study.testing.sharded import EMBEDDING_SIZE
 from tests.distributed.worlds import (
     BAD_CASES,
     BAD_NAMES,
+    LOSSES,
     SHARDS,
-    STRATEGIES,
     TWO_VIEW_SHARDS,
     VIEW_NAMES,
     diagnostics,
@@ -33,8 +33,8 @@ SIX_LABELS = partial(multi_hot_labels, num_labels=EMBEDDING_SIZE)
 
 @pytest.fixture(scope="module")
 def under_ddp() -> ShardedReport:
-    """Every strategy, the wrong variants, and the right form of these, in one start of each world."""
-    losses = {**STRATEGIES, **WRONG, "naive": NaiveAny, "any .2": any_at_same_temperature}
+    """Every loss, the wrong variants, and the right form of these, in one start of each world."""
+    losses = {**LOSSES, **WRONG, "naive": NaiveAny, "any .2": any_at_same_temperature}
     return check_sharded(losses, (2, 3, 4), SHARDS, labels=SIX_LABELS, timeout_seconds=250)
 
 
@@ -43,7 +43,7 @@ def _case(report: ShardedReport, name: str, shards: tuple[int, ...]) -> Any:
 
 
 @pytest.mark.parametrize("shards", SHARDS, ids=str)
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_equals_one_process_under_ddp(under_ddp: ShardedReport, name: str, shards: tuple[int, ...]) -> None:
     case = _case(under_ddp, name, shards)
     assert case.problem is None
@@ -53,7 +53,7 @@ def test_equals_one_process_under_ddp(under_ddp: ShardedReport, name: str, shard
 
 def test_all_worlds_ran(under_ddp: ShardedReport, worlds: Worlds) -> None:
     assert {case.shards for case in under_ddp.cases} == set(SHARDS)
-    assert len(under_ddp.cases) == len(SHARDS) * (len(STRATEGIES) + len(WRONG) + 2)
+    assert len(under_ddp.cases) == len(SHARDS) * (len(LOSSES) + len(WRONG) + 2)
     pids = [answer["pid"] for answers in worlds.values() for answer in answers]
     assert sorted(worlds) == [2, 3]
     assert len({os.getpid(), *pids}) == 6
@@ -85,24 +85,22 @@ def test_two_forms_of_one_loss_have_one_gradient(under_ddp: ShardedReport) -> No
 
 
 def test_equals_one_process_under_fsdp2() -> None:
-    report = check_sharded(
-        STRATEGIES, (2,), FSDP_SHARDS, labels=SIX_LABELS, parallel="fsdp", timeout_seconds=250
-    )
+    report = check_sharded(LOSSES, (2,), FSDP_SHARDS, labels=SIX_LABELS, parallel="fsdp", timeout_seconds=250)
     report.require_exact()
-    assert len(report.cases) == len(FSDP_SHARDS) * len(STRATEGIES)
+    assert len(report.cases) == len(FSDP_SHARDS) * len(LOSSES)
 
 
 @pytest.mark.slow
 def test_equals_one_process_under_fsdp2_on_three_and_four_processes() -> None:
     check_sharded(
-        STRATEGIES, (3, 4), SHARDS, labels=SIX_LABELS, parallel="fsdp", timeout_seconds=400
+        LOSSES, (3, 4), SHARDS, labels=SIX_LABELS, parallel="fsdp", timeout_seconds=400
     ).require_exact()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_float32_is_near_one_process(parallel: Any) -> None:
-    names = {name: STRATEGIES[name] for name in ("sd", "mulsupcon", "all", "random_weights")}
+    names = {name: LOSSES[name] for name in ("sd", "mulsupcon", "all", "random_weights")}
     report = check_sharded(
         names, (2, 3, 4), SHARDS, dtype=torch.float32, parallel=parallel, tolerance=3e-6, timeout_seconds=250
     )

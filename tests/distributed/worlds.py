@@ -23,18 +23,16 @@ from sdl_study.losses import (
 from sdl_study.testing import flat_gradient, make_encoder, make_inputs, multi_hot_labels
 from sdl_study.testing.sharded import NUM_FEATURES
 
-STRATEGIES: dict[str, Callable[[], nn.Module]] = {
+LOSSES: dict[str, Callable[[], nn.Module]] = {
     name: partial(
         build_loss, name, **({"temperature": 0.2} if "temperature" in find_loss(name).settings else {})
     )
     for name in named_losses()
 }
-STRATEGIES["mulsupcon per anchor"] = partial(MulSupConLoss, 0.2, per_anchor_mean=True)
-STRATEGIES["sd by weights"] = partial(build_loss, "sd", temperature=0.2, normalizer="weights")
-STRATEGIES["sd small temperature"] = partial(build_loss, "sd", temperature=0.01)
-STRATEGIES["sd learnable temperature"] = partial(
-    build_loss, "sd", temperature=0.2, learnable_temperature=True
-)
+LOSSES["mulsupcon per anchor"] = partial(MulSupConLoss, 0.2, per_anchor_mean=True)
+LOSSES["sd by weights"] = partial(build_loss, "sd", temperature=0.2, normalizer="weights")
+LOSSES["sd small temperature"] = partial(build_loss, "sd", temperature=0.01)
+LOSSES["sd learnable temperature"] = partial(build_loss, "sd", temperature=0.2, learnable_temperature=True)
 
 SHARDS = [(9, 9), (9, 4), (8, 8, 3), (7, 7, 7, 2), (64, 0), (128, 128, 1)]
 """The batch shapes of the acceptance list: even, uneven, an empty rank, a rank with one row."""
@@ -65,7 +63,7 @@ def views_step(rank: int | None, shards: tuple[int, ...], name: str) -> tuple[fl
     encoder: nn.Module = Encoder()
     if rank is not None:
         encoder = distributed.data_parallel(encoder)
-    loss = STRATEGIES[name]()(encoder(inputs), LabelSets.from_multi_hot(labels))
+    loss = LOSSES[name]()(encoder(inputs), LabelSets.from_multi_hot(labels))
     loss.backward()
     return float(loss.detach()), flat_gradient(encoder)
 
@@ -135,7 +133,7 @@ def bad_input(name: str, case: str) -> str:
 
 
 def diagnostics(rank: int | None, shards: tuple[int, ...], name: str) -> dict[str, float]:
-    loss: Any = STRATEGIES[name]()
+    loss: Any = LOSSES[name]()
     rows = _rows(shards, rank)
     return loss.diagnostics(make_inputs(sum(shards))[rows], multi_hot_labels(shards)[rows]).flat()
 

@@ -13,7 +13,7 @@ B = [{0}, set(), {0, 1, 2}, {1}]
 """Row 1 has no label; 2 is a superset of 0 and of 3; 0–3 disjoint; label 2 is carried once."""
 
 C = [{0}, {0}, {1}, {0}]
-"""One label each: all strategies agree; row 2 has no positive."""
+"""One label each: all losses agree; row 2 has no positive."""
 
 O = F(0)  # noqa: E741  the zero of a matrix that is read as one
 
@@ -98,6 +98,6 @@ HAND_CASES: list[tuple[str, dict, list[set[int]], Rows]] = [
     ("mulsupcon", {"per_anchor_mean": True}, B, B_ANY),
     ("mulsupcon", {"per_anchor_mean": True}, C, SINGLE),
 ]
-"""(strategy, settings, label sets, ω): rows are anchors, columns candidates."""
+"""(name, settings, label sets, ω): rows are anchors, columns candidates."""
 
 EMBEDDINGS = [[0.6, -0.2, 0.3], [0.1, 0.8, -0.4], [-0.5, 0.4, 0.7], [0.9, 0.1, 0.2]]

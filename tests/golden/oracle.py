@@ -52,8 +52,8 @@ def pair_hash(anchor: int, candidate: int, step: int) -> float:
     return (((mixed ^ (mixed >> 16)) >> 8) + 1) / 2**24
 
 
-def rule_weights(sets: Sets, strategy: str, settings: dict) -> tuple[Matrix, list[list[bool]]]:
-    """Weight and positivity of every ordered pair for the strategies that are weight rules."""
+def rule_weights(sets: Sets, name: str, settings: dict) -> tuple[Matrix, list[list[bool]]]:
+    """Weight and positivity of every ordered pair for the losses that are weight rules."""
     size = range(len(sets))
     weights = [[0.0 for _ in size] for _ in size]
     positive = [[False for _ in size] for _ in size]
@@ -67,9 +67,9 @@ def rule_weights(sets: Sets, strategy: str, settings: dict) -> tuple[Matrix, lis
             foreign = len(candidate - anchor)
             similarity = len(anchor & candidate) / len(anchor)
             positive[i][j] = True
-            if strategy == "all" or (strategy == "sd" and only_equal):
+            if name == "all" or (name == "sd" and only_equal):
                 positive[i][j] = anchor == candidate
-            if strategy == "multisupcon":
+            if name == "multisupcon":
                 positive[i][j] = jaccard(anchor, candidate) >= settings.get("threshold", 0.5)
             if not positive[i][j]:
                 continue
@@ -85,18 +85,18 @@ def rule_weights(sets: Sets, strategy: str, settings: dict) -> tuple[Matrix, lis
                 "linear": lambda s=similarity, x=foreign: s * max(0.0, 1 - settings["rate"] * x),
                 "relative": lambda s=similarity, x=foreign, c=candidate: s * (1 - x / len(c)),
                 "symmetric": lambda a=anchor, c=candidate: 1 / (1 + len(a ^ c)),
-            }[strategy]()
+            }[name]()
     return weights, positive
 
 
-def omega(sets: Sets, strategy: str, **settings: object) -> Matrix:
+def omega(sets: Sets, name: str, **settings: object) -> Matrix:
     """ω_ij, normaliser included."""
     size = range(len(sets))
-    if strategy == "mulsupcon":
+    if name == "mulsupcon":
         return _mulsupcon(sets, bool(settings.get("per_anchor_mean", False)))
-    if strategy == "random_weights":
+    if name == "random_weights":
         return _random_weights(sets, int(settings["step"]))  # type: ignore[call-overload]
-    weights, positive = rule_weights(sets, strategy, settings)
+    weights, positive = rule_weights(sets, name, settings)
     valid = sum(any(row) for row in positive)
     result = [[0.0 for _ in size] for _ in size]
     for i in size:

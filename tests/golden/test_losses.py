@@ -15,7 +15,7 @@ from sdl_study.losses import LabelSets, tiles
 from tests.golden import oracle
 from tests.golden.batches import BATCHES, TEMPERATURES, make_batch
 from tests.golden.hand_cases import EMBEDDINGS, HAND_CASES
-from tests.golden.strategies import VARIANTS, Variant
+from tests.golden.variants import VARIANTS, Variant
 
 PATHS = {"plain": (tiles.SMALL_PROBLEM, 256), "tiled": (0, 256), "tiled, no cache": (0, 0)}
 EDGE = 7
@@ -89,15 +89,15 @@ def test_equals_the_oracle(variant: Variant, batch: str, dtype: torch.dtype, com
         assert error <= for_gradient * (float(reference.gradient.norm()) or reference.slope), tau
 
 
-@pytest.mark.parametrize(("strategy", "settings", "sets", "weights"), HAND_CASES)
+@pytest.mark.parametrize(("name", "settings", "sets", "weights"), HAND_CASES)
 def test_weights_written_by_hand(
-    strategy: str, settings: dict, sets: list[set[int]], weights: list, common: dict[str, Any]
+    name: str, settings: dict, sets: list[set[int]], weights: list, common: dict[str, Any]
 ) -> None:
     by_hand = [[float(w) for w in row] for row in weights]
-    computed = oracle.omega(sets, strategy, **settings)
+    computed = oracle.omega(sets, name, **settings)
     for ours, expected in zip(computed, by_hand, strict=True):
         assert ours == pytest.approx(expected, rel=1e-14, abs=0)
-    variant = next(v for v in VARIANTS if v.oracle == strategy and v.settings == settings)
+    variant = next(v for v in VARIANTS if v.oracle == name and v.settings == settings)
     for tau in (0.07, 0.5):
         loss, gradient = oracle.loss_and_gradient(EMBEDDINGS, by_hand, tau)
         ours, our_gradient = _run(

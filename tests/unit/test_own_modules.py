@@ -54,7 +54,8 @@ MISTAKES = {
     ),
     "arms among the settings": (
         HEAD + "from sdl_study.config import Settings\n"
-        "Settings(data={}, model={'encoder': 'a', 'encoders': {'a': {'kind': 'mlp'}}}, train={'epochs': 1}, arms=('sd',))\n",
+        "Settings(data={}, model={'encoder': 'a', 'encoders': {'a': {'kind': 'mlp'}}}, train={'epochs': 1}, "
+        "arms=('sd',))\n",
         [":4: Settings.arms: no such setting; it stands in the study itself: Study(space, settings, arms="],
     ),
     "encoder without kind": (

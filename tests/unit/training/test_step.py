@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sdl_study.config import TrainSettings
 from sdl_study.losses import LabelSets, NonFiniteEmbeddingsError
 from sdl_study.testing import run_processes
-from sdl_study.training.model import Pretraining
+from sdl_study.training.model import PretrainingModel
 from sdl_study.training.optimizer import build_optimizer, warmup_then_cosine
 from sdl_study.training.step import NonFiniteLoss, Step
 from sdl_study.workers.job import Job, SettingFailure
@@ -48,7 +48,7 @@ class GivenLoss(nn.Module):
 
 
 def step(value: Any, **train: Any) -> Step:
-    model = Pretraining(Encode(), nn.Identity(), unit_length=False)
+    model = PretrainingModel(Encode(), nn.Identity(), unit_length=False)
     settings = TrainSettings(
         epochs=1, **{"learning_rate": 0.1, "weight_decay": 0.0, "warmup_fraction": 0.0, **train}
     )

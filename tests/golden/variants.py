@@ -1,4 +1,4 @@
-"""Every strategy and setting that is compared with the oracle: its name there, its settings there, our loss."""
+"""Every loss and setting that is compared with the oracle: its name there, its settings there, our loss."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _rule(rule: Any) -> Callable[..., ContrastiveLoss]:
     return lambda temperature, **common: WeightedContrastiveLoss(rule, temperature, **common)
 
 
-def _named(strategy: str, **settings: Any) -> Callable[..., ContrastiveLoss]:
-    return lambda temperature, **common: build_loss(strategy, temperature=temperature, **settings, **common)
+def _named(name: str, **settings: Any) -> Callable[..., ContrastiveLoss]:
+    return lambda temperature, **common: build_loss(name, temperature=temperature, **settings, **common)
 
 
 VARIANTS = [
