@@ -120,9 +120,14 @@ class TrainSettings(Section):
 
 
 class ProbeSettings(Section):
-    """The linear probe on frozen embeddings; its regularisation is chosen inside train."""
+    """The linear probe on frozen embeddings; its regularisation is chosen inside train.
 
-    l2_grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2)
+    ``l2_grid`` holds the strengths to choose from (a single one is taken as it is); with ``grow`` the grid goes on
+    where its end is the best.
+    """
+
+    l2_grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    grow: bool = True
 
     @field_validator("l2_grid")
     @classmethod

@@ -34,16 +34,21 @@ def _fit(
     if distributed.rank() != 0:
         return None
     seed = derive_seed(seed, "probe")
-    return fit_probe(embeddings, inputs.train_labels, l2_grid=settings.probe.l2_grid, seed=seed)
+    probe = settings.probe
+    return fit_probe(embeddings, inputs.train_labels, l2_grid=probe.l2_grid, grow=probe.grow, seed=seed)
 
 
 def dev_metrics(
     encoder: nn.Module, inputs: Inputs, settings: Settings, seed: int, device: torch.device
 ) -> dict[str, float]:
-    """Dev metrics of a probe on the frozen encoder; empty on ranks other than 0."""
+    """Dev metrics of a probe on the frozen encoder, with its strength where that may lie outside of the grid;
+    empty on ranks other than 0."""
     probe = _fit(encoder, inputs, settings, seed, device)
     dev = embed(encoder, inputs.dev_rows, inputs, device)
-    return {} if probe is None else _dev_metrics(probe, dev, inputs)[0]
+    if probe is None:
+        return {}
+    strength = {"probe/l2": float(probe.l2)} if settings.probe.grow else {}
+    return _dev_metrics(probe, dev, inputs)[0] | strength
 
 
 def _dev_metrics(
