@@ -160,7 +160,7 @@ class Settings(Section):
     objective: Objective = "dev/map"
     primary_metric: PrimaryMetric = "test/map"
     stage: Literal["probe"] = "probe"
-    controls: tuple[Control, ...] = ("untrained", "label_prior", "tfidf")
+    controls: tuple[Control, ...] = ("untrained", "label_prior", "tfidf", "raw")
     data: DataSettings
     model: ModelSettings
     loss: dict[str, Any] = Field(default_factory=dict)

@@ -108,7 +108,7 @@ def tfidf_logistic_regression(
     for c in c_grid:
         dev_scores, test_scores = _fit_labels(train, targets, inputs, float(c), workers)
         threshold = tune_threshold(dev_scores, dev_targets)
-        value = _objective(dev_scores, dev_targets, threshold, objective)
+        value = objective_on_dev("tfidf", dev_scores, dev_targets, threshold, objective)
         gain = -value if lower_is_better(objective) else value
         if best is None or gain > best_value:
             chosen = {"C": float(c), "min_df": float(min_df), f"dev/{objective}": value}
@@ -145,10 +145,19 @@ def _texts_that_share_a_word(texts: Sequence[str], analyze: Callable[[str], list
     return int(bool(seen))
 
 
-def _objective(scores: np.ndarray, targets: Targets, threshold: float, name: str) -> float:
-    value = multilabel_metrics(scores, targets, threshold=threshold)[name]
+def objective_on_dev(
+    control: str, scores: Float[np.ndarray, "n L"], labels: Labels, threshold: float, objective: str
+) -> float:
+    """What a control is tuned by.
+
+    Raises:
+        UserError: dev does not define it.
+    """
+    value = multilabel_metrics(scores, labels, threshold=threshold)[objective]
     if np.isnan(value):
-        raise UserError(f"{name} is undefined on dev, so tfidf cannot be tuned; choose another objective")
+        raise UserError(
+            f"{objective} is undefined on dev, so {control} cannot be tuned; choose another objective"
+        )
     return value
 
 
