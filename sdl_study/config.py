@@ -7,6 +7,7 @@ the study's settings with the trial's parameters laid over them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
@@ -99,9 +100,15 @@ class ModelSettings(Section):
 
 
 class TrainSettings(Section):
-    """How a trial trains. ``batch_size`` is the global batch, constant whatever the number of workers."""
+    """How a trial trains. ``batch_size`` is the global batch, constant whatever the number of workers.
+
+    An epoch is probed and reported. It passes over train once or, where that shows fewer than ``min_examples`` in all
+    epochs together, as often as it takes: a small table is trained on for as long as a large one. Length counts
+    examples, not updates, so that arms and batch sizes are compared at equal examples seen.
+    """
 
     epochs: int = Field(ge=1)
+    min_examples: int = Field(default=0, ge=0)
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
@@ -117,6 +124,10 @@ class TrainSettings(Section):
     @classmethod
     def _number_in_words(cls, value: object) -> object:
         return 1 if value == "1" else value
+
+    def passes(self, rows: int) -> int:
+        """How often an epoch passes over so many rows of train."""
+        return max(1, math.ceil(self.min_examples / (self.epochs * rows)))
 
 
 class ProbeSettings(Section):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from sdl_study.config import TrainSettings
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.scores import SCORES_FILE
@@ -202,6 +203,57 @@ def test_a_final_uses_the_best_epoch_and_the_earlier_one_on_a_tie(
     best = checkpoint.load(folder / "job", checkpoint.BEST, torch.device("cpu"))
     assert best is not None
     assert ended["best_epoch"] == best.progress.epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "least", "passes"),
+    [(50, 3, 0, 1), (50, 3, 150, 1), (50, 3, 151, 2), (50, 3, 600, 4), (10_000, 3, 600, 1), (1, 1, 7, 7)],
+)
+def test_an_epoch_of_a_small_table_passes_over_it_more_than_once(
+    rows: int, epochs: int, least: int, passes: int
+) -> None:
+    train = TrainSettings(epochs=epochs, min_examples=least)
+    assert train.passes(rows) == passes
+    assert epochs * passes * rows >= least
+    assert passes == 1 or epochs * (passes - 1) * rows < least
+
+
+@pytest.mark.parametrize("batch_size", [8, 16])
+def test_several_passes_in_an_epoch_are_those_of_as_many_epochs(folder: Path, batch_size: int) -> None:
+    """Every batch size sees the same number of examples, in the order of plain epochs."""
+    apart, plain = run(
+        job(folder / "plain", kind="final", epochs=6, batch_size=batch_size, record_batches=True)
+    )
+    found, ended = run(
+        job(
+            folder / "passes", kind="final", epochs=3, min_examples=300, batch_size=batch_size,
+            record_batches=True,
+        )
+    )  # fmt: skip
+    assert len(found) == 3
+    assert ended["examples_seen"] == plain["examples_seen"] == 300
+    assert found[3]["train/learning_rate"] == apart[6]["train/learning_rate"]
+    assert found[3]["dev/map"] == apart[6]["dev/map"]
+    logs = [
+        [json.loads(line) for line in (folder / name / "job" / "batches-0.jsonl").read_text().splitlines()]
+        for name in ("plain", "passes")
+    ]
+    assert [line["rows"] for line in logs[0]] == [line["rows"] for line in logs[1]]
+    assert [line["step"] for line in logs[1] if line["epoch"] == 2] == list(range(len(logs[1]) // 3))
+
+
+def test_a_job_of_several_passes_goes_on_bitwise(folder: Path) -> None:
+    whole, _ = run(job(folder / "whole", encoder="bert", min_examples=300))
+
+    def killed(epoch: int) -> bool:
+        if epoch == 2:
+            raise Killed
+        return True
+
+    with pytest.raises(Killed):
+        run(job(folder / "broken", encoder="bert", min_examples=300), killed)
+    rest, _ = run(job(folder / "broken", encoder="bert", min_examples=300, resumed=True))
+    assert rest == {epoch: whole[epoch] for epoch in (2, 3)}
 
 
 def test_training_learns_something_the_untrained_encoder_does_not_have(folder: Path) -> None:
