@@ -24,6 +24,7 @@ from pydantic import (
 from sdl_study.arms import CONTROLS
 from sdl_study.errors import UserError
 from sdl_study.evaluation import metrics
+from sdl_study.evaluation.objective import objective_key
 
 
 def _one_of(choices: Collection[str]) -> AfterValidator:
@@ -165,10 +166,14 @@ class Settings(Section):
 
     ``loss`` holds what is set for every arm whose loss has such a setting; the losses' own signatures say which
     there are and check the values (``sdl_study.study.losses``).
+
+    An ``objective`` that is a mean over labels is taken over those with at least ``objective_min_positives`` positives
+    in dev, unless fewer than half of the labels would remain; 0 counts all.
     """
 
     seed: int = Field(default=0, ge=0)
     objective: Objective = "dev/map"
+    objective_min_positives: int = Field(default=10, ge=0)
     primary_metric: PrimaryMetric = "test/map"
     stage: Literal["probe"] = "probe"
     controls: tuple[Control, ...] = ("untrained", "label_prior", "tfidf", "raw")
@@ -178,6 +183,11 @@ class Settings(Section):
     train: TrainSettings
     probe: ProbeSettings = ProbeSettings()
     budget: BudgetSettings = BudgetSettings()
+
+    @property
+    def objective_key(self) -> str:
+        """Under which key of an epoch's metrics the value stands that is searched by."""
+        return objective_key(self.objective, self.objective_min_positives)
 
 
 def build_settings(values: Mapping[str, Any], origin: str) -> Settings:

@@ -74,6 +74,8 @@ class Answer:
         secondary: the method's other variants against the same arm, then the method against the others, after
             Holm's correction.
         no_verdict: why there is none on the declared contrast, or on a secondary one.
+        objective_labels: how many labels count in an objective that is taken over some of them; None where it is the
+            metric itself.
     """
 
     study: str
@@ -89,6 +91,7 @@ class Answer:
     primary: Comparison | None
     secondary: tuple[Comparison, ...]
     no_verdict: str | None
+    objective_labels: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as it stands in answer.json."""
@@ -139,6 +142,7 @@ def make_answer(
     trials: Sequence[TrialRecord],
     finals: Sequence[Final],
     exploratory: Sequence[str] = (),
+    objective_labels: int | None = None,
 ) -> Answer:
     """Compare what the finals left; reads predictions.parquet of each, one at a time.
 
@@ -149,6 +153,7 @@ def make_answer(
         trials: all of them.
         finals: all that the declaration promised.
         exploratory: other declarations under which this study's test labels had been opened before.
+        objective_labels: as in ``Answer``.
     """
     metric = declaration.primary_metric.removeprefix("test/")
     contrasts, no_verdict = _contrasts(declaration, variants(declaration.method, arms), finals, metric)
@@ -170,6 +175,7 @@ def make_answer(
         primary=contrasts[0] if contrasts else None,
         secondary=tuple(contrasts[1:]),
         no_verdict=no_verdict,
+        objective_labels=objective_labels,
     )
 
 
@@ -224,7 +230,7 @@ def _rows(
     for name in dict.fromkeys(final.name for final in finals):
         own = [final for final in finals if final.name == name]
         results = [final.result for final in own if final.result is not None]
-        objective = [result.metrics[settings.objective] for result in results]
+        objective = [result.metrics[settings.objective_key] for result in results]
         parameters, is_arm = own[0].slot.parameters, own[0].role == "final"
         seconds = sum(trial.seconds for trial in trials if trial.arm == name) if is_arm else 0.0
         temperature = parameters.get("loss.temperature") if is_arm else None

@@ -21,7 +21,7 @@ from sdl_study.evaluation.controls import (
     objective_on_dev,
     tfidf_logistic_regression,
 )
-from sdl_study.evaluation.metrics import OBJECTIVES, multilabel_metrics
+from sdl_study.evaluation.objective import dev_metrics
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
 from sdl_study.evaluation.thresholds import tune_threshold
 from sdl_study.record.outcome import Result
@@ -49,11 +49,16 @@ def run_control(name: str, data: PreparedData, settings: Settings, folder: Path)
     workers = len(os.sched_getaffinity(0)) if name == TFIDF else 1
     scores = _scores(name, data, settings, workers)
     save_scores(folder / SCORES_FILE, data.rows("test"), scores.test)
-    labels = data.labels("dev").to_multi_hot(torch.bool).numpy()
-    metrics = multilabel_metrics(scores.dev, labels, threshold=scores.threshold)
+    metrics = dev_metrics(
+        scores.dev,
+        data.labels("dev"),
+        threshold=scores.threshold,
+        objective=settings.objective,
+        min_positives=settings.objective_min_positives,
+    )
     return Result(
         metrics={
-            **{f"dev/{key}": float(metrics[key]) for key in OBJECTIVES},
+            **metrics,
             "dev/threshold": float(scores.threshold),
             **{f"control/{key}": float(value) for key, value in scores.chosen.items()},
         },
@@ -72,8 +77,14 @@ def _scores(name: str, data: PreparedData, settings: Settings, workers: int) -> 
     if name == RAW:
         return _raw(data, train, dev, settings)
     texts = (data.texts(data.rows("train")), data.texts(data.rows("dev")), data.texts(data.rows("test")))
-    objective = settings.objective.removeprefix("dev/")
-    return tfidf_logistic_regression(texts, train, dev, workers=workers, objective=objective)
+    return tfidf_logistic_regression(
+        texts,
+        train,
+        dev,
+        workers=workers,
+        objective=settings.objective,
+        min_positives=settings.objective_min_positives,
+    )
 
 
 def _raw(data: PreparedData, train: LabelSets, dev: LabelSets, settings: Settings) -> ControlScores:
@@ -82,15 +93,15 @@ def _raw(data: PreparedData, train: LabelSets, dev: LabelSets, settings: Setting
     The grid grows as an encoder's does where its end is the best.
     """
     inputs = _standardised(data)
-    objective = settings.objective.removeprefix("dev/")
+    objective, min_positives = settings.objective, settings.objective_min_positives
     tried: dict[float, ControlScores] = {}
 
     def loss_of(l2: float) -> float:
         probe = fit_probe(inputs[0], train, l2_grid=(l2,))
         of_dev, of_test = (probe.predict_proba(part).numpy() for part in inputs[1:])
         threshold = float(tune_threshold(of_dev, dev))
-        value = objective_on_dev(RAW, of_dev, dev, threshold, objective)
-        tried[l2] = ControlScores(of_dev, of_test, threshold, {"l2": l2, f"dev/{objective}": value})
+        key, value = objective_on_dev(RAW, of_dev, dev, threshold, objective, min_positives)
+        tried[l2] = ControlScores(of_dev, of_test, threshold, {"l2": l2, key: value})
         return -value
 
     losses = {l2: loss_of(l2) for l2 in settings.probe.l2_grid}

@@ -22,12 +22,12 @@ from sdl_study.training.stages.scoring import ENCODER_FOLDER
 class TrialPublisher:
     """Brings MLflow up to the journal whenever something happens to a trial (an ``Observer`` of the search)."""
 
-    def __init__(self, tracker: Tracker, objective: str) -> None:
-        self._tracker, self._objective = tracker, objective
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
 
     def bring_up(self, record: TrialRecord) -> None:
         """Write what MLflow does not have of a trial yet."""
-        self._tracker.trial(trial_run(record, self._objective))
+        self._tracker.trial(trial_run(record))
 
     def started(self, record: TrialRecord) -> None:
         """A trial starts."""
@@ -42,12 +42,11 @@ class TrialPublisher:
         self.bring_up(record)
 
 
-def trial_run(record: TrialRecord, objective: str) -> TrialRun:
+def trial_run(record: TrialRecord) -> TrialRun:
     """A trial's run: parameters, every epoch, and at the end what it came to."""
     summary: dict[str, float] = {"epochs": float(len(record.epochs)), "seconds": record.seconds}
-    best = record.best_epoch(objective)
-    if best is not None and record.objective is not None:
-        summary |= {"objective": record.objective, "best/epoch": float(best)}
+    if record.best_epoch is not None and record.objective is not None:
+        summary |= {"objective": record.objective, "best/epoch": float(record.best_epoch)}
     tags = {"sdl.sampled_by": record.sampled_by, "sdl.attempts": str(record.attempts)}
     if record.reason:
         tags["sdl.reason"] = record.reason
@@ -111,7 +110,7 @@ def publish(
     for final in finals:
         tracker.final(final_run(final, answer.stage, _trials_of(final.name, trials)))
     tracker.supersede({final.slot.key for final in finals})
-    board = leaderboard(list(trials), answer.objective)
+    board = leaderboard(list(trials))
     write_text(files.leaderboard, csv_table(board, list(board[0])))
     content = answer.to_dict()
     before = read_json(files.answer) if files.answer.exists() else None

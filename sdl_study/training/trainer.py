@@ -125,7 +125,7 @@ class Trainer:
 
     def _keep(self, epoch: int, metrics: dict[str, float]) -> None:
         """Note the epoch and write the checkpoint that a later attempt goes on from."""
-        progress, value = self.progress, metrics[self.settings.objective]
+        progress, value = self.progress, metrics[self.settings.objective_key]
         is_best = value > progress.best_value
         progress.epoch, progress.metrics = epoch, metrics
         progress.seconds += metrics["seconds"]

@@ -84,7 +84,7 @@ def test_raw_learns_from_standardised_features_and_beats_the_prior(tmp_path: Pat
     np.testing.assert_array_equal(written["rows"], data.rows("test"))
     assert scores.shape == (SIZES["test"], LABELS)
     assert np.isfinite(scores).all()
-    assert found.metrics["control/dev/map"] == found.metrics["dev/map"]
+    assert found.metrics["control/dev/objective"] == found.metrics["dev/objective"]
     assert (found.examples_seen, found.device) == (0, "cpu")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,7 @@ def test_a_final_uses_the_best_epoch_and_the_earlier_one_on_a_tie(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter((0.3, 0.5, 0.5))
-    monkeypatch.setattr("sdl_study.training.trainer.dev_metrics", lambda *_: {"dev/map": next(values)})
+    monkeypatch.setattr("sdl_study.training.trainer.dev_metrics", lambda *_: {"dev/objective": next(values)})
     _, ended = run(job(folder, kind="final"))
     best = checkpoint.load(folder / "job", checkpoint.BEST, torch.device("cpu"))
     assert best is not None
@@ -267,3 +268,19 @@ def test_a_damaged_checkpoint_is_named(folder: Path) -> None:
     (folder / "job" / checkpoint.LAST).write_bytes(b"not a checkpoint")
     with pytest.raises(UserError, match=r"last\.pt: cannot be read"):
         run(job(folder, resumed=True, epochs=1))
+
+
+@pytest.mark.parametrize(("least", "key"), [(0, "dev/map"), (1, "dev/objective")], ids=["all", "counted"])
+def test_a_trial_is_worth_the_objective_of_its_best_epoch(folder: Path, least: int, key: str) -> None:
+    work = job(folder)
+    epochs, ended = run(replace(work, settings={**work.settings, "objective_min_positives": least}))
+    assert ended["objective"] == max(metrics[key] for metrics in epochs.values())
+    assert all(("dev/objective" in metrics) == (least > 0) for metrics in epochs.values())
+
+
+@pytest.mark.parametrize("grow", [False, True])
+def test_the_strength_of_every_epochs_probe_is_told_where_the_grid_may_grow(folder: Path, grow: bool) -> None:
+    work = job(folder)
+    probe = {"l2_grid": (0.01, 0.1), "grow": grow}
+    epochs, _ = run(replace(work, settings={**work.settings, "probe": probe}))
+    assert all(("probe/l2" in metrics) == grow for metrics in epochs.values())
