@@ -11,8 +11,8 @@ from typing import Any, Literal
 from sdl_study.errors import UserError
 
 Pretraining = Literal["contrastive", "supervised"]
-UNTRAINED, LABEL_PRIOR, TFIDF = "untrained", "label_prior", "tfidf"
-CONTROLS = (UNTRAINED, LABEL_PRIOR, TFIDF)
+UNTRAINED, LABEL_PRIOR, TFIDF, RAW = "untrained", "label_prior", "tfidf", "raw"
+CONTROLS = (UNTRAINED, LABEL_PRIOR, TFIDF, RAW)
 
 
 @dataclass(frozen=True)

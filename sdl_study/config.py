@@ -7,6 +7,7 @@ the study's settings with the trial's parameters laid over them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,7 @@ from pydantic import (
 from sdl_study.arms import CONTROLS, plain_values
 from sdl_study.errors import UserError
 from sdl_study.evaluation import metrics
+from sdl_study.evaluation.objective import objective_key
 
 
 def _one_of(choices: Collection[str]) -> AfterValidator:
@@ -105,9 +107,15 @@ class ModelSettings(Section):
 
 
 class TrainSettings(Section):
-    """How a trial trains. ``batch_size`` is the global batch, constant whatever the number of workers."""
+    """How a trial trains. ``batch_size`` is the global batch, constant whatever the number of workers.
+
+    An epoch is probed and reported. It passes over train once or, where that shows fewer than ``min_examples`` in all
+    epochs together, as often as it takes: a small table is trained on for as long as a large one. Length counts
+    examples, not updates, so that arms and batch sizes are compared at equal examples seen.
+    """
 
     epochs: int = Field(ge=1)
+    min_examples: int = Field(default=0, ge=0)
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
@@ -124,11 +132,20 @@ class TrainSettings(Section):
     def _number_in_words(cls, value: object) -> object:
         return 1 if value == "1" else value
 
+    def passes(self, rows: int) -> int:
+        """How often an epoch passes over so many rows of train."""
+        return max(1, math.ceil(self.min_examples / (self.epochs * rows)))
+
 
 class ProbeSettings(Section):
-    """The linear probe on frozen embeddings; its regularisation is chosen inside train."""
+    """The linear probe on frozen embeddings; its regularisation is chosen inside train.
 
-    l2_grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2)
+    ``l2_grid`` holds the strengths to choose from (a single one is taken as it is); with ``grow`` the grid goes on
+    where its end is the best.
+    """
+
+    l2_grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    grow: bool = True
 
     @field_validator("l2_grid")
     @classmethod
@@ -155,13 +172,17 @@ class Settings(Section):
 
     ``loss`` holds what is set for every arm whose loss has such a setting; the losses' own signatures say which
     there are and check the values (``sdl_study.study.losses``).
+
+    An ``objective`` that is a mean over labels is taken over those with at least ``objective_min_positives`` positives
+    in dev, unless fewer than half of the labels would remain; 0 counts all.
     """
 
     seed: int = Field(default=0, ge=0)
     objective: Objective = "dev/map"
+    objective_min_positives: int = Field(default=10, ge=0)
     primary_metric: PrimaryMetric = "test/map"
     stage: Literal["probe"] = "probe"
-    controls: tuple[Control, ...] = ("untrained", "label_prior", "tfidf")
+    controls: tuple[Control, ...] = ("untrained", "label_prior", "tfidf", "raw")
     data: DataSettings
     model: ModelSettings
     loss: dict[str, Any] = Field(default_factory=dict)
@@ -176,6 +197,11 @@ class Settings(Section):
             return plain_values(loss, "loss.")
         except TypeError as error:
             raise ValueError(str(error)) from None
+
+    @property
+    def objective_key(self) -> str:
+        """Under which key of an epoch's metrics the value stands that is searched by."""
+        return objective_key(self.objective, self.objective_min_positives)
 
 
 def build_settings(values: Mapping[str, Any], origin: str) -> Settings:

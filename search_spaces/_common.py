@@ -20,6 +20,7 @@ from sdl_study.space import Parameter, ParameterValue, SearchSpace, Study, choic
 ARMS = (BCE, ANY, ALL, MULSUPCON, SD, SD_WEIGHTED)
 RELATIONS = ("overlap", "subset", "superset")
 PUBLISHED_TEMPERATURE = 0.07
+TEMPERATURES = (0.03, 0.5)
 PUBLISHED_SD_WEIGHTED: dict[str, ParameterValue] = {
     "loss.similarity_power": 1.0,
     "loss.dissimilarity_power": 1.0,
@@ -27,12 +28,14 @@ PUBLISHED_SD_WEIGHTED: dict[str, ParameterValue] = {
 }
 
 
-def shared_parameters(encoders: tuple[str, ...], learning_rate: tuple[float, float]) -> tuple[Parameter, ...]:
+def shared_parameters(
+    encoders: tuple[str, ...], learning_rate: tuple[float, float], temperature: tuple[float, float]
+) -> tuple[Parameter, ...]:
     """Encoder, learning rate and, where there is one, the temperature of the contrastive loss."""
     return (
         choice("model.encoder", *encoders),
         log_uniform("train.learning_rate", *learning_rate),
-        log_uniform("loss.temperature", 0.03, 0.5),
+        log_uniform("loss.temperature", *temperature),
     )
 
 
@@ -55,6 +58,8 @@ def six_arms(
     budget: BudgetSettings,
     objective: Objective = "dev/map",
     primary_metric: PrimaryMetric = "test/map",
+    temperature: tuple[float, float] = TEMPERATURES,
+    batch_sizes: tuple[int, ...] = (),
 ) -> Study:
     """A study of six arms over temperature, relation weights, learning rate and encoder.
 
@@ -67,15 +72,19 @@ def six_arms(
         data, train, budget: fixed settings.
         objective, primary_metric: what is searched for on dev and compared on test; for notes the mean over
             documents, as in ICD coding.
+        temperature: lowest and highest.
+        batch_sizes: to choose from, at equal examples seen; with none it is not searched.
     """
+    batch = (choice("train.batch_size", *batch_sizes),) if batch_sizes else ()
     return Study(
         about=about,
         arms=ARMS,
         method=SD.name,
         space=SearchSpace(
             parameters=(
-                *shared_parameters(tuple(encoders), learning_rate),
+                *shared_parameters(tuple(encoders), learning_rate, temperature),
                 *of_encoders,
+                *batch,
                 *relation_parameters(),
             ),
             published={

@@ -1,4 +1,9 @@
-"""Your own numeric features, two perceptrons: ``study features --set data.path=FOLDER --name NAME``."""
+"""Your own numeric features, two perceptrons: ``study features --set data.path=FOLDER --name NAME``.
+
+Small tables are what this is made for: every trial sees 60,000 examples at least, however few rows there are, wide
+perceptrons are held in check by dropout, and the batch is searched, since a supervised arm wants updates and a
+contrastive one candidates. The control ``raw`` (a logistic regression on the features) is what an arm has to beat.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +14,20 @@ from search_spaces._common import six_arms
 STUDY = six_arms(
     "Any prepared table of numbers.",
     encoders={
-        "mlp_small": {"kind": "mlp", "width": 64, "layers": 2},
-        "mlp_wide": {"kind": "mlp", "width": 256, "layers": 2},
+        "mlp_deep": {"kind": "mlp", "width": 512, "layers": 2},
+        "mlp_flat": {"kind": "mlp", "width": 1024, "layers": 1},
     },
     of_encoders=(
-        uniform("model.encoders.mlp_small.dropout", 0.0, 0.3, when={"model.encoder": "mlp_small"}),
-        uniform("model.encoders.mlp_wide.dropout", 0.0, 0.5, when={"model.encoder": "mlp_wide"}),
+        uniform("model.encoders.mlp_deep.dropout", 0.1, 0.7, when={"model.encoder": "mlp_deep"}),
+        uniform("model.encoders.mlp_flat.dropout", 0.1, 0.7, when={"model.encoder": "mlp_flat"}),
     ),
-    learning_rate=(5e-4, 1e-2),
-    first={"train.learning_rate": 3e-3, "model.encoders.mlp_small.dropout": 0.0},
+    learning_rate=(2e-4, 3e-3),
+    temperature=(0.05, 1.0),
+    batch_sizes=(32, 64, 128, 256),
+    first={"train.learning_rate": 1e-3, "model.encoders.mlp_deep.dropout": 0.5, "train.batch_size": 128},
     data=DataSettings(),
-    train=TrainSettings(epochs=8, batch_size=64),
-    budget=BudgetSettings(trials=6, final_seeds=3, selection_seeds=1),
+    # A step of a perceptron is shorter than the talk of two workers about it: one worker, and more trials at a time.
+    train=TrainSettings(epochs=8, min_examples=60_000, workers=1),
+    # One rung, at half of the training: at the largest batch more than a hundred steps, far behind the warm-up.
+    budget=BudgetSettings(trials=10, first_rung=4, final_seeds=3, selection_seeds=2),
 )

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdl_study.errors import UserError
-from sdl_study.evaluation.metrics import lower_is_better, multilabel_metrics, names
+from sdl_study.evaluation.metrics import OBJECTIVES
+from sdl_study.evaluation.objective import dev_metrics, objective_key
 from sdl_study.evaluation.targets import Targets, as_targets
 from sdl_study.evaluation.thresholds import tune_threshold
 
@@ -71,7 +72,8 @@ def tfidf_logistic_regression(
     dev_labels: Labels,
     *,
     c_grid: Sequence[float] = C_GRID,
-    objective: str = "map",
+    objective: str = "dev/map",
+    min_positives: int = 0,
     max_features: int | None = 200_000,
     workers: int = 1,
 ) -> ControlScores:
@@ -87,7 +89,8 @@ def tfidf_logistic_regression(
         texts: of train, dev and test, in the order of their labels and rows.
         train_labels, dev_labels: label sets or multi-hot matrices.
         c_grid: values of C.
-        objective: a key of ``multilabel_metrics``: what C is chosen by.
+        objective: what C is chosen by: an objective of a study, with ``dev/``.
+        min_positives: positives in dev that a label needs to count in it.
         max_features: bound on the vocabulary, most frequent words first; None for no bound.
         workers: threads; labels are fitted apart, so the result does not depend on it.
 
@@ -97,8 +100,8 @@ def tfidf_logistic_regression(
     """
     if not c_grid:
         raise ValueError("c_grid needs at least one value")
-    if objective not in names():
-        raise ValueError(f"unknown objective {objective!r}; choose a key of multilabel_metrics")
+    if objective.removeprefix("dev/") not in OBJECTIVES:
+        raise ValueError(f"unknown objective {objective!r}; choose one of dev/{', dev/'.join(OBJECTIVES)}")
     num_labels = _shape(train_labels)[1]
     targets = _targets(train_labels, len(texts[0]), num_labels)
     dev_targets = _targets(dev_labels, len(texts[1]), num_labels)
@@ -108,11 +111,10 @@ def tfidf_logistic_regression(
     for c in c_grid:
         dev_scores, test_scores = _fit_labels(train, targets, inputs, float(c), workers)
         threshold = tune_threshold(dev_scores, dev_targets)
-        value = _objective(dev_scores, dev_targets, threshold, objective)
-        gain = -value if lower_is_better(objective) else value
-        if best is None or gain > best_value:
-            chosen = {"C": float(c), "min_df": float(min_df), f"dev/{objective}": value}
-            best, best_value = ControlScores(dev_scores, test_scores, threshold, chosen), gain
+        key, value = objective_on_dev("tfidf", dev_scores, dev_targets, threshold, objective, min_positives)
+        if best is None or value > best_value:
+            chosen = {"C": float(c), "min_df": float(min_df), key: value}
+            best, best_value = ControlScores(dev_scores, test_scores, threshold, chosen), value
     assert best is not None
     return best
 
@@ -145,11 +147,28 @@ def _texts_that_share_a_word(texts: Sequence[str], analyze: Callable[[str], list
     return int(bool(seen))
 
 
-def _objective(scores: np.ndarray, targets: Targets, threshold: float, name: str) -> float:
-    value = multilabel_metrics(scores, targets, threshold=threshold)[name]
+def objective_on_dev(
+    control: str,
+    scores: Float[np.ndarray, "n L"],
+    labels: Labels,
+    threshold: float,
+    objective: str,
+    min_positives: int,
+) -> tuple[str, float]:
+    """What a control is tuned by, as every arm is: the key of the dev metrics, and the value.
+
+    Raises:
+        UserError: dev does not define it.
+    """
+    key = objective_key(objective, min_positives)
+    value = dev_metrics(
+        scores, labels, threshold=threshold, objective=objective, min_positives=min_positives
+    )[key]
     if np.isnan(value):
-        raise UserError(f"{name} is undefined on dev, so tfidf cannot be tuned; choose another objective")
-    return value
+        raise UserError(
+            f"{objective} is undefined on dev, so {control} cannot be tuned; choose another objective"
+        )
+    return key, value
 
 
 def _positive_rows(targets: Targets) -> Iterator[np.ndarray]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from sdl_study.arms import LABEL_PRIOR, TFIDF, Arm
+from sdl_study.arms import LABEL_PRIOR, RAW, TFIDF, Arm
 from sdl_study.config import Settings
 from sdl_study.errors import UserError
 from sdl_study.evaluation.verdict import (
@@ -74,6 +74,8 @@ class Answer:
         secondary: the method's other variants against the same arm, then the method against the others, after
             Holm's correction.
         no_verdict: why there is none on the declared contrast, or on a secondary one.
+        objective_labels: how many labels count in an objective that is taken over some of them; None where it is the
+            metric itself.
     """
 
     study: str
@@ -89,6 +91,7 @@ class Answer:
     primary: Comparison | None
     secondary: tuple[Comparison, ...]
     no_verdict: str | None
+    objective_labels: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as it stands in answer.json."""
@@ -139,6 +142,7 @@ def make_answer(
     trials: Sequence[TrialRecord],
     finals: Sequence[Final],
     exploratory: Sequence[str] = (),
+    objective_labels: int | None = None,
 ) -> Answer:
     """Compare what the finals left; reads predictions.parquet of each, one at a time.
 
@@ -149,6 +153,7 @@ def make_answer(
         trials: all of them.
         finals: all that the declaration promised.
         exploratory: other declarations under which this study's test labels had been opened before.
+        objective_labels: as in ``Answer``.
     """
     metric = declaration.primary_metric.removeprefix("test/")
     contrasts, no_verdict = _contrasts(declaration, finals, metric)
@@ -170,6 +175,7 @@ def make_answer(
         primary=contrasts[0] if contrasts else None,
         secondary=tuple(contrasts[1:]),
         no_verdict=no_verdict,
+        objective_labels=objective_labels,
     )
 
 
@@ -225,7 +231,7 @@ def _rows(
     for name in dict.fromkeys(final.name for final in finals):
         own = [final for final in finals if final.name == name]
         results = [final.result for final in own if final.result is not None]
-        objective = [result.metrics[settings.objective] for result in results]
+        objective = [result.metrics[settings.objective_key] for result in results]
         parameters, is_arm = own[0].slot.parameters, own[0].role == "final"
         seconds = sum(trial.seconds for trial in trials if trial.arm == name) if is_arm else 0.0
         temperature = _temperature(settings, arms[name], parameters) if is_arm else None
@@ -234,7 +240,7 @@ def _rows(
             Row(
                 name=name,
                 role=own[0].role,
-                encoder=None if name in (LABEL_PRIOR, TFIDF) else str(encoder),
+                encoder=None if name in (LABEL_PRIOR, TFIDF, RAW) else str(encoder),
                 temperature=temperature,
                 dev=dev.get(name, fmean(objective) if objective else None),
                 test=mean_test(finals, name).get(metric),

@@ -20,6 +20,9 @@ FREE = {
     "budget.trials", "budget.max_attempts",
 }  # fmt: skip
 
+# What a study meant that was begun before there was such a setting, where today's default means something else.
+_BEFORE_THERE_WAS = {"objective_min_positives": 0, "probe": {"grow": False}}
+
 
 def identity(
     name: str,
@@ -60,7 +63,7 @@ def read_identity(path: Path) -> dict[str, Any]:
             "go on with the version that wrote it, or start under another --name"
         )
     try:
-        settings = build_settings(before["settings"], f"{path}: settings")
+        settings = build_settings(_completed(before["settings"], _BEFORE_THERE_WAS), f"{path}: settings")
         arms = [Arm(**arm).to_dict() for arm in before["arms"]]
     except (KeyError, TypeError) as error:
         raise UserError(
@@ -68,6 +71,15 @@ def read_identity(path: Path) -> dict[str, Any]:
             "on with the version that wrote it"
         ) from None
     return {**before, "settings": settings.model_dump(mode="json"), "arms": arms}
+
+
+def _completed(settings: Mapping[str, Any], missing: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with what is missing there put in, section by section."""
+    found = {**missing, **settings}
+    for name, section in missing.items():
+        if isinstance(section, Mapping):
+            found[name] = {**section, **settings.get(name, {})}
+    return found
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -56,11 +56,10 @@ class TrialRecord:
         """Best value over the epochs so far; None before the first."""
         return self.values[max(self.values)] if self.values else None
 
-    def best_epoch(self, objective: str) -> int | None:
-        """Epoch of the best value, the earlier one on a tie."""
-        if not self.epochs:
-            return None
-        return min(self.epochs, key=lambda epoch: (-self.epochs[epoch][objective], epoch))
+    @property
+    def best_epoch(self) -> int | None:
+        """Epoch of the best value, the earlier one on a tie; None before the first."""
+        return next((epoch for epoch, value in self.values.items() if value == self.objective), None)
 
     @property
     def seconds(self) -> float:
@@ -96,7 +95,7 @@ def record_of(arm: str, trial: FrozenTrial) -> TrialRecord:
     )
 
 
-def leaderboard(trials: list[TrialRecord], objective: str) -> list[dict[str, Any]]:
+def leaderboard(trials: list[TrialRecord]) -> list[dict[str, Any]]:
     """Every trial, best first within its arm: the rows of leaderboard.csv."""
     names = sorted({name for trial in trials for name in trial.parameters})
     ordered = sorted(trials, key=lambda t: (t.arm, -(t.objective if t.objective is not None else -1.0)))
@@ -106,7 +105,7 @@ def leaderboard(trials: list[TrialRecord], objective: str) -> list[dict[str, Any
             "arm": trial.arm,
             "state": trial.state,
             "objective": trial.objective,
-            "best_epoch": trial.best_epoch(objective),
+            "best_epoch": trial.best_epoch,
             "epochs": len(trial.epochs),
             "seconds": round(trial.seconds, 3),
             "sampled_by": trial.sampled_by,

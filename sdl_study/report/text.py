@@ -19,8 +19,9 @@ _BOARD = {
 
 def answer_text(answer: Answer) -> str:
     """The table and the verdict."""
+    counted = "" if answer.objective_labels is None else f" ({answer.objective_labels} labels)"
     head = (
-        f"{answer.study}: dev {answer.objective.removeprefix('dev/')} of the chosen trial, "
+        f"{answer.study}: dev {answer.objective.removeprefix('dev/')}{counted} of the chosen trial, "
         f"test {answer.metric} ({answer.stage}), seconds of the arm's trials and finals"
     )
     lines = [head, text_table([_shown(row) for row in answer.table], _COLUMNS)]
@@ -62,7 +63,7 @@ def trials_text(trials: Sequence[TrialRecord], objective: str) -> str:
     """Every trial, best first within its arm, with the reasons of those that failed."""
     if not trials:
         return "no trial yet"
-    rows = leaderboard(list(trials), objective)
+    rows = leaderboard(list(trials))
     columns = (
         dict(_BOARD)
         if any(row["reason"] for row in rows)

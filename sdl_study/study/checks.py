@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sdl_study.config import SEARCHABLE, Settings, value_at, with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import check_store_settings
 from sdl_study.errors import UserError
+from sdl_study.evaluation.objective import counted_labels
 from sdl_study.input_spec import InputSpec
 from sdl_study.locks import take_lock
 from sdl_study.models import check_encoder, parse_encoder_settings
@@ -49,6 +51,16 @@ def check_data_fits(settings: Settings, data: PreparedData, origin: str, module:
                 "choose another study or other data"
             )
     check_store_settings(holds, settings.data.store)
+
+
+def objective_labels(settings: Settings, data: PreparedData) -> int | None:
+    """How many of dev's labels count in an objective that may leave some out; None where it is the metric itself."""
+    if settings.objective_key == settings.objective:
+        return None
+    positives = data.labels("dev").counts()
+    return int(
+        np.count_nonzero(counted_labels(positives, settings.objective_min_positives) & (positives > 0))
+    )
 
 
 def check_encoders(settings: Settings, origin: str, module: Path | None = None) -> None:

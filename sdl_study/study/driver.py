@@ -23,7 +23,7 @@ from sdl_study.record.finals import read_finals
 from sdl_study.record.journal import DriverJournal, open_for_driver
 from sdl_study.record.trials import TrialRecord
 from sdl_study.study import selection
-from sdl_study.study.checks import check_data_fits, check_encoders_fit
+from sdl_study.study.checks import check_data_fits, check_encoders_fit, objective_labels
 from sdl_study.study.controls import controls_of
 from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import JobMaker, run_all
@@ -69,13 +69,14 @@ class Driver:
         self.maker = JobMaker(plan, data.path)
         settings = plan.settings
         trials = settings.budget.trials * len(plan.arms)
-        self.progress = Progress(plan.name, settings.objective, trials, settings.train.epochs, plan.arms)
+        self.objective_labels = objective_labels(settings, data)
+        self.progress = Progress(plan.name, settings.objective_key, trials, settings.train.epochs, plan.arms)
 
     def __enter__(self) -> Driver:
         plan, files, terms = self.plan, self.plan.files, self.data.manifest.terms
         with ExitStack() as opening:
             self.journal = opening.enter_context(
-                open_for_driver(files, plan.arm_names, plan.settings.objective)
+                open_for_driver(files, plan.arm_names, plan.settings.objective_key)
             )
             check_resume(plan, self.data.manifest.fingerprint)
             if terms == "restricted":
@@ -88,11 +89,12 @@ class Driver:
                     "arms": ",".join(plan.arm_names),
                     "method": plan.method or "",
                     "objective": plan.settings.objective,
+                    **self._counted(),
                     "seed": plan.settings.seed,
                 },
                 {"sdl.terms": terms, "sdl.data_fingerprint": self.data.manifest.fingerprint},
             )
-            self.publisher = TrialPublisher(self.tracker, plan.settings.objective, plan.arms)
+            self.publisher = TrialPublisher(self.tracker, plan.arms)
             self._mend()
             self._open = opening.pop_all()
         return self
@@ -101,6 +103,10 @@ class Driver:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.close()
+
+    def _counted(self) -> dict[str, int]:
+        """How many labels count in the objective, where not all do by its definition."""
+        return {} if self.objective_labels is None else {"objective_labels": self.objective_labels}
 
     def _write_identity(self) -> None:
         """study.json, where there is none yet or something changed that may."""
@@ -139,6 +145,11 @@ class Driver:
         """
         if self.data.manifest.counts["test"].groups < 2:
             self.progress.say("the test split has one group (patient or image): there will be no verdict")
+        if self.objective_labels is not None and self.objective_labels < self.data.manifest.num_labels:
+            self.progress.say(
+                f"{self.plan.settings.objective} as objective counts {self.objective_labels} of "
+                f"{self.data.manifest.num_labels} labels"
+            )
         engine = cache(lambda: self._prepared(source))
         self._search(engine)
         self._select(engine)
@@ -160,8 +171,9 @@ class Driver:
     def _answer(self, finals: Finals) -> Answer:
         trials, ended = self.journal.all(), read_finals(self.plan.files, finals.declaration)
         answer = make_answer(
-            self.plan.settings, self.plan.arms, finals.declaration, trials, ended, finals.earlier_openings()
-        )
+            self.plan.settings, self.plan.arms, finals.declaration, trials, ended, finals.earlier_openings(),
+            self.objective_labels,
+        )  # fmt: skip
         leaving = self._records_may_leave
         records = record_files(ended, answer.best_arm, self._tokenizer()) if leaving else []
         publish(answer, trials, ended, self.plan.files, self.tracker, records)

@@ -23,13 +23,13 @@ from sdl_study.training.stages.scoring import ENCODER_FOLDER
 class TrialPublisher:
     """Brings MLflow up to the journal whenever something happens to a trial (an ``Observer`` of the search)."""
 
-    def __init__(self, tracker: Tracker, objective: str, arms: Iterable[Arm]) -> None:
-        self._tracker, self._objective = tracker, objective
+    def __init__(self, tracker: Tracker, arms: Iterable[Arm]) -> None:
+        self._tracker = tracker
         self._arms = {arm.name: arm for arm in arms}
 
     def bring_up(self, record: TrialRecord) -> None:
         """Write what MLflow does not have of a trial yet."""
-        self._tracker.trial(trial_run(record, self._objective, self._arms[record.arm]))
+        self._tracker.trial(trial_run(record, self._arms[record.arm]))
 
     def started(self, record: TrialRecord) -> None:
         """A trial starts."""
@@ -44,12 +44,11 @@ class TrialPublisher:
         self.bring_up(record)
 
 
-def trial_run(record: TrialRecord, objective: str, arm: Arm) -> TrialRun:
+def trial_run(record: TrialRecord, arm: Arm) -> TrialRun:
     """A trial's run: parameters, every epoch, and at the end what it came to."""
     summary: dict[str, float] = {"epochs": float(len(record.epochs)), "seconds": record.seconds}
-    best = record.best_epoch(objective)
-    if best is not None and record.objective is not None:
-        summary |= {"objective": record.objective, "best/epoch": float(best)}
+    if record.best_epoch is not None and record.objective is not None:
+        summary |= {"objective": record.objective, "best/epoch": float(record.best_epoch)}
     tags = {"sdl.sampled_by": record.sampled_by, "sdl.attempts": str(record.attempts), **_of_arm(arm)}
     if record.reason:
         tags["sdl.reason"] = record.reason
@@ -119,7 +118,7 @@ def publish(
     for final in finals:
         tracker.final(final_run(final, answer.stage, _trials_of(final.name, trials)))
     tracker.supersede({final.slot.key for final in finals})
-    board = leaderboard(list(trials), answer.objective)
+    board = leaderboard(list(trials))
     write_text(files.leaderboard, csv_table(board, list(board[0])))
     content = answer.to_dict()
     before = read_json(files.answer) if files.answer.exists() else None

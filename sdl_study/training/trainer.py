@@ -7,8 +7,9 @@ probe, writes checkpoints and reports, and its word is broadcast.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -25,6 +26,10 @@ from sdl_study.training.stages.scoring import dev_metrics
 from sdl_study.training.step import Step
 from sdl_study.workers.events import Epoch
 from sdl_study.workers.job import Job, JobStopped, Report
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Int
 
 
 class Trainer:
@@ -61,7 +66,8 @@ class Trainer:
             labels=inputs.train_labels if train.label_aware > 0 else None,
             label_aware=train.label_aware,
         )
-        steps = train.epochs * self.sampler.steps_per_epoch
+        self.passes = train.passes(len(inputs.train_rows))
+        steps = train.epochs * self.passes * self.sampler.steps_per_epoch
         self.step = Step(model, build_loss(Arm(**job.arm), settings), train, steps)
         torch.manual_seed(derive_seed(job.seed, "training", distributed.rank()))
         self.progress = self._restored() if job.resumed else checkpoint.Progress()
@@ -99,13 +105,19 @@ class Trainer:
         self.model.train()
         monitor = EpochMonitor()
         with BatchLog(self.folder if self.settings.train.record_batches else None) as log:
-            for number, positions in enumerate(self.sampler.epoch(epoch)):
+            for number, positions in enumerate(self._positions(epoch)):
                 rows = self.inputs.train_rows[positions]
                 log.add(epoch, number, rows)
                 labels = self.inputs.train_labels[positions]
                 monitor.add(self.step.update(self.inputs.fetch(rows, self.device), labels))
-        self.progress.examples_seen += len(self.inputs.train_rows)
+        self.progress.examples_seen += self.passes * len(self.inputs.train_rows)
         return {**monitor.metrics(), "train/learning_rate": self.step.learning_rate}
+
+    def _positions(self, epoch: int) -> Iterator[Int[np.ndarray, " b"]]:
+        """This rank's positions in train of every step, over all passes of an epoch."""
+        last = epoch * self.passes
+        for number in range(last - self.passes + 1, last + 1):
+            yield from self.sampler.epoch(number)
 
     def _probe(self) -> dict[str, float]:
         metrics = dev_metrics(self.model.encoder, self.inputs, self.settings, self.job.seed, self.device)
@@ -113,7 +125,7 @@ class Trainer:
 
     def _keep(self, epoch: int, metrics: dict[str, float]) -> None:
         """Note the epoch and write the checkpoint that a later attempt goes on from."""
-        progress, value = self.progress, metrics[self.settings.objective]
+        progress, value = self.progress, metrics[self.settings.objective_key]
         is_best = value > progress.best_value
         progress.epoch, progress.metrics = epoch, metrics
         progress.seconds += metrics["seconds"]

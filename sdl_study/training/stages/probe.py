@@ -5,14 +5,16 @@ One L2-regularised logistic regression per label, all labels of a block solved t
     minimise over w, b   mean_i [softplus(x_i·w + b) - y_i (x_i·w + b)] + l2/2 |w|²
 
 on standardised embeddings x, the bias unregularised. One strength ``l2`` serves all labels; it is the one with the
-smallest mean log loss on a part of train that was held out, after which the probe is fitted on all of train.
+smallest mean log loss on a part of train that was held out, after which the probe is fitted on all of train. A grid
+of strengths whose end is the best is too short: it grows there by its own ratio until the best lies inside, so that
+an encoder with wide or noisy embeddings is probed as well as any other.
 
 The solver (``logistic.py``) works in the embeddings' principal axes. Memory: a few times ``block_elements`` floats.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sdl_study.losses import LabelSets
+
+L2_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+# Beyond these a fit is as good as unregularised, or knows the frequencies alone.
+WEAKEST, STRONGEST = 1e-6, 1e3
+_LEAST_RATIO = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,8 @@ def fit_probe(
     embeddings: Float[Tensor, "n D"],
     labels: LabelSets,
     *,
-    l2_grid: Sequence[float] = (1e-4, 1e-3, 1e-2),
+    l2_grid: Sequence[float] = L2_GRID,
+    grow: bool = True,
     seed: int = 0,
     holdout: float = 0.2,
     tolerance: float = 1e-5,
@@ -76,6 +84,7 @@ def fit_probe(
         embeddings: frozen encoder outputs, one row per training example.
         labels: the label set of each row.
         l2_grid: strengths to choose from, relative to the mean log loss; a single one is taken without a holdout.
+        grow: whether the grid goes on where its end is the best, as far as ``WEAKEST`` and ``STRONGEST``.
         seed: draws the held-out rows.
         holdout: share of the rows that is held out to choose the strength.
         tolerance: a label stops when the estimated gain left is below this share of its entropy.
@@ -93,8 +102,9 @@ def fit_probe(
         blocks = _label_blocks(labels, rows=rotated.shape[0], block_elements=block_elements)
         rows = _row_of_each_entry(labels, rotated.device)
         if len(grid) > 1:
-            losses, starts = _holdout_losses(rotated, labels, rows, blocks, grid, seed, holdout, tolerance)
-            chosen = min(grid, key=lambda value: (losses[value], -value))
+            held_out = _HeldOut(rotated, labels, rows, blocks, seed, holdout, tolerance)
+            losses, starts = held_out.tried(grid, grow)
+            chosen = best_strength(losses)
             weights = starts[chosen]
         else:
             losses, chosen, weights = {}, grid[0], None
@@ -158,36 +168,80 @@ def _dense_block(
     return dense
 
 
-def _holdout_losses(
-    data: Float[Tensor, "n D"],
-    labels: LabelSets,
-    rows: Int[Tensor, " nnz"],
-    blocks: Sequence[tuple[int, int]],
-    grid: Sequence[float],
-    seed: int,
-    holdout: float,
-    tolerance: float,
-) -> tuple[dict[float, float], dict[float, Float[Tensor, "D+1 L"]]]:
-    """Mean log loss on held-out rows for every strength, and each strength's solution, where the refit starts."""
-    count = data.shape[0]
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).to(data.device)
-    held = order[: max(1, round(holdout * count))].sort().values
-    kept = order[len(held) :].sort().values if count > 1 else order
-    total = dict.fromkeys(grid, 0.0)
-    solutions: dict[float, list[Tensor]] = {value: [] for value in grid}
-    kept_data, held_data = data[kept], data[held]
-    for start, stop in blocks:
-        targets = _dense_block(labels, rows, start, stop, data)
-        kept_targets, held_targets = targets[kept], targets[held]
-        solution = None
-        for value in grid:  # from strong to weak: each solution is the next one's start
-            solution = fit_block(kept_data, kept_targets, value, tolerance, solution)
-            logits = torch.addmm(solution[-1], held_data, solution[:-1])
-            loss = torch.nn.functional.softplus(logits) - held_targets * logits
-            total[value] += float(loss.sum(dtype=torch.float64))
-            solutions[value].append(solution)
-    cells = len(held) * labels.num_labels
-    return (
-        {value: loss / cells for value, loss in total.items()},
-        {value: torch.cat(parts, dim=1) for value, parts in solutions.items()},
-    )
+def best_strength(losses: Mapping[float, float]) -> float:
+    """The strength with the smallest loss, the stronger one on a tie."""
+    return min(losses, key=lambda value: (losses[value], -value))
+
+
+def next_strength(losses: Mapping[float, float]) -> float | None:
+    """The strength to try after these, where the best stands at an end: on by the ratio of the last two there, or
+    twice, where they lie closer together.
+
+    Args:
+        losses: strength → loss, of two strengths at least.
+
+    Returns:
+        None where the best lies inside, or the next one would lie beyond ``WEAKEST`` or ``STRONGEST``.
+    """
+    best, strengths = best_strength(losses), sorted(losses)
+    if best == strengths[-1]:
+        value = best * max(best / strengths[-2], _LEAST_RATIO)
+    elif best == strengths[0]:
+        value = best / max(strengths[1] / best, _LEAST_RATIO)
+    else:
+        return None
+    return value if WEAKEST <= value <= STRONGEST else None
+
+
+class _HeldOut:
+    """Fits without some rows, and their mean log loss on these."""
+
+    def __init__(
+        self,
+        data: Float[Tensor, "n D"],
+        labels: LabelSets,
+        rows: Int[Tensor, " nnz"],
+        blocks: Sequence[tuple[int, int]],
+        seed: int,
+        holdout: float,
+        tolerance: float,
+    ) -> None:
+        count = data.shape[0]
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).to(data.device)
+        self._held = order[: max(1, round(holdout * count))].sort().values
+        self._kept = order[len(self._held) :].sort().values if count > 1 else order
+        self._data, self._labels, self._rows, self._blocks = data, labels, rows, blocks
+        self._kept_data, self._held_data = data[self._kept], data[self._held]
+        self._tolerance = tolerance
+
+    def tried(
+        self, grid: Sequence[float], grow: bool
+    ) -> tuple[dict[float, float], dict[float, Float[Tensor, "coefficients L"]]]:
+        """Loss of every strength, and its solution, where the refit starts; the grid goes from strong to weak."""
+        losses, solutions = self._fitted(grid, None)
+        while grow and (value := next_strength(losses)) is not None:
+            more, found = self._fitted((value,), solutions[best_strength(losses)])
+            losses, solutions = losses | more, solutions | found
+        return losses, solutions
+
+    def _fitted(
+        self, strengths: Sequence[float], initial: Float[Tensor, "coefficients L"] | None
+    ) -> tuple[dict[float, float], dict[float, Float[Tensor, "coefficients L"]]]:
+        """Loss and solution of every strength; each solution is the next one's start."""
+        total = dict.fromkeys(strengths, 0.0)
+        solutions: dict[float, list[Tensor]] = {value: [] for value in strengths}
+        for start, stop in self._blocks:
+            targets = _dense_block(self._labels, self._rows, start, stop, self._data)
+            kept_targets, held_targets = targets[self._kept], targets[self._held]
+            solution = None if initial is None else initial[:, start:stop]
+            for value in strengths:
+                solution = fit_block(self._kept_data, kept_targets, value, self._tolerance, solution)
+                logits = torch.addmm(solution[-1], self._held_data, solution[:-1])
+                loss = torch.nn.functional.softplus(logits) - held_targets * logits
+                total[value] += float(loss.sum(dtype=torch.float64))
+                solutions[value].append(solution)
+        cells = len(self._held) * self._labels.num_labels
+        return (
+            {value: loss / cells for value, loss in total.items()},
+            {value: torch.cat(parts, dim=1) for value, parts in solutions.items()},
+        )

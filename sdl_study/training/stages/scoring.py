@@ -10,7 +10,7 @@ from torch import nn
 
 from sdl_study import distributed
 from sdl_study.config import Settings
-from sdl_study.evaluation.metrics import OBJECTIVES, multilabel_metrics
+from sdl_study.evaluation import objective
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
 from sdl_study.evaluation.thresholds import tune_threshold
 from sdl_study.seeds import derive_seed
@@ -34,27 +34,38 @@ def _fit(
     if distributed.rank() != 0:
         return None
     seed = derive_seed(seed, "probe")
-    return fit_probe(embeddings, inputs.train_labels, l2_grid=settings.probe.l2_grid, seed=seed)
+    probe = settings.probe
+    return fit_probe(embeddings, inputs.train_labels, l2_grid=probe.l2_grid, grow=probe.grow, seed=seed)
 
 
 def dev_metrics(
     encoder: nn.Module, inputs: Inputs, settings: Settings, seed: int, device: torch.device
 ) -> dict[str, float]:
-    """Dev metrics of a probe on the frozen encoder; empty on ranks other than 0."""
+    """Dev metrics of a probe on the frozen encoder, with its strength where that may lie outside of the grid;
+    empty on ranks other than 0."""
     probe = _fit(encoder, inputs, settings, seed, device)
     dev = embed(encoder, inputs.dev_rows, inputs, device)
-    return {} if probe is None else _dev_metrics(probe, dev, inputs)[0]
+    if probe is None:
+        return {}
+    strength = {"probe/l2": float(probe.l2)} if settings.probe.grow else {}
+    return _dev_metrics(probe, dev, inputs, settings)[0] | strength
 
 
 def _dev_metrics(
-    probe: Probe, dev: Float[Tensor, "dev width"], inputs: Inputs
+    probe: Probe, dev: Float[Tensor, "dev width"], inputs: Inputs, settings: Settings
 ) -> tuple[dict[str, float], float]:
     """Metrics of the probe's scores of dev, and the threshold that was chosen there."""
     scores = probe.predict_proba(dev).cpu().numpy()
     labels = inputs.dev_labels.to_multi_hot(torch.bool).numpy()
     threshold = float(tune_threshold(scores, labels))
-    metrics = multilabel_metrics(scores, labels, threshold=threshold, universe="all")
-    return {f"dev/{key}": float(metrics[key]) for key in OBJECTIVES}, threshold
+    metrics = objective.dev_metrics(
+        scores,
+        labels,
+        threshold=threshold,
+        objective=settings.objective,
+        min_positives=settings.objective_min_positives,
+    )
+    return metrics, threshold
 
 
 def last_stage(
@@ -72,7 +83,7 @@ def last_stage(
     test = embed(encoder, inputs.test_rows, inputs, device)
     if probe is None:
         return {}
-    metrics, threshold = _dev_metrics(probe, dev, inputs)
+    metrics, threshold = _dev_metrics(probe, dev, inputs, settings)
     folder = Path(job.folder)
     save_scores(folder / SCORES_FILE, inputs.test_rows, probe.predict_proba(test).cpu().numpy())
     encoder.save_pretrained(folder / ENCODER_FOLDER)  # type: ignore[operator]

@@ -109,3 +109,18 @@ def test_a_parameter_that_came_or_went_is_named(tmp_path: Path) -> None:
 def test_identity_is_plain_json(tmp_path: Path) -> None:
     plan = small_plan(tmp_path)
     assert json.loads(json.dumps(plan.identity())) == plan.identity()
+
+
+def test_a_study_from_before_a_setting_means_what_it_meant(tmp_path: Path) -> None:
+    """It counted every label and probed on the grid that it names: to go on otherwise would mix two studies."""
+    as_before = {"probe.l2_grid": (1e-3, 1e-2), "probe.grow": False, "objective_min_positives": 0}
+    plan = small_plan(tmp_path, as_before)
+    settings = plan.identity()["settings"]
+    del settings["objective_min_positives"], settings["probe"]["grow"]
+    path = begun(plan, settings=settings)
+    assert build_settings(read_identity(path)["settings"], "").objective_key == "dev/map"
+    check_resume(plan, FINGERPRINT)
+    with pytest.raises(UserError) as told:
+        check_resume(small_plan(tmp_path, {"probe.l2_grid": (1e-3, 1e-2)}), FINGERPRINT)
+    assert "objective_min_positives: 0 → 10" in str(told.value)
+    assert "probe.grow: False → True" in str(told.value)

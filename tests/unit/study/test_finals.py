@@ -22,7 +22,7 @@ from sdl_study.evaluation.metrics import OBJECTIVES
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
 from sdl_study.evaluation.verdict import UndefinedMetricError
 from sdl_study.record import answer as answer_module
-from sdl_study.record.answer import Answer, make_answer
+from sdl_study.record.answer import Answer, make_answer, read_answer
 from sdl_study.record.declaration import Winner
 from sdl_study.record.finals import final_slots, read_finals
 from sdl_study.report.text import answer_text
@@ -76,7 +76,7 @@ def make_finals(driver: Driver, best_of_any: float = 0.5) -> Finals:
 
 
 def trained(work: Work) -> Done:
-    metrics = {f"dev/{key}": 0.5 for key in OBJECTIVES} | {"dev/threshold": 0.5}
+    metrics = {f"dev/{key}": 0.5 for key in (*OBJECTIVES, "objective")} | {"dev/threshold": 0.5}
     return Done(
         {
             "metrics": metrics,
@@ -303,3 +303,28 @@ def test_the_folder_of_a_study_on_restricted_data_is_its_owners(tmp_path: Path) 
     plan = tiny_plan(tmp_path)
     with Driver(plan, PreparedData.load(str(plan.settings.data.path)), None):
         assert plan.files.folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("least", "expected", "words"),
+    [(10, 6, "(6 labels) of the"), (0, None, "dev map of the"), (22, 4, "dev map (4 labels) of")],
+)
+def test_how_many_labels_count_in_the_objective_is_kept_and_printed(
+    home: Path, least: int, expected: int | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = PreparedData.load(str(home / "prepared" / "tiny"))
+    assert sorted(data.labels("dev").counts()) == [19, 21, 24, 25, 27, 31]
+    plan = tiny_plan(home, {"controls": ("label_prior",), "objective_min_positives": least})
+    with Driver(plan, data, None) as driver:
+        for arm in ARMS:
+            driver._ask(arm)
+        finals = make_finals(driver)
+        play(monkeypatch, finals, trained)
+        monkeypatch.setattr(driver, "_records_may_leave", False)  # no encoder was trained
+        answer = driver._answer(finals)
+        client = MlflowClient(tracking_uri=plan.files.mlflow_uri)
+        told = client.get_run(driver.tracker.parent_id).data.params.get("objective_labels")
+    assert told == (None if expected is None else str(expected))
+    assert answer.objective_labels == expected
+    assert words in answer_text(answer)
+    assert read_answer(plan.files.answer) == answer

@@ -108,7 +108,7 @@ def test_the_objective_is_the_best_epoch_so_far(tmp_path: Path) -> None:
         assert report(search, record, epoch, value)
     search.ended("tune-0", error=False)
     record = search.journal.get(0)
-    assert (record.objective, record.best_epoch("dev/map")) == (0.6, 2)
+    assert (record.objective, record.best_epoch) == (0.6, 2)
     assert search.journal.optuna_study("sd").best_value == 0.6
     assert record.values == {1: 0.2, 2: 0.6, 3: 0.6, 4: 0.6}
 

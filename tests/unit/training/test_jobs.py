@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from sdl_study.config import TrainSettings
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.scores import SCORES_FILE
@@ -197,11 +199,62 @@ def test_a_final_uses_the_best_epoch_and_the_earlier_one_on_a_tie(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter((0.3, 0.5, 0.5))
-    monkeypatch.setattr("sdl_study.training.trainer.dev_metrics", lambda *_: {"dev/map": next(values)})
+    monkeypatch.setattr("sdl_study.training.trainer.dev_metrics", lambda *_: {"dev/objective": next(values)})
     _, ended = run(job(folder, kind="final"))
     best = checkpoint.load(folder / "job", checkpoint.BEST, torch.device("cpu"))
     assert best is not None
     assert ended["best_epoch"] == best.progress.epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "least", "passes"),
+    [(50, 3, 0, 1), (50, 3, 150, 1), (50, 3, 151, 2), (50, 3, 600, 4), (10_000, 3, 600, 1), (1, 1, 7, 7)],
+)
+def test_an_epoch_of_a_small_table_passes_over_it_more_than_once(
+    rows: int, epochs: int, least: int, passes: int
+) -> None:
+    train = TrainSettings(epochs=epochs, min_examples=least)
+    assert train.passes(rows) == passes
+    assert epochs * passes * rows >= least
+    assert passes == 1 or epochs * (passes - 1) * rows < least
+
+
+@pytest.mark.parametrize("batch_size", [8, 16])
+def test_several_passes_in_an_epoch_are_those_of_as_many_epochs(folder: Path, batch_size: int) -> None:
+    """Every batch size sees the same number of examples, in the order of plain epochs."""
+    apart, plain = run(
+        job(folder / "plain", kind="final", epochs=6, batch_size=batch_size, record_batches=True)
+    )
+    found, ended = run(
+        job(
+            folder / "passes", kind="final", epochs=3, min_examples=300, batch_size=batch_size,
+            record_batches=True,
+        )
+    )  # fmt: skip
+    assert len(found) == 3
+    assert ended["examples_seen"] == plain["examples_seen"] == 300
+    assert found[3]["train/learning_rate"] == apart[6]["train/learning_rate"]
+    assert found[3]["dev/map"] == apart[6]["dev/map"]
+    logs = [
+        [json.loads(line) for line in (folder / name / "job" / "batches-0.jsonl").read_text().splitlines()]
+        for name in ("plain", "passes")
+    ]
+    assert [line["rows"] for line in logs[0]] == [line["rows"] for line in logs[1]]
+    assert [line["step"] for line in logs[1] if line["epoch"] == 2] == list(range(len(logs[1]) // 3))
+
+
+def test_a_job_of_several_passes_goes_on_bitwise(folder: Path) -> None:
+    whole, _ = run(job(folder / "whole", encoder="bert", min_examples=300))
+
+    def killed(epoch: int) -> bool:
+        if epoch == 2:
+            raise Killed
+        return True
+
+    with pytest.raises(Killed):
+        run(job(folder / "broken", encoder="bert", min_examples=300), killed)
+    rest, _ = run(job(folder / "broken", encoder="bert", min_examples=300, resumed=True))
+    assert rest == {epoch: whole[epoch] for epoch in (2, 3)}
 
 
 def test_training_learns_something_the_untrained_encoder_does_not_have(folder: Path) -> None:
@@ -215,3 +268,19 @@ def test_a_damaged_checkpoint_is_named(folder: Path) -> None:
     (folder / "job" / checkpoint.LAST).write_bytes(b"not a checkpoint")
     with pytest.raises(UserError, match=r"last\.pt: cannot be read"):
         run(job(folder, resumed=True, epochs=1))
+
+
+@pytest.mark.parametrize(("least", "key"), [(0, "dev/map"), (1, "dev/objective")], ids=["all", "counted"])
+def test_a_trial_is_worth_the_objective_of_its_best_epoch(folder: Path, least: int, key: str) -> None:
+    work = job(folder)
+    epochs, ended = run(replace(work, settings={**work.settings, "objective_min_positives": least}))
+    assert ended["objective"] == max(metrics[key] for metrics in epochs.values())
+    assert all(("dev/objective" in metrics) == (least > 0) for metrics in epochs.values())
+
+
+@pytest.mark.parametrize("grow", [False, True])
+def test_the_strength_of_every_epochs_probe_is_told_where_the_grid_may_grow(folder: Path, grow: bool) -> None:
+    work = job(folder)
+    probe = {"l2_grid": (0.01, 0.1), "grow": grow}
+    epochs, _ = run(replace(work, settings={**work.settings, "probe": probe}))
+    assert all(("probe/l2" in metrics) == grow for metrics in epochs.values())

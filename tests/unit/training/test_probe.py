@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from sdl_study.config import ProbeSettings
 from sdl_study.losses import LabelSets
-from sdl_study.training.stages.probe import Probe, fit_probe
+from sdl_study.training.stages.probe import L2_GRID, STRONGEST, WEAKEST, Probe, fit_probe, next_strength
 
 
 def case(
@@ -84,11 +86,67 @@ def test_bitwise_the_same_again() -> None:
 def test_the_strength_is_chosen_by_held_out_loss() -> None:
     embeddings, truth = case(rows=80, width=40)
     grid = (1e-5, 1e-3, 1e-1, 10.0)
-    probe = fit_probe(embeddings, sets(truth), l2_grid=grid)
+    probe = fit_probe(embeddings, sets(truth), l2_grid=grid, grow=False)
     assert set(probe.holdout_loss) == set(grid)
     assert probe.holdout_loss[probe.l2] == min(probe.holdout_loss.values())
     assert probe.l2 >= 1e-1  # forty noisy features on eighty rows: weak strengths overfit
     assert fit_probe(embeddings, sets(truth), l2_grid=[0.5]).holdout_loss == {}
+
+
+def test_a_grid_that_is_too_short_grows_at_either_end_until_the_best_lies_inside() -> None:
+    noisy, clear = case(rows=80, width=40), case(rows=4_000, width=4)
+    for (embeddings, truth), grid in ((noisy, (1e-5, 1e-4)), (clear, (1.0, 10.0))):
+        probe = fit_probe(embeddings, sets(truth), l2_grid=grid)
+        strengths = sorted(probe.holdout_loss)
+        assert set(grid) < set(strengths)
+        assert strengths[0] < probe.l2 < strengths[-1]
+        assert [b / a for a, b in pairwise(strengths)] == pytest.approx([10.0] * (len(strengths) - 1))
+        short = fit_probe(embeddings, sets(truth), l2_grid=grid, grow=False)
+        assert set(short.holdout_loss) == set(grid)
+        assert probe.holdout_loss[probe.l2] < min(short.holdout_loss.values())
+        assert short.holdout_loss.items() <= probe.holdout_loss.items()
+
+
+def test_a_grown_grid_finds_what_a_long_one_finds() -> None:
+    embeddings, truth = case(rows=80, width=40)
+    grown = fit_probe(embeddings, sets(truth), l2_grid=(1e-4, 1e-3, 1e-2), tolerance=1e-8)
+    long = fit_probe(embeddings, sets(truth), l2_grid=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0), tolerance=1e-8)
+    assert grown.l2 == pytest.approx(long.l2)
+    torch.testing.assert_close(
+        grown.predict_proba(embeddings), long.predict_proba(embeddings), rtol=0, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ({0.1: 2.0, 1.0: 1.0}, 10.0),
+        ({0.1: 1.0, 1.0: 2.0}, 0.01),
+        ({0.01: 2.0, 0.1: 1.0, 1.0: 2.0}, None),
+        ({0.1: 1.0, 0.2: 1.0}, 0.4),  # a tie is the stronger one's
+        ({0.1: 2.0, 0.1001: 1.0}, 0.2002),  # a grid of tiny steps is left in few
+        ({0.1: 1.0, 0.1001: 2.0}, 0.05),
+        ({STRONGEST / 2: 2.0, STRONGEST: 1.0}, None),
+        ({WEAKEST: 1.0, 1.0: 2.0}, None),
+        ({1.0: 2.0, 1e5: 1.0}, None),  # a grid of one's own may lie beyond the limits
+    ],
+)
+def test_the_next_strength(losses: dict[float, float], expected: float | None) -> None:
+    assert next_strength(losses) == (None if expected is None else pytest.approx(expected))
+
+
+def test_pure_noise_ends_at_the_limit() -> None:
+    generator = torch.Generator().manual_seed(1)
+    embeddings = torch.randn(300, 30, generator=generator)
+    truth = torch.rand(300, 2, generator=generator) < 0.3
+    probe = fit_probe(embeddings, sets(truth), l2_grid=(1e-2, 1e-1))
+    assert probe.l2 <= STRONGEST
+    assert len(probe.holdout_loss) <= 7
+
+
+def test_the_settings_have_the_probes_own_grid() -> None:
+    assert ProbeSettings().l2_grid == L2_GRID
+    assert ProbeSettings().grow
 
 
 def test_pure_noise_falls_back_to_the_label_frequency() -> None:
