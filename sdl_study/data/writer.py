@@ -25,7 +25,7 @@ from sdl_study.data.fingerprint import (
 )
 from sdl_study.data.folders import os_error_number, temporary_folder
 from sdl_study.data.preparation import Preparation, refuse_unfit
-from sdl_study.data.prepared import SPLITS, Manifest, Modality, SplitCounts, band_of
+from sdl_study.data.prepared import SPLITS, TEST_LABELS_FILE, Manifest, Modality, SplitCounts, band_of
 from sdl_study.errors import UserError
 
 __all__ = ["Preparation", "os_error_number", "temporary_folder", "write_prepared"]
@@ -64,7 +64,7 @@ def _write_into(folder: Path, prep: Preparation, inputs: Iterable[pl.DataFrame],
     hashing = ExampleHashing(prep.modality)
     _write_examples(folder / "examples.parquet", index, _fitting(prep, inputs), prep.modality, hashing)
     digests = {"examples": hashing.hexdigest()}
-    files = ["examples.parquet", "labels.parquet"]
+    files = ["examples.parquet", "labels.parquet", TEST_LABELS_FILE]
     if prep.features is not None:
         features = np.ascontiguousarray(prep.features, dtype="<f4")
         write_array(folder / "features.npy", features.shape, features.dtype, [features])
@@ -74,7 +74,7 @@ def _write_into(folder: Path, prep: Preparation, inputs: Iterable[pl.DataFrame],
     digests["labels"] = labels_digest(prep.label_codes, prep.label_names)
     parquet.write(_label_table(index, prep), folder / "labels.parquet")
     test = index.filter(pl.col("split") == "test").select("id", "labels")
-    parquet.write(test, folder / "test_labels.parquet")
+    parquet.write(test, folder / TEST_LABELS_FILE)
     digests["test_labels"] = digest(test.iter_rows())
     _write_private(folder / "id_map.parquet", index.select("id", "source_id", "source_group"))
     if prep.roots:

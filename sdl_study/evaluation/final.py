@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from sdl_study.data.fingerprint import digest
-from sdl_study.data.prepared import PreparedData
+from sdl_study.data.prepared import TEST_LABELS_FILE, PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.ledger import append_line
 from sdl_study.evaluation.predictions import (
@@ -32,8 +32,6 @@ from sdl_study.evaluation.thresholds import as_threshold
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
-
-TEST_LABELS_FILE = "test_labels.parquet"
 
 
 def score_final(
@@ -95,6 +93,11 @@ def score_final(
     return metrics
 
 
+def has_test_labels(prepared_dir: str | Path) -> bool:
+    """Whether the file of the test labels is there; it is not opened."""
+    return (Path(prepared_dir) / TEST_LABELS_FILE).is_file()
+
+
 def require_test_labels(prepared_dir: str | Path) -> None:
     """Refuse to go on without the file of the test labels; it is not opened.
 
@@ -102,7 +105,7 @@ def require_test_labels(prepared_dir: str | Path) -> None:
         UserError: names the file.
     """
     path = Path(prepared_dir) / TEST_LABELS_FILE
-    if not path.is_file():
+    if not has_test_labels(prepared_dir):
         raise UserError(f"{path}: missing, so no final can be scored; put it back and start the study again")
 
 

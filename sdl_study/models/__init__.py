@@ -12,6 +12,7 @@ from sdl_study.input_spec import InputSpec
 from sdl_study.models.catalogue import (
     EncoderKind,
     check_encoder,
+    encoder_reads,
     encoder_settings,
     find_kind,
     kinds,
@@ -44,6 +45,7 @@ __all__ = [
     "ProjectionHead",
     "build_encoder",
     "check_encoder",
+    "encoder_reads",
     "encoder_settings",
     "find_kind",
     "kinds",

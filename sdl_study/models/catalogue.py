@@ -31,6 +31,7 @@ _PARAMETERS = {
     "build": ("settings", "spec"),
     "check": ("settings", "spec"),
     "load": ("settings", "spec", "folder"),
+    "reads": ("settings",),
 }
 
 
@@ -44,6 +45,8 @@ class EncoderKind:
         build: makes the backbone, with its output width, from torch's global generator.
         check: raises a UserError for what would make ``build`` fail; cheap, for the driver. None: nothing to check.
         load: reads a saved backbone from its folder. None: it is built, and its weights are filled in.
+        reads: how its inputs are made (a tokenizer, a size, a normalisation), as settings of the store that come
+            before the study's ``data.store``. None: it reads whatever the store gives.
     """
 
     reference: str
@@ -51,6 +54,7 @@ class EncoderKind:
     build: Callable[[Any, InputSpec], Built]
     check: Callable[[Any, InputSpec], None] | None = None
     load: Callable[[Any, InputSpec, Path], Built] | None = None
+    reads: Callable[[Any], dict[str, Any]] | None = None
 
 
 def kinds() -> tuple[str, ...]:
@@ -179,6 +183,16 @@ def check_encoder(kind: str, settings: Mapping[str, object], spec: InputSpec) ->
     found = find_kind(kind)
     if found.check is not None:
         found.check(checked, spec)
+
+
+def encoder_reads(kind: str, settings: Mapping[str, object]) -> dict[str, Any]:
+    """Settings of the store that an encoder's inputs need; they come before the study's ``data.store``.
+
+    Raises:
+        UserError: as ``parse_encoder_settings``; what it reads cannot be told (its files are missing or damaged).
+    """
+    checked, found = parse_encoder_settings(kind, settings), find_kind(kind)
+    return {} if found.reads is None else found.reads(checked)
 
 
 def locate_encoder(kind: str, settings: Mapping[str, object]) -> dict[str, object]:

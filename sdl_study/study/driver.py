@@ -17,6 +17,7 @@ import optuna
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import Store, open_store
 from sdl_study.errors import UserError
+from sdl_study.evaluation.final import has_test_labels
 from sdl_study.files import read_json, write_json
 from sdl_study.record.answer import Answer, make_answer
 from sdl_study.record.finals import read_finals
@@ -210,6 +211,8 @@ class Driver:
         )
         if search.finished:
             return
+        if not has_test_labels(self.data.path):  # said now: the search may take days
+            self.progress.say(f"no test labels in {self.data.path}: the study will end at its declaration")
         self.tracker.reopen_parent()
         running = engine()
         search.concurrent = running.groups

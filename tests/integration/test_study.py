@@ -219,7 +219,9 @@ def test_more_trials_extend_the_study(plan: Plan, answer: Answer, out: Path, eng
     assert [run.info.status for run in parents] == ["FINISHED"]
 
 
-def test_without_test_labels_a_study_ends_at_its_declaration(out: Path, engines: Engines) -> None:
+def test_without_test_labels_a_study_says_so_and_ends_at_its_declaration(
+    out: Path, engines: Engines, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan = tiny_plan(out, {"budget.trials": 1, "arms": ("any", "sd")}, "no_labels")
     folder = out / "without"
     shutil.copytree(str(plan.settings.data.path), folder)
@@ -229,6 +231,8 @@ def test_without_test_labels_a_study_ends_at_its_declaration(out: Path, engines:
     with pytest.raises(UserError, match=r"test_labels\.parquet") as told:
         engines.run(plan)
     assert "\n" not in str(told.value)
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.endswith(f"no test labels in {folder}: the study will end at its declaration")
     assert plan.files.declaration.exists()
     assert not (folder / "test_ledger.jsonl").exists()
     (parent,) = by_role(mlflow_runs(plan))["study"]

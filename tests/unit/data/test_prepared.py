@@ -48,6 +48,17 @@ def test_test_labels_are_out_of_reach(tmp_path: Path) -> None:
     assert examples["labels"].is_null().to_list() == is_test
 
 
+def test_the_size_of_the_test_labels_is_looked_at_and_nothing_else(tmp_path: Path) -> None:
+    size = small.write_text(tmp_path / "out").file_bytes["test_labels.parquet"]
+    file = tmp_path / "out" / "test_labels.parquet"
+    assert file.stat().st_size == size
+    overwrite(file)
+    PreparedData.load(tmp_path / "out").labels("train")
+    change_manifest(tmp_path / "out", lambda record: record["file_bytes"].pop(file.name))
+    file.write_bytes(b"")  # a data set of an earlier version says nothing of the size
+    PreparedData.load(tmp_path / "out").labels("train")
+
+
 def test_manifest_tells_counts_bands_and_test_aggregates(tmp_path: Path) -> None:
     manifest = small.write_text(tmp_path / "out")
     assert {s: (c.examples, c.groups) for s, c in manifest.counts.items()} == {
@@ -185,6 +196,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "file missing": (lambda out: (out / "examples.parquet").unlink(), "examples.parquet: missing"),
     "cut off": (lambda out: os.truncate(out / "examples.parquet", 900), "bytes where the manifest has"),
+    "test labels cut off": (
+        lambda out: os.truncate(out / "test_labels.parquet", 90),
+        "90 bytes where the manifest",
+    ),
+    "a folder of test labels": (
+        lambda out: ((out / "test_labels.parquet").unlink(), (out / "test_labels.parquet").mkdir()),
+        "test_labels.parquet: missing",
+    ),
     "overwritten": (lambda out: overwrite(out / "examples.parquet"), "not readable as Parquet"),
     "rows lost": (lose_rows, "5 examples where the manifest has 60"),
 }

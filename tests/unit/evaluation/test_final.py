@@ -135,6 +135,13 @@ def test_missing_test_labels_are_named_and_nothing_is_written(prepared: Path, tm
         require_test_labels(prepared)
 
 
+def test_test_labels_that_were_cut_off_cost_no_opening(prepared: Path, tmp_path: Path) -> None:
+    os.truncate(prepared / "test_labels.parquet", 100)
+    refuse(
+        prepared, tmp_path, r"test_labels\.parquet: damaged: 100 bytes where the manifest has \d+; prepare"
+    )
+
+
 def test_without_a_ledger_the_labels_stay_closed(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,12 +226,21 @@ def test_restricted_predictions_are_private(prepared: Path, tmp_path: Path) -> N
 LABELS = pl.List(pl.Int32)
 
 
+def put_test_labels(prepared: Path, table: pl.DataFrame, **options: Any) -> None:
+    """Another file of test labels, of the size that the manifest has."""
+    file, manifest = prepared / "test_labels.parquet", prepared / "manifest.json"
+    table.write_parquet(file, **options)
+    record = json.loads(manifest.read_text())
+    record["file_bytes"][file.name] = file.stat().st_size
+    manifest.write_text(json.dumps(record))
+
+
 @pytest.mark.parametrize(
     "labels", [TRUTH[::-1], [TRUTH[0][::-1], *TRUTH[1:]], [[9], *TRUTH[1:]], [None, *TRUTH[1:]]]
 )
 def test_other_labels_than_those_prepared_are_refused(prepared: Path, tmp_path: Path, labels: Any) -> None:
     table = pl.DataFrame({"id": TEST, "labels": pl.Series(labels, dtype=LABELS)})
-    table.write_parquet(prepared / "test_labels.parquet")
+    put_test_labels(prepared, table)
     with pytest.raises(UserError, match=r"test_labels\.parquet: differs from the manifest; prepare the data"):
         score(prepared, tmp_path)
     assert len(read_ledger(prepared)) == 1
@@ -233,13 +249,13 @@ def test_other_labels_than_those_prepared_are_refused(prepared: Path, tmp_path: 
 
 def test_the_same_labels_in_another_file_are_the_same(prepared: Path, tmp_path: Path) -> None:
     table = pl.DataFrame({"id": TEST, "labels": pl.Series(TRUTH, dtype=LABELS)})
-    table.reverse().write_parquet(prepared / "test_labels.parquet", compression="uncompressed")
+    put_test_labels(prepared, table.reverse(), compression="uncompressed")
     assert score(prepared, tmp_path) == multilabel_metrics(scores(), truth(), threshold=0.4)
 
 
 def test_other_inputs_in_the_file_of_the_labels_are_named(prepared: Path, tmp_path: Path) -> None:
     table = pl.DataFrame({"id": TEST + 1, "labels": pl.Series(TRUTH, dtype=LABELS)})
-    table.write_parquet(prepared / "test_labels.parquet")
+    put_test_labels(prepared, table)
     with pytest.raises(UserError, match="does not hold the labels of these test inputs"):
         score(prepared, tmp_path)
 
