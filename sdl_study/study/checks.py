@@ -17,9 +17,8 @@ from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import check_store_settings
 from sdl_study.errors import UserError
 from sdl_study.evaluation.objective import counted_labels
-from sdl_study.input_spec import InputSpec
 from sdl_study.locks import take_lock
-from sdl_study.models import check_encoder, parse_encoder_settings
+from sdl_study.models import parse_encoder_settings
 from sdl_study.record.files import StudyFiles
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
 from sdl_study.study.located import encoder_of
@@ -32,7 +31,7 @@ SHARED = ("data", "mlartifacts")  # what StudyFiles keeps in --out for all studi
 
 
 def check_data_fits(settings: Settings, data: PreparedData, origin: str, module: Path | None = None) -> None:
-    """Encoders and store read what the data hold, and there are labels to learn and to measure by.
+    """The encoders and the store read what the data hold, and there are labels to learn and to measure by.
 
     Raises:
         UserError: one line.
@@ -68,35 +67,6 @@ def check_encoders(settings: Settings, origin: str, module: Path | None = None) 
     for name, chosen in settings.model.encoders.items():
         try:
             parse_encoder_settings(*encoder_of(chosen, module))
-        except UserError as error:
-            raise UserError(f"{origin}: model.encoders.{name}: {error}") from None
-
-
-def check_encoders_fit(
-    space: SearchSpace, settings: Settings, spec: InputSpec, origin: str, module: Path | None = None
-) -> None:
-    """Every encoder that a trial may get can be built and reads such examples, as far as can be told cheaply.
-
-    Raises:
-        UserError: one line.
-    """
-    variants = [settings]
-    for parameter in space.parameters:
-        if parameter.name.startswith("model.encoders."):
-            values = extremes(parameter.distribution)
-            variants += [with_values(settings, {parameter.name: value}, origin) for value in values]
-    asked: list[tuple[str, dict[str, Any]]] = []
-    chosen_from = {settings.model.encoder}
-    for parameter in space.parameters:
-        if parameter.name == "model.encoder":
-            chosen_from |= set(extremes(parameter.distribution))
-    for variant in variants:
-        for item in variant.model.encoders.items():
-            if item[0] in chosen_from and item not in asked:
-                asked.append(item)
-    for name, chosen in asked:
-        try:
-            check_encoder(*encoder_of(chosen, module), spec)
         except UserError as error:
             raise UserError(f"{origin}: model.encoders.{name}: {error}") from None
 

@@ -5,10 +5,9 @@ Every step looks first at what is there already, so that the same command again 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cache
 from types import TracebackType
 from typing import Any
 
@@ -24,13 +23,14 @@ from sdl_study.record.finals import read_finals
 from sdl_study.record.journal import DriverJournal, open_for_driver
 from sdl_study.record.trials import TrialRecord
 from sdl_study.study import selection
-from sdl_study.study.checks import check_data_fits, check_encoders_fit, objective_labels
+from sdl_study.study.checks import check_data_fits, objective_labels
 from sdl_study.study.controls import controls_of
 from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import JobMaker, run_all
 from sdl_study.study.plan import Plan, check_resume
 from sdl_study.study.progress import Progress
 from sdl_study.study.publish import TrialPublisher, publish, record_files
+from sdl_study.study.readings import candidates, check_encoders_fit, check_readings
 from sdl_study.study.search.sampler import sampler_for
 from sdl_study.study.search.scheduler import rungs
 from sdl_study.study.search.searcher import Search, run_search
@@ -176,22 +176,24 @@ class Driver:
             self.objective_labels,
         )  # fmt: skip
         leaving = self._records_may_leave
-        records = record_files(ended, answer.best_arm, self._tokenizer()) if leaving else []
+        records = record_files(ended, answer.best_arm, self._store_of) if leaving else []
         publish(answer, trials, ended, self.plan.files, self.tracker, records)
         return answer
 
-    def _tokenizer(self) -> Path | None:
-        return getattr(self._store, "tokenizer_dir", None)
+    def _store_of(self, parameters: Mapping[str, Any]) -> Store:
+        """The store that an arm's encoder reads, built where it is not there yet."""
+        return self._store(self.maker.settings(parameters)["data"]["store"])
 
-    @cached_property
-    def _store(self) -> Store:
+    def _store(self, reading: Mapping[str, Any]) -> Store:
         """Tokens or images, built where they are not there yet."""
-        return open_store(self.data, self.plan.settings.data.store, self.plan.files.stores)
+        return open_store(self.data, reading, self.plan.files.stores)
 
     def _prepared(self, engine: EngineSource) -> Engine:
-        """The running engine; before a worker maps the store, it is there, and the encoders fit it."""
-        plan = self.plan
-        check_encoders_fit(plan.space, plan.settings, self._store.spec, plan.name, plan.module)
+        """The running engine; before a worker maps the stores, they are there, and the encoders fit them."""
+        plan, settings = self.plan, self.plan.settings
+        found = candidates(plan.space, settings, plan.name, plan.module)
+        check_readings(found, self.data.manifest.modality, settings.data.store, plan.name)
+        check_encoders_fit(found, lambda reading: self._store(reading).spec, plan.name)
         return engine()
 
     def _search(self, engine: EngineSource) -> None:

@@ -74,13 +74,15 @@ class JobMaker:
             folder=str(folder),
             data=str(self._data),
             stores=str(self._plan.files.stores),
-            settings=located(
-                self._plan.with_parameters(parameters).model_dump(mode="json"), self._plan.module
-            ),
+            settings=self.settings(parameters),
             arm=self._plan.job_arm(arm),
             seed=seed,
             **more,
         )
+
+    def settings(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings (nested, as JSON) of a job with some parameters."""
+        return located(self._plan.with_parameters(parameters).model_dump(mode="json"), self._plan.module)
 
     def trial(self, record: TrialRecord, resumed: bool) -> dict[str, Any]:
         """A trial's job; all trials of a study share the search seed."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sdl_study.models import locate_encoder
+from sdl_study.models import encoder_reads, locate_encoder
 from sdl_study.references import anchored
 
 
@@ -24,7 +24,8 @@ def encoder_of(chosen: Mapping[str, Any], module: Path | None) -> tuple[str, dic
 
 
 def located(settings: dict[str, Any], module: Path | None = None) -> dict[str, Any]:
-    """Settings (nested, as JSON) with the files of encoder kinds and the folders of models made absolute.
+    """Settings (nested, as JSON) of a job: files of encoder kinds and folders of models made absolute, and the
+    settings of the store as the chosen encoder reads it.
 
     What is no file or folder here, a name of the catalogue or of the hub, stays as it is.
     """
@@ -35,4 +36,5 @@ def located(settings: dict[str, Any], module: Path | None = None) -> dict[str, A
     encoders = {
         name: locate_encoder(*encoder_of(chosen, module)) for name, chosen in model["encoders"].items()
     }
+    store |= encoder_reads(*encoder_of(encoders[model["encoder"]], None))
     return settings | {"data": data | {"store": store}, "model": model | {"encoders": encoders}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from sdl_study.errors import UserError
 from sdl_study.own_modules import load_pipeline
 from sdl_study.record.answer import Answer
 from sdl_study.references import anchored
-from sdl_study.study.checks import check_data_fits, check_encoders_fit
+from sdl_study.study.checks import check_data_fits
 from sdl_study.study.driver import Driver
 from sdl_study.study.jobs import RUN_JOB
 from sdl_study.study.plan import Plan, check_resume
+from sdl_study.study.readings import candidates, check_encoders_fit, check_readings
 from sdl_study.study.signals import Interruptions
 from sdl_study.study.tracking_server import check_tracking
 from sdl_study.workers.engine import Engine
@@ -113,7 +115,7 @@ def load_data(plans: Sequence[Plan]) -> dict[str, PreparedData]:
     Raises:
         UserError: a data set is missing, damaged, or not the one that a study began with.
     """
-    found: dict[str, PreparedData] = {}
+    loaded: dict[str, PreparedData] = {}
     for plan in sorted(plans, key=lambda plan: plan.settings.data.pipeline is not None):
         path = prepare_data(plan)
         try:
@@ -123,13 +125,13 @@ def load_data(plans: Sequence[Plan]) -> dict[str, PreparedData]:
         data.rows("train")  # reads the table of examples, so that damage is found now
         check_data_fits(plan.settings, data, plan.name, plan.module)
         check_resume(plan, data.manifest.fingerprint)
-        if (
-            not plan.files.study_json.exists()
-        ):  # one that has begun is checked against its store, if work is left
-            spec = expected_spec(data, plan.settings.data.store)
-            check_encoders_fit(plan.space, plan.settings, spec, plan.name, plan.module)
-        found[plan.name] = data
-    return found
+        # A study that has begun is checked against its stores, if work is left.
+        if not plan.files.study_json.exists():
+            found = candidates(plan.space, plan.settings, plan.name, plan.module)
+            check_readings(found, data.manifest.modality, plan.settings.data.store, plan.name)
+            check_encoders_fit(found, partial(expected_spec, data), plan.name)
+        loaded[plan.name] = data
+    return loaded
 
 
 def prepare_data(plan: Plan) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from sdl_study.data.stores import expected_spec, open_store
 from sdl_study.errors import UserError
 from sdl_study.models import build_encoder
 from sdl_study.space import SearchSpace, Study, choice
-from sdl_study.study.checks import check_encoders_fit
 from sdl_study.study.located import located
 from sdl_study.study.plan import Plan, make_plan
+from sdl_study.study.readings import candidates, check_encoders_fit
 from sdl_study.study.session import load_data
 from tests.unit.data import small
 from tests.unit.models import published
@@ -91,17 +92,20 @@ def test_all_encoders_that_a_trial_may_get_are_looked_at_and_no_others(
 ) -> None:
     encoders = {"a": hub(good), "b": hub(broken)}
     chosen = settings(good, encoders, "a", data.path)
-    spec = expected_spec(data, chosen.data.store)
+
+    def check(space: SearchSpace) -> None:
+        check_encoders_fit(candidates(space, chosen, "mine"), partial(expected_spec, data), "mine")
+
     fixed = SearchSpace((choice("train.batch_size", 8, 16),), {"train.batch_size": 8})
-    check_encoders_fit(fixed, chosen, spec, "mine")  # b is never chosen
+    check(fixed)  # b is never chosen
     searched = SearchSpace((choice("model.encoder", "a", "b"),), {"model.encoder": "a"})
     with pytest.raises(UserError, match=r"^mine: model\.encoders\.b: "):
-        check_encoders_fit(searched, chosen, spec, "mine")
+        check(searched)
     names = SearchSpace(
         (choice("model.encoders.a.name", str(good), str(broken)),), {"model.encoders.a.name": str(good)}
     )
     with pytest.raises(UserError, match=r"^mine: model\.encoders\.a: .*broken"):
-        check_encoders_fit(names, chosen, spec, "mine")
+        check(names)
 
 
 def test_a_worker_finds_relative_folders(
