@@ -25,6 +25,7 @@ from sdl_study.data.cache import (
     store_key,
 )
 from sdl_study.data.disk import write_array
+from sdl_study.data.layout import Layout, ranges
 from sdl_study.data.vocabularies import PAD, UNKNOWN, save_in_hub_format, train_bpe, train_words
 from sdl_study.errors import UserError
 from sdl_study.files import write_json
@@ -100,28 +101,36 @@ class TokenStore:
     def __len__(self) -> int:
         return len(self._first_chunk) - 1
 
+    def layout(self, rows: Int64[np.ndarray, " n"]) -> Layout:
+        """Where the tokens of the examples ``rows`` stand in the store and in a batch of them."""
+        rows = np.asarray(rows, dtype=np.int64)
+        first, counts = self._first_chunk[rows], self._first_chunk[rows + 1] - self._first_chunk[rows]
+        chunks = int(counts.max(initial=1))
+        chunk, place = ranges(first, counts)
+        row_of_chunk = np.repeat(np.arange(len(rows)), counts)
+        starts, sizes = self._chunk_starts[chunk], self._chunk_starts[chunk + 1] - self._chunk_starts[chunk]
+        token, column = ranges(starts, sizes)
+        shape = (len(rows), chunks, int(sizes.max(initial=1)))
+        where = (np.repeat(row_of_chunk, sizes), np.repeat(place, sizes), column)
+        if self.max_chunks == 1:
+            shape, where = (shape[0], shape[2]), (where[0], where[2])
+        return Layout(shape, where, token)
+
     def fetch(self, rows: Int64[np.ndarray, " n"]) -> dict[str, torch.Tensor]:
         """Inputs of the examples ``rows``, padded to the longest chunk and the most chunks among them.
 
         Returns:
             input_ids and attention_mask, int64 [n, T], or [n, C, T] where long texts stand in C chunks.
         """
-        rows = np.asarray(rows, dtype=np.int64)
-        first, counts = self._first_chunk[rows], self._first_chunk[rows + 1] - self._first_chunk[rows]
-        chunks = int(counts.max(initial=1))
-        chunk, place = _ranges(first, counts)
-        row_of_chunk = np.repeat(np.arange(len(rows)), counts)
-        starts, sizes = self._chunk_starts[chunk], self._chunk_starts[chunk + 1] - self._chunk_starts[chunk]
-        token, column = _ranges(starts, sizes)
-        length = int(sizes.max(initial=1))
-        ids = np.full((len(rows), chunks, length), self.spec.pad_token_id, dtype=np.int64)
-        mask = np.zeros_like(ids)
-        where = (np.repeat(row_of_chunk, sizes), np.repeat(place, sizes), column)
-        ids[where] = self._tokens[token]
-        mask[where] = 1
-        if self.max_chunks == 1:
-            ids, mask = ids[:, 0], mask[:, 0]
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        layout = self.layout(rows)
+        ids = np.full(layout.shape, self.spec.pad_token_id, dtype=np.int64)
+        ids[layout.where] = self._tokens[layout.token]
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(layout.mask())}
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all examples."""
+        return len(self._tokens)
 
     def lengths(self, rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
         """Tokens kept of the examples ``rows``, special tokens included."""
@@ -206,12 +215,6 @@ class _UnknownShare:
         raise UserError(
             f"data.store: {share}; lower min_count (now {settings.min_count}) or raise vocab_size"
         )
-
-
-def _ranges(starts: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Concatenated ranges start…start+size, and the place of every entry inside its range."""
-    place = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return np.repeat(starts, sizes) + place, place
 
 
 def _build(

@@ -1,0 +1,137 @@
+"""What the frozen part of an encoder makes of every example, computed once and memory-mapped.
+
+Of texts that is a hidden state per token, laid out as the tokens are; of images a feature map or a hidden state per
+patch; of a wholly frozen encoder one vector per example. A batch of it takes the place of the inputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sdl_study.data.cache import build_once
+from sdl_study.data.disk import write_array
+from sdl_study.data.tokens import TokenStore
+from sdl_study.files import write_json
+
+if TYPE_CHECKING:
+    from jaxtyping import Int64
+
+    from sdl_study.data.stores import Store
+
+Lower = Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]
+"""The frozen part: inputs of some examples → ``hidden`` or ``embedding`` of the same examples."""
+
+_VERSION = 1
+_ROWS = 2_048  # computed before they are written; sorted by length among themselves
+_BATCH = 64
+
+
+class HiddenStore:
+    """Outputs of a frozen part for every example of another store."""
+
+    def __init__(self, path: Path, source: Store) -> None:
+        self.path, self.spec, self._source = path, source.spec, source
+        record = json.loads((path / "store.json").read_text())
+        self._name, self._half = record["name"], record["half"]
+        self._values = np.load(path / "values.npy", mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def fetch(self, rows: Int64[np.ndarray, " n"]) -> dict[str, torch.Tensor]:
+        """``embedding`` [n, width], or ``hidden``: [n, T, width] (or [n, C, T, width]) with its ``attention_mask``
+        for texts, zero at padding; [n, patches, width] or [n, width, h, w] for images. In float32."""
+        tokens = _per_token(self._source, self._name)
+        if tokens is None:
+            return {self._name: self._single(self._values[np.asarray(rows, dtype=np.int64)])}
+        layout = tokens.layout(rows)
+        hidden = np.zeros((*layout.shape, self._values.shape[1]), dtype=self._values.dtype)
+        hidden[layout.where] = self._values[layout.token]
+        return {"hidden": self._single(hidden), "attention_mask": torch.from_numpy(layout.mask())}
+
+    def _single(self, values: np.ndarray) -> torch.Tensor:
+        found = torch.from_numpy(values)
+        return found.view(torch.bfloat16).float() if self._half else found
+
+    def lengths(self, rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """Tokens of the examples ``rows``; 1 where there is one output an example."""
+        tokens = _per_token(self._source, self._name)
+        return np.ones(len(rows), dtype=np.int64) if tokens is None else tokens.lengths(rows)
+
+
+def open_hidden_store(
+    source: Store, frozen: str, lower: Lower, cache_dir: Path, half: bool = False
+) -> HiddenStore:
+    """The outputs of a frozen part for every example of ``source``, computed if they are not there.
+
+    Args:
+        source: the store of its inputs.
+        frozen: digest of the frozen part.
+        lower: the frozen part, called without gradient on batches of inputs.
+        cache_dir: folder of stores.
+        half: keep them as bfloat16, for encoders that are trained in it.
+
+    Raises:
+        UserError: a folder that cannot be written, a full disk.
+    """
+    record = json.dumps([_VERSION, source.path.name, frozen, half])
+    key = f"hidden-{hashlib.sha256(record.encode()).hexdigest()[:24]}"
+    path = build_once(Path(cache_dir), key, lambda folder: _build(folder, source, lower, half))
+    return HiddenStore(path, source)
+
+
+def hidden_bytes(source: Store, lower: Lower, half: bool = False) -> int:
+    """Size of a store of outputs, told from those of one example."""
+    return int(np.prod(_shape(source, lower), dtype=np.int64)) * (2 if half else 4)
+
+
+def _shape(source: Store, lower: Lower) -> tuple[int, ...]:
+    name, (first,) = _outputs(source, lower, np.zeros(1, dtype=np.int64))
+    tokens = _per_token(source, name)
+    return (len(source) if tokens is None else tokens.num_tokens, *first.shape[1:])
+
+
+def _per_token(source: Store, name: str) -> TokenStore | None:
+    """The store of the texts, where every token has an output."""
+    return source if isinstance(source, TokenStore) and name == "hidden" else None
+
+
+def _build(folder: Path, source: Store, lower: Lower, half: bool) -> None:
+    name, _ = _outputs(source, lower, np.zeros(1, dtype=np.int64))
+    dtype = np.int16 if half else np.float32  # numpy has no bfloat16: its bits are kept
+    write_array(folder / "values.npy", _shape(source, lower), dtype, _all(source, lower, half))
+    write_json(folder / "store.json", {"name": name, "half": half, "source": source.path.name})
+
+
+def _all(source: Store, lower: Lower, half: bool) -> Iterator[np.ndarray]:
+    """Outputs of all examples in order; those of like length are computed together."""
+    for start in range(0, len(source), _ROWS):
+        rows = np.arange(start, min(start + _ROWS, len(source)))
+        lengths = getattr(source, "lengths", None)
+        order = np.arange(len(rows)) if lengths is None else np.argsort(lengths(rows), kind="stable")
+        parts = [torch.empty(0)] * len(rows)
+        for batch in range(0, len(rows), _BATCH):
+            places = order[batch : batch + _BATCH]
+            for place, values in zip(places, _outputs(source, lower, rows[places])[1], strict=True):
+                parts[place] = values
+        values = torch.cat(parts)
+        yield (values.to(torch.bfloat16).view(torch.int16) if half else values).numpy()
+
+
+def _outputs(source: Store, lower: Lower, rows: Int64[np.ndarray, " n"]) -> tuple[str, list[torch.Tensor]]:
+    """Name of the outputs, and those of every example: [tokens, width] without padding, or [1, ...]."""
+    inputs = source.fetch(rows)
+    ((name, values),) = lower(inputs).items()
+    values = values.float().cpu()
+    tokens = _per_token(source, name)
+    if tokens is None:
+        return name, list(values.split(1))
+    kept = values[inputs["attention_mask"].bool()]
+    return name, list(kept.split(tokens.lengths(rows).tolist()))
