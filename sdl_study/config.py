@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainValidator,
     ValidationError,
     field_validator,
     model_validator,
@@ -34,6 +35,14 @@ def _one_of(choices: Collection[str]) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _count_or_auto(value: object) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError("is a whole number from 1 on, or 'auto'")
+    return value
 
 
 OBJECTIVES = tuple(f"dev/{key}" for key in metrics.OBJECTIVES)
@@ -156,15 +165,35 @@ class ProbeSettings(Section):
 
 
 class BudgetSettings(Section):
-    """How much is spent on each arm, the same for all."""
+    """How much is spent on each arm, the same for all.
+
+    The ``trials`` of an arm are shared out evenly to ``searches`` independent searches, each with samplers, seeds, a
+    winner and finals of its own: with several, the verdict is about methods, with one about the settings that were
+    chosen. ``final_seeds`` counts per winner; ``"auto"`` is decided at the declaration, from how long trials took.
+    """
 
     trials: int = Field(default=4, ge=1)
+    searches: int = Field(default=1, ge=1)
     reduction_factor: int = Field(default=2, ge=2)
     first_rung: int = Field(default=1, ge=1)
-    final_seeds: int = Field(default=1, ge=1)
+    final_seeds: Annotated[int | Literal["auto"], PlainValidator(_count_or_auto)] = 1
     selection_seeds: int = Field(default=0, ge=0)
     selection_top: int = Field(default=3, ge=1)
     max_attempts: int = Field(default=3, ge=1)
+
+    @model_validator(mode="after")
+    def _shared_evenly(self) -> BudgetSettings:
+        if self.trials % self.searches:
+            enough = self.searches * math.ceil(self.trials / self.searches)
+            raise ValueError(
+                f"{self.searches} searches cannot share {self.trials} trials evenly; for example {enough} can be"
+            )
+        return self
+
+    @property
+    def trials_of_search(self) -> int:
+        """Trials of each of an arm's searches."""
+        return self.trials // self.searches
 
 
 class Settings(Section):

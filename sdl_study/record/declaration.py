@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from sdl_study.errors import UserError
@@ -16,18 +17,25 @@ from sdl_study.space import ParameterValue
 # A declaration in which these are the same is kept when a study is extended, and its finals with it.
 _PROMISES = (
     "winners", "method", "variants", "primary_contrast", "primary_metric", "primary_stage", "study_seed", "final_seeds",
-    "data_fingerprint",
+    "data_fingerprint", "searches",
 )  # fmt: skip
+# What declarations said from the beginning is hashed whatever it is; what came later, where it says something.
+_LATER_OF_WINNER = {"search": 0}
+_LATER = {"searches": 1}
 
 
 @dataclass(frozen=True)
 class Winner:
-    """The trial that stands for an arm, and its dev value (the mean over seeds where it was repeated)."""
+    """The trial that stands for an arm, and its dev value (the mean over seeds where it was repeated).
+
+    ``search`` says which of the arm's independent searches found it.
+    """
 
     arm: str
     trial: int
     parameters: Mapping[str, ParameterValue]
     dev: float
+    search: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,15 +44,17 @@ class Declaration:
 
     Attributes:
         study: its name.
-        winners: one an arm, in the arms' order.
+        winners: one for each search of an arm: the first search's in the arms' order, then the second's, ...
         best_arm_on_dev: whose test metrics are the study's.
         method: the arm that the verdict is about.
         variants: the method, and the arms that are another setting of its loss.
         primary_contrast: the method and what it is compared with; None where a study has no such pair.
         primary_metric, primary_stage: what is compared.
         controls: names of the controls that run beside the finals.
-        study_seed, final_seeds, selection_seeds, trials_per_arm, epochs: what was and will be spent.
+        study_seed, final_seeds, selection_seeds, trials_per_arm, epochs: what was and will be spent; final seeds
+            count per winner.
         data_fingerprint, code_version: on what, and by what.
+        searches: independent searches of every arm.
     """
 
     study: str
@@ -63,6 +73,7 @@ class Declaration:
     epochs: int
     data_fingerprint: str
     code_version: str
+    searches: int = 1
 
     @property
     def sha(self) -> str:
@@ -71,8 +82,12 @@ class Declaration:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def winner(self, arm: str) -> Winner:
-        """The winner of an arm."""
-        return next(winner for winner in self.winners if winner.arm == arm)
+        """The winner of an arm; of several searches the best on dev, the earlier on a tie."""
+        return max((winner for winner in self.winners if winner.arm == arm), key=lambda winner: winner.dev)
+
+    def dev(self, arm: str) -> float:
+        """What an arm reached on dev, mean over its searches."""
+        return fmean(winner.dev for winner in self.winners if winner.arm == arm)
 
     @property
     def reference_arm(self) -> str:
@@ -86,7 +101,9 @@ class Declaration:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as it stands in the file."""
-        return asdict(self)
+        values = asdict(self)
+        winners = tuple(_spoken(winner, _LATER_OF_WINNER) for winner in values["winners"])
+        return _spoken({**values, "winners": winners}, _LATER)
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Declaration:
@@ -101,6 +118,11 @@ class Declaration:
                 "variants": tuple(values["variants"]),
             }
         )
+
+
+def _spoken(values: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Values without those that came later and say nothing: an older declaration keeps its SHA-256."""
+    return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
 
 def read_declaration(files: StudyFiles) -> Declaration | None:

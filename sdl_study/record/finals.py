@@ -24,7 +24,8 @@ class FinalSlot:
     Attributes:
         name: the arm's, or the control's.
         role: which of the two.
-        seed_number: which final seed; equal numbers make pairs.
+        seed_number: which final seed; equal numbers make pairs. The seeds of a search's winners follow those of the
+            search before.
         arm: the arm whose setting it uses; for a control without one, the reference arm.
         parameters: the searched parameters that it uses.
         folder: where its outcome, predictions and encoder lie.
@@ -81,17 +82,21 @@ class Final:
 
 def final_slots(files: StudyFiles, declaration: Declaration) -> list[FinalSlot]:
     """Every final and control; ``untrained`` is the reference arm's encoder before training, on every final seed."""
+    each = declaration.final_seeds
     found = [
-        _slot(files, declaration, winner.arm, "final", number, winner.arm, dict(winner.parameters))
-        for number in range(declaration.final_seeds)
+        _slot(
+            files, declaration, winner.arm, "final", winner.search * each + number, winner.arm,
+            dict(winner.parameters),
+        )
+        for number in range(each)
         for winner in declaration.winners
-    ]
+    ]  # fmt: skip
     reference = declaration.reference_arm
     chosen = declaration.winner(reference).parameters
     encoder = {key: value for key, value in chosen.items() if key.startswith("model.")}
     for name in declaration.controls:
         # The others learn nothing from a seed.
-        seeds, parameters = (declaration.final_seeds, encoder) if name == UNTRAINED else (1, {})
+        seeds, parameters = (each * declaration.searches, encoder) if name == UNTRAINED else (1, {})
         found += [
             _slot(files, declaration, name, "control", number, reference, dict(parameters))
             for number in range(seeds)

@@ -1,6 +1,7 @@
 """The journal: the study's trials in Optuna's journal file, which is the only truth about them.
 
-One Optuna study per arm, named ``STUDY/ARM``. What Optuna has no field for stands in user attributes under ``sdl.``
+One Optuna study per arm, named ``STUDY/ARM``; of an arm with several independent searches one for each,
+``STUDY/ARM/0``, ``STUDY/ARM/1``, and so on. What Optuna has no field for stands in user attributes under ``sdl.``
 (``sdl_study.record.trials``). Everything else (MLflow, leaderboard, rungs) is derived from here.
 
 ``read`` never writes a byte and needs no lock: lines are only ever added, and the last one counts once it has its
@@ -11,20 +12,18 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from sdl_study.errors import UserError
 from sdl_study.locks import take_lock
 from sdl_study.record.files import StudyFiles
+from sdl_study.record.journal_file import JournalFile, cut_torn_line
 from sdl_study.record.trials import (
     ATTEMPTS,
     EPOCH,
@@ -42,44 +41,6 @@ from sdl_study.space import ParameterValue
 SamplerOf = Callable[[int], tuple[optuna.samplers.BaseSampler, str]]
 
 
-class _JournalFile(BaseJournalBackend):
-    """Lines of JSON that are read on from where the last reading ended.
-
-    Optuna's own backend takes a lock by a symbolic link for every line, which some file systems do not have; here
-    the driver is alone by its lock on the study, and readers need none.
-    """
-
-    def __init__(self, path: Path, writable: bool) -> None:
-        self._path, self._writable = path, writable
-        self._next, self._offset = 0, 0
-
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """The lines from a number on; one without its end is not there yet."""
-        if log_number_from < self._next:
-            self._next, self._offset = 0, 0
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                number = self._next
-                self._next, self._offset = number + 1, self._offset + len(line)
-                if number >= log_number_from:
-                    yield json.loads(line)
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Add lines; they are on the disk when this returns."""
-        if not self._writable:
-            raise RuntimeError("a journal that was opened by read() is never written")
-        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with self._path.open("ab") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-
-
 class Journal:
     """The trials of a study, as far as they are written."""
 
@@ -87,36 +48,40 @@ class Journal:
         logging.getLogger("optuna").setLevel(logging.WARNING)
         self._path = path
         try:
-            self._storage = JournalStorage(_JournalFile(path, writable))
+            self._storage = JournalStorage(JournalFile(path, writable))
         except json.JSONDecodeError:
             raise UserError(
                 f"{path}: damaged in the middle; put it back from a copy, or start again under --name"
             ) from None
 
-    def _trials(self) -> Iterator[tuple[str, FrozenTrial]]:
-        """Arm and trial of everything that was asked."""
+    def _trials(self) -> Iterator[tuple[str, int, FrozenTrial]]:
+        """Arm, search and trial of everything that was asked."""
         for study in self._storage.get_all_studies():
-            arm = study.study_name.partition("/")[2]
+            _, arm, *search = study.study_name.split("/")
             for trial in self._storage.get_all_trials(study._study_id, deepcopy=False):
                 if is_asked(trial):
-                    yield arm, trial
+                    yield arm, int(search[0]) if search else 0, trial
 
     def all(self) -> list[TrialRecord]:
         """Every asked trial, by number."""
-        return sorted((record_of(arm, trial) for arm, trial in self._trials()), key=lambda r: r.number)
+        return sorted((record_of(*found) for found in self._trials()), key=lambda r: r.number)
 
     def of_arm(self, arm: str) -> list[TrialRecord]:
         """The trials of an arm, in order of asking."""
         return [record for record in self.all() if record.arm == arm]
 
+    def of_search(self, arm: str, search: int) -> list[TrialRecord]:
+        """The trials of one search of an arm, in order of asking."""
+        return [record for record in self.of_arm(arm) if record.search == search]
+
     def get(self, number: int) -> TrialRecord:
         """The trial with a number."""
         return record_of(*self._find(number))
 
-    def _find(self, number: int) -> tuple[str, FrozenTrial]:
-        for arm, trial in self._trials():
+    def _find(self, number: int) -> tuple[str, int, FrozenTrial]:
+        for arm, search, trial in self._trials():
             if trial.user_attrs[NUMBER] == number:
-                return arm, trial
+                return arm, search, trial
         raise KeyError(f"{self._path} has no trial {number}")
 
 
@@ -128,16 +93,23 @@ class DriverJournal(Journal):
         study: name of the study.
         arms: names of its arms, in order.
         objective: key of the dev metric that is maximised.
+        searches: independent searches of every arm.
 
     Raises:
         UserError: the journal is damaged elsewhere than at its end.
     """
 
-    def __init__(self, path: Path, study: str, arms: tuple[str, ...], objective: str) -> None:
-        _cut_torn_line(path)
+    def __init__(
+        self, path: Path, study: str, arms: tuple[str, ...], objective: str, searches: int = 1
+    ) -> None:
+        cut_torn_line(path)
         super().__init__(path, writable=True)
         self._objective = objective
-        self._studies = {arm: self._open(f"{study}/{arm}") for arm in arms}
+        self._studies = {
+            (arm, search): self._open(f"{study}/{arm}" if searches == 1 else f"{study}/{arm}/{search}")
+            for search in range(searches)
+            for arm in arms
+        }
 
     def _open(self, name: str) -> optuna.Study:
         return optuna.create_study(
@@ -149,13 +121,13 @@ class DriverJournal(Journal):
         )
 
     @property
-    def arms(self) -> tuple[str, ...]:
-        """The arms in the study's order."""
+    def searches(self) -> tuple[tuple[str, int], ...]:
+        """Every search, as arm and number: the first of all arms in the study's order, then the second, ..."""
         return tuple(self._studies)
 
-    def optuna_study(self, arm: str) -> optuna.Study:
-        """The Optuna study of an arm."""
-        return self._studies[arm]
+    def optuna_study(self, arm: str, search: int = 0) -> optuna.Study:
+        """The Optuna study of a search of an arm."""
+        return self._studies[arm, search]
 
     def ask(
         self,
@@ -163,18 +135,20 @@ class DriverJournal(Journal):
         sampler_of: SamplerOf,
         suggest: Callable[[optuna.Trial], object],
         published: dict[str, ParameterValue],
+        search: int = 0,
     ) -> TrialRecord:
-        """Ask the next trial of an arm; trial 0 is the published setting.
+        """Ask the next trial of a search; its trial 0 is the published setting.
 
         A driver that died while asking left a trial without a number: it is asked to its end first.
 
         Args:
             arm: the arm.
-            sampler_of: number in the arm → freshly seeded sampler and the name for ``sampled_by``.
+            sampler_of: number in the search → freshly seeded sampler and the name for ``sampled_by``.
             suggest: asks the trial for its parameters.
             published: parameters of trial 0.
+            search: which of the arm's.
         """
-        study = self._studies[arm]
+        study = self._studies[arm, search]
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         half_asked = [trial for trial in running if not is_asked(trial)]
         trials = study.get_trials(deepcopy=False)
@@ -186,13 +160,13 @@ class DriverJournal(Journal):
         suggest(trial)
         trial.set_user_attr(SAMPLED_BY, sampled_by)
         trial.set_user_attr(NUMBER, 1 + max((record.number for record in self.all()), default=-1))
-        return record_of(arm, study.get_trials(deepcopy=False)[trial.number])
+        return record_of(arm, search, study.get_trials(deepcopy=False)[trial.number])
 
     def report(self, number: int, epoch: int, metrics: dict[str, float]) -> TrialRecord:
         """Write one epoch; an epoch that is there already is left as it is."""
-        arm, trial = self._find(number)
+        arm, search, trial = self._find(number)
         if trial.state != TrialState.RUNNING or epoch in trial.intermediate_values:
-            return record_of(arm, trial)
+            return record_of(arm, search, trial)
         best = max([metrics[self._objective], *trial.intermediate_values.values()])
         self._storage.set_trial_user_attr(trial._trial_id, f"{EPOCH}{epoch}", metrics)
         self._storage.set_trial_intermediate_value(trial._trial_id, epoch, best)
@@ -200,7 +174,7 @@ class DriverJournal(Journal):
 
     def attempt(self, number: int, attempts: int) -> None:
         """Note how many attempts a trial has had."""
-        _, trial = self._find(number)
+        *_, trial = self._find(number)
         if trial.user_attrs.get(ATTEMPTS, 1) < attempts:
             self._storage.set_trial_user_attr(trial._trial_id, ATTEMPTS, attempts)
 
@@ -214,20 +188,20 @@ class DriverJournal(Journal):
 
     def fail(self, number: int, reason: str, kind: FailureKind) -> None:
         """Tell that a trial failed, with the reason that is kept (never an exception's text)."""
-        _, trial = self._find(number)
+        *_, trial = self._find(number)
         if trial.state == TrialState.RUNNING:
             self._storage.set_trial_user_attr(trial._trial_id, FAILURE, kind)
             self._storage.set_trial_user_attr(trial._trial_id, REASON, reason)
         self._tell(number, TrialState.FAIL)
 
     def _tell(self, number: int, state: TrialState) -> None:
-        arm, trial = self._find(number)
+        arm, search, trial = self._find(number)
         if trial.state != TrialState.RUNNING:
             return
         value = None
         if state == TrialState.COMPLETE:
             value = trial.intermediate_values[max(trial.intermediate_values)]
-        self._studies[arm].tell(trial.number, value, state=state)
+        self._studies[arm, search].tell(trial.number, value, state=state)
 
 
 def read(path: Path) -> Journal:
@@ -236,14 +210,16 @@ def read(path: Path) -> Journal:
 
 
 @contextmanager
-def open_for_driver(files: StudyFiles, arms: Iterable[str], objective: str) -> Iterator[DriverJournal]:
+def open_for_driver(
+    files: StudyFiles, arms: Iterable[str], objective: str, searches: int = 1
+) -> Iterator[DriverJournal]:
     """The journal for the one driver of a study: its folder is locked, and a torn last line is cut off.
 
     Raises:
         UserError: another process runs this study, its folder takes no lock, or the journal is damaged.
     """
     with locked(files):
-        yield DriverJournal(files.journal, files.name, tuple(arms), objective)
+        yield DriverJournal(files.journal, files.name, tuple(arms), objective, searches)
 
 
 @contextmanager
@@ -276,23 +252,3 @@ def _make_folders(folder: Path, undo: ExitStack) -> None:
 def _remove_empty(folder: Path) -> None:
     with suppress(OSError):  # somebody else has put something there
         folder.rmdir()
-
-
-def _cut_torn_line(path: Path) -> None:
-    """A crash or a full disk may have left the last line without its end: what it said was never answered."""
-    if not path.exists():
-        return
-    with path.open("rb+") as file:
-        content_end = file.seek(0, os.SEEK_END)
-        file.truncate(_end_of_last_line(file, content_end))
-
-
-def _end_of_last_line(file: Any, end: int, step: int = 1 << 16) -> int:
-    while end > 0:
-        start = max(0, end - step)
-        file.seek(start)
-        newline = file.read(end - start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0

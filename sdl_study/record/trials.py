@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,13 +31,14 @@ class TrialRecord:
     Attributes:
         number: number in the study, in order of asking.
         arm: the arm it belongs to.
-        arm_number: number in the arm; 0 is the published setting.
+        arm_number: number in its search of the arm; 0 is the published setting.
         parameters: the active parameters.
         epochs: metrics of every finished epoch, from epoch 1 on.
         values: best objective up to each epoch: what ASHA compares.
         reason: of a failure: exception type and the project's own file and line, or "machine".
         attempts: how often a machine's failure made it start again, plus one.
         failure: of a failed trial, whose failure it was.
+        search: which of the arm's independent searches it belongs to.
     """
 
     number: int
@@ -50,6 +52,7 @@ class TrialRecord:
     reason: str | None
     attempts: int
     failure: FailureKind | None = None
+    search: int = 0
 
     @property
     def objective(self) -> float | None:
@@ -72,8 +75,8 @@ def is_asked(trial: FrozenTrial) -> bool:
     return NUMBER in trial.user_attrs
 
 
-def record_of(arm: str, trial: FrozenTrial) -> TrialRecord:
-    """The record of a trial of Optuna's."""
+def record_of(arm: str, search: int, trial: FrozenTrial) -> TrialRecord:
+    """The record of a trial of Optuna's, which belongs to a search of an arm."""
     attributes: dict[str, Any] = trial.user_attrs
     epochs = {
         epoch: attributes[f"{EPOCH}{epoch}"]
@@ -92,17 +95,27 @@ def record_of(arm: str, trial: FrozenTrial) -> TrialRecord:
         reason=attributes.get(REASON),
         attempts=attributes.get(ATTEMPTS, 1),
         failure=attributes.get(FAILURE),
+        search=search,
     )
 
 
-def leaderboard(trials: list[TrialRecord]) -> list[dict[str, Any]]:
-    """Every trial, best first within its arm: the rows of leaderboard.csv."""
+def leaderboard(
+    trials: list[TrialRecord], remarks: Callable[[TrialRecord], Mapping[str, Any]] = lambda _: {}
+) -> list[dict[str, Any]]:
+    """Every trial, best first within its arm: the rows of leaderboard.csv.
+
+    Args:
+        trials: all of them.
+        remarks: what more is to be said of a trial, by column.
+    """
+    several = any(trial.search for trial in trials)
     names = sorted({name for trial in trials for name in trial.parameters})
     ordered = sorted(trials, key=lambda t: (t.arm, -(t.objective if t.objective is not None else -1.0)))
     return [
         {
             "trial": trial.number,
             "arm": trial.arm,
+            **({"search": trial.search} if several else {}),
             "state": trial.state,
             "objective": trial.objective,
             "best_epoch": trial.best_epoch,
@@ -110,6 +123,7 @@ def leaderboard(trials: list[TrialRecord]) -> list[dict[str, Any]]:
             "seconds": round(trial.seconds, 3),
             "sampled_by": trial.sampled_by,
             "reason": trial.reason,
+            **remarks(trial),
             **{name: trial.parameters.get(name) for name in names},
         }
         for trial in ordered

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sdl_study.record.findings import Edge
 from sdl_study.record.trials import TrialRecord
 
 
@@ -22,3 +23,8 @@ def setting_name(arm: str, parameters: Mapping[str, Any]) -> str:
     if "model.encoder" in parameters:
         words.append(str(parameters["model.encoder"]))
     return " ".join(words)
+
+
+def edge_name(edge: Edge) -> str:
+    """A parameter at an end of its range: ``loss.temperature .48 (high)``."""
+    return f"{edge.parameter} {edge.value:.4g} ({edge.end})"

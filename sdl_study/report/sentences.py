@@ -2,26 +2,122 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from math import floor, log10
 
 from sdl_study.evaluation.verdict import Comparison
+from sdl_study.record.answer import Answer
+from sdl_study.record.rows import Row
+from sdl_study.report.names import edge_name
 
 
-def verdict_sentence(comparison: Comparison) -> str:
-    """A contrast and its verdict in one line."""
+def contrast_name(comparison: Comparison) -> str:
+    """What is compared: with one search of each arm the settings that it chose, with several the arms themselves."""
+    first, second = comparison.first, comparison.second
+    if comparison.searches == 1:
+        first, second = f"the setting chosen for {first}", f"the setting chosen for {second}"
+    return f"{first} against {second}, {comparison.metric} ({comparison.stage})"
+
+
+def verdict_sentence(comparison: Comparison, rising: Collection[str] = ()) -> str:
+    """A contrast and its verdict in one line.
+
+    Args:
+        comparison: the contrast.
+        rising: arms that were still rising where their training ended.
+    """
+    return f"{_verdict(comparison)}{_rising_clause(comparison, rising)}"
+
+
+def _verdict(comparison: Comparison) -> str:
     interval = comparison.interval
     # Where the interval is narrow, four decimals would print a difference that was found as 0.
     error = interval.standard_error if interval is not None else 0.0
     digits = max(4, 1 - floor(log10(error))) if error > 0 else 4
-    difference = f"{comparison.difference:+.{digits}f}"
-    head = f"{comparison.first} against {comparison.second}, {comparison.metric} ({comparison.stage}): {difference}"
+    head = f"{contrast_name(comparison)}: {comparison.difference:+.{digits}f}"
     if interval is None:
         return f"{head}; {comparison.word}"
     level = f" ({interval.confidence:.1%} after Holm)" if comparison.holm > 1 else ""
     ends = f"[{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]{level}"
-    found = f"{head} {ends}, {len(comparison.seeds)} seeds, {comparison.groups} groups: {comparison.word}"
+    pair, pairs = ("seed", "seeds") if comparison.searches == 1 else ("search", "searches")
+    found = f"{head} {ends}, {comparison.pairs} {pairs}, {comparison.groups} groups: {comparison.word}"
     if comparison.word != "not distinguishable":
         return found
     if error == 0:
-        return f"{found} (no seed and no group shows a difference)"
+        return f"{found} (no {pair} and no group shows a difference)"
     return f"{found} (this study could have found a difference of {interval.detectable:.{digits}f})"
+
+
+def _rising_clause(comparison: Comparison, rising: Collection[str]) -> str:
+    own = [arm for arm in (comparison.first, comparison.second) if arm in rising]
+    if not own:
+        return ""
+    return (
+        f"; {_listed(own)} {'was' if len(own) == 1 else 'were'} still rising: longer training may change this"
+    )
+
+
+def controls_sentence(answer: Answer) -> str | None:
+    """Whether the best arm beats every control, and by how much; None where there is nothing to compare."""
+    best = answer.best
+    if best.test is None or not best.margins:
+        return None
+    head = f"{answer.study}: {best.name}, the best arm on dev, has test {answer.metric} {best.test:.4f}"
+    below = {name: margin for name, margin in best.margins.items() if margin <= 0}
+    above = {name: margin for name, margin in best.margins.items() if margin > 0}
+    if not below:
+        return f"{head} and lies above every control: {_distances(above)}"
+    rest = f"; above: {_distances(above)}" if above else ""
+    return f"{head} and lies BELOW {_distances(below)}{rest}"
+
+
+def _distances(margins: dict[str, float]) -> str:
+    ordered = sorted(margins.items(), key=lambda item: item[1])
+    return ", ".join(f"{name} by {abs(margin):.4f}" for name, margin in ordered)
+
+
+def convergence_sentence(row: Row) -> str | None:
+    """Whether an arm was still rising where its training ended, with the numbers; None where nothing tells."""
+    found = row.convergence
+    if found is None:
+        return None
+    over = "over seeds" if found.over == "seeds" else "of its epochs"
+    numbers = (
+        f"{found.rise:+.4f} over the last quarter of {found.epochs} epochs, spread {over} {found.spread:.4f}"
+    )
+    if found.rising:
+        return f"{row.name} was still rising at its end: dev {numbers}; train it longer"
+    return f"{row.name} had converged: dev {numbers}"
+
+
+def edge_sentence(row: Row) -> str | None:
+    """Which of an arm's parameters stand at an end of their range; None where none does."""
+    if not row.edges:
+        return None
+    ends = _listed([edge_name(edge) for edge in row.edges])
+    return f"{row.name} was best at the edge of its range, {ends}: a wider range may hold a better setting"
+
+
+def learning_sentence(row: Row) -> str | None:
+    """That an arm could not learn; None where it could."""
+    if row.could_learn or row.valid_anchors is None:
+        return None
+    return (
+        f"{row.name} could not learn: {row.valid_anchors:.1%} of its examples had anything to be contrasted with; "
+        "nothing is compared with it"
+    )
+
+
+def findings(answer: Answer) -> list[str]:
+    """A sentence for everything that should be known of an arm before its number is believed."""
+    found: Iterable[str | None] = (
+        sentence(row)
+        for sentence in (learning_sentence, convergence_sentence, edge_sentence)
+        for row in answer.table
+        if row.role == "final"
+    )
+    return [sentence for sentence in found if sentence is not None]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

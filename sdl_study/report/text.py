@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sdl_study.evaluation.verdict import Comparison
-from sdl_study.record.answer import Answer, Row
+from sdl_study.record.answer import Answer
+from sdl_study.record.rows import Row
 from sdl_study.record.trials import TrialRecord, leaderboard
-from sdl_study.report.sentences import verdict_sentence
+from sdl_study.report.sentences import contrast_name, controls_sentence, findings, verdict_sentence
 from sdl_study.report.tables import text_table
 
-_COLUMNS = {"arm": "", "encoder": "", "τ": ".3f", "dev": ".4f", "test": ".4f", "seconds": ".1f"}
+_COLUMNS = {
+    "arm": "", "encoder": "", "τ": ".3f", "dev": ".4f", "test": ".4f", "seconds": ".1f", "remarks": "",
+}  # fmt: skip
 _BOARD = {
     "trial": "", "arm": "", "state": "", "objective": ".4f", "best_epoch": "", "epochs": "", "sampled_by": "",
     "reason": "",
@@ -18,13 +21,15 @@ _BOARD = {
 
 
 def answer_text(answer: Answer) -> str:
-    """The table and the verdict."""
+    """Where the best arm stands among the controls, the table, what is to be known of the arms, and the verdict."""
     counted = "" if answer.objective_labels is None else f" ({answer.objective_labels} labels)"
     head = (
         f"{answer.study}: dev {answer.objective.removeprefix('dev/')}{counted} of the chosen trial, "
         f"test {answer.metric} ({answer.stage}), seconds of the arm's trials and finals"
     )
-    lines = [head, text_table([_shown(row) for row in answer.table], _COLUMNS)]
+    first = controls_sentence(answer)
+    lines = [] if first is None else [first]
+    lines += [head, text_table([_shown(row) for row in answer.table], _COLUMNS), *findings(answer)]
     lines += [f"{f.role} of {f.name}, seed {f.seed_number}, failed: {f.where}" for f in answer.failed]
     if answer.exploratory:
         lines.append(
@@ -47,16 +52,22 @@ def _shown(row: Row) -> dict[str, str | float | None]:
         "dev": row.dev,
         "test": row.test,
         "seconds": row.seconds,
+        "remarks": _remarks(row),
     }
+
+
+def _remarks(row: Row) -> str | None:
+    """The findings about an arm in few words; the sentences below the table say more."""
+    words = [] if row.could_learn else ["cannot learn"]
+    words += ["rising"] if row.convergence is not None and row.convergence.rising else []
+    words += ["edge"] if row.edges else []
+    return ", ".join(words) or None
 
 
 def _worded(answer: Answer, contrast: Comparison) -> str:
     if not answer.exploratory:
-        return verdict_sentence(contrast)
-    return (
-        f"{contrast.first} against {contrast.second}, {contrast.metric} ({contrast.stage}): "
-        f"{contrast.difference:+.4f}, exploratory"
-    )
+        return verdict_sentence(contrast, answer.rising)
+    return f"{contrast_name(contrast)}: {contrast.difference:+.4f}, exploratory"
 
 
 def trials_text(trials: Sequence[TrialRecord], objective: str) -> str:

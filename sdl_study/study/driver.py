@@ -77,7 +77,9 @@ class Driver:
         plan, files, terms = self.plan, self.plan.files, self.data.manifest.terms
         with ExitStack() as opening:
             self.journal = opening.enter_context(
-                open_for_driver(files, plan.arm_names, plan.settings.objective_key)
+                open_for_driver(
+                    files, plan.arm_names, plan.settings.objective_key, plan.settings.budget.searches
+                )
             )
             check_resume(plan, self.data.manifest.fingerprint)
             if terms == "restricted":
@@ -164,20 +166,21 @@ class Driver:
 
     def _declare(self) -> Finals:
         plan, fingerprint = self.plan, self.data.manifest.fingerprint
-        found = selection.winners(plan, self.journal.all(), self.maker)
+        trials = self.journal.all()
+        found = selection.winners(plan, trials, self.maker)
         controls = controls_of(self.data, plan.settings.controls)
-        declaration = selection.declare(plan, found, controls, fingerprint, code_version())
+        declaration = selection.declare(plan, found, trials, controls, fingerprint, code_version())
         return Finals(plan, self.data, self.maker, declaration, self.progress, code_version())
 
     def _answer(self, finals: Finals) -> Answer:
         trials, ended = self.journal.all(), read_finals(self.plan.files, finals.declaration)
         answer = make_answer(
-            self.plan.settings, self.plan.arms, finals.declaration, trials, ended, finals.earlier_openings(),
-            self.objective_labels,
+            self.plan.settings, self.plan.space, self.plan.arms, finals.declaration, trials, ended,
+            finals.earlier_openings(), self.objective_labels,
         )  # fmt: skip
         leaving = self._records_may_leave
         records = record_files(ended, answer.best_arm, self._store_of) if leaving else []
-        publish(answer, trials, ended, self.plan.files, self.tracker, records)
+        publish(answer, trials, ended, self.plan, self.tracker, records)
         return answer
 
     def _store_of(self, parameters: Mapping[str, Any]) -> Store:
@@ -202,7 +205,7 @@ class Driver:
             journal=self.journal,
             ask=self._ask,
             job=self.maker.trial,
-            trials=settings.budget.trials,
+            trials=settings.budget.trials_of_search,
             rungs=rungs(settings.train.epochs, settings.budget.first_rung, settings.budget.reduction_factor),
             reduction_factor=settings.budget.reduction_factor,
             concurrent=1,
@@ -231,18 +234,19 @@ class Driver:
         if engine.error:
             raise UserError(f"{self.plan.name}: {engine.error}; Ray's logs say why: {engine.logs}")
 
-    def _ask(self, arm: str) -> TrialRecord:
-        plan, study = self.plan, self.journal.optuna_study(arm)
-        fixed = plan.fixed(arm)
+    def _ask(self, arm: str, search: int = 0) -> TrialRecord:
+        plan, study = self.plan, self.journal.optuna_study(arm, search)
+        fixed, trials = plan.fixed(arm), plan.settings.budget.trials_of_search
 
         def sampler_of(number: int) -> tuple[optuna.samplers.BaseSampler, str]:
-            return sampler_for(study, plan.settings.seed, arm, number, plan.settings.budget.trials)
+            return sampler_for(study, plan.settings.seed, arm, number, trials, search)
 
         return self.journal.ask(
             arm,
             sampler_of,
             lambda trial: plan.space.suggest(trial, arm, fixed),
             plan.space.published_point(arm, fixed),
+            search,
         )
 
     def _select(self, engine: EngineSource) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from sdl_study.record.finals import FinalSlot
 from sdl_study.record.outcome import Failure, Outcome, Repeat, Result, read_outcome, write_outcome
 from sdl_study.record.trials import TrialRecord
-from sdl_study.seeds import derive_seed
+from sdl_study.seeds import derive_seed, of_search
 from sdl_study.study.located import located
 from sdl_study.study.plan import Plan
 from sdl_study.workers.events import Done, Epoch, Event, Failed
@@ -85,8 +85,8 @@ class JobMaker:
         return located(self._plan.with_parameters(parameters).model_dump(mode="json"), self._plan.module)
 
     def trial(self, record: TrialRecord, resumed: bool) -> dict[str, Any]:
-        """A trial's job; all trials of a study share the search seed."""
-        seed = derive_seed(self._plan.settings.seed, "search")
+        """A trial's job; the trials of all arms share the seed of a search."""
+        seed = derive_seed(self._plan.settings.seed, "search", *of_search(record.search))
         job = self._job(
             f"{self._plan.name}/trial/{record.number}", "trial", self._plan.files.trial(record.number),
             record.arm, seed, record.parameters, number=record.number, resumed=resumed,
@@ -94,9 +94,9 @@ class JobMaker:
         return job.to_dict()
 
     def repeat(self, record: TrialRecord, seed_number: int) -> Work:
-        """A repeat of a trial on a selection seed."""
+        """A repeat of a trial on a selection seed, which is its search's own."""
         folder = self._plan.files.repeat(record.number, seed_number)
-        seed = derive_seed(self._plan.settings.seed, "selection", seed_number)
+        seed = derive_seed(self._plan.settings.seed, "selection", seed_number, *of_search(record.search))
         key = f"{self._plan.name}/selection/{record.number}/{seed_number}"
         return Work(self._job(key, "trial", folder, record.arm, seed, record.parameters, resumed=True))
 

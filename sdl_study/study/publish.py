@@ -11,13 +11,15 @@ from sdl_study.arms import Arm
 from sdl_study.data.stores import Store
 from sdl_study.evaluation.verdict import Comparison
 from sdl_study.files import read_json, write_json, write_text
-from sdl_study.record.answer import Answer, mean_test
-from sdl_study.record.files import StudyFiles
+from sdl_study.record.answer import Answer
 from sdl_study.record.finals import Final
+from sdl_study.record.findings import remarks
 from sdl_study.record.outcome import Result
+from sdl_study.record.rows import Row, mean_test
 from sdl_study.record.trials import TrialRecord, leaderboard
-from sdl_study.report.names import setting_name, trial_name
+from sdl_study.report.names import edge_name, setting_name, trial_name
 from sdl_study.report.tables import csv_table
+from sdl_study.study.plan import Plan
 from sdl_study.tracking import FinalRun, Tracker, TrialRun
 from sdl_study.training.stages.scoring import ENCODER_FOLDER
 
@@ -51,7 +53,12 @@ def trial_run(record: TrialRecord, arm: Arm) -> TrialRun:
     summary: dict[str, float] = {"epochs": float(len(record.epochs)), "seconds": record.seconds}
     if record.best_epoch is not None and record.objective is not None:
         summary |= {"objective": record.objective, "best/epoch": float(record.best_epoch)}
-    tags = {"sdl.sampled_by": record.sampled_by, "sdl.attempts": str(record.attempts), **_of_arm(arm)}
+    tags = {
+        "sdl.sampled_by": record.sampled_by,
+        "sdl.attempts": str(record.attempts),
+        "sdl.search": str(record.search),
+        **_of_arm(arm),
+    }
     if record.reason:
         tags["sdl.reason"] = record.reason
     return TrialRun(
@@ -104,7 +111,7 @@ def publish(
     answer: Answer,
     trials: Sequence[TrialRecord],
     finals: Sequence[Final],
-    files: StudyFiles,
+    plan: Plan,
     tracker: Tracker,
     record_files: list[tuple[Path, str]],
 ) -> None:
@@ -113,14 +120,15 @@ def publish(
     Args:
         answer: the study's.
         trials, finals: that it came from.
-        files: the study's.
+        plan: the study.
         tracker: of the study.
         record_files: record-level files and weights that may go into MLflow as well.
     """
     for final in finals:
         tracker.final(final_run(final, answer.stage, _trials_of(final.name, trials)))
     tracker.supersede({final.slot.key for final in finals})
-    board = leaderboard(list(trials))
+    files, objective = plan.files, plan.settings.objective_key
+    board = leaderboard(list(trials), lambda trial: remarks(trial, objective, plan.space))
     write_text(files.leaderboard, csv_table(board, list(board[0])))
     content = answer.to_dict()
     before = read_json(files.answer) if files.answer.exists() else None
@@ -138,7 +146,7 @@ def _trials_of(arm: str, trials: Sequence[TrialRecord]) -> int:
 
 
 def _tags(answer: Answer, with_records: bool) -> dict[str, str]:
-    tags = {"sdl.declaration": answer.declaration, "sdl.best_arm": answer.best_arm}
+    tags = {"sdl.declaration": answer.declaration, "sdl.best_arm": answer.best_arm, **_of_rows(answer)}
     if with_records:
         tags["sdl.record_artifacts"] = "yes"  # stays: what is there was put there
     if answer.no_verdict:
@@ -151,14 +159,43 @@ def _tags(answer: Answer, with_records: bool) -> dict[str, str]:
     return tags
 
 
+def _of_rows(answer: Answer) -> dict[str, str]:
+    """What is to be known of every arm, under keys of its own, and whether the best one beats the controls."""
+    found = {}
+    for row in answer.table:
+        if row.role == "final":
+            found |= {f"arm/{row.name}/{key}": value for key, value in _findings(row).items()}
+    below = [name for name, margin in answer.best.margins.items() if margin <= 0]
+    if answer.best.margins:
+        found["answer/above_controls"] = f"no: below {', '.join(below)}" if below else "yes"
+    return found
+
+
+def _findings(row: Row) -> dict[str, str]:
+    ended = row.convergence
+    return {
+        "still_rising": "unknown" if ended is None else "yes" if ended.rising else "no",
+        "at_edge": ", ".join(edge_name(edge) for edge in row.edges) or "no",
+        "could_learn": "yes" if row.could_learn else "no",
+    }
+
+
 def _metrics(answer: Answer, finals: Sequence[Final]) -> dict[str, float]:
     found = {f"test/{key}": value for key, value in mean_test(finals, answer.best_arm).items()}
+    found |= {f"answer/above/{name}": margin for name, margin in answer.best.margins.items()}
+    found |= {
+        f"arm/{row.name}/rise": row.convergence.rise for row in answer.table if row.convergence is not None
+    }
     return found if answer.primary is None else found | _numbers(answer.primary)
 
 
 def _numbers(comparison: Comparison) -> dict[str, float]:
     """The primary contrast as metrics of the parent run."""
-    found = {"answer/delta": comparison.difference, "answer/seeds": float(len(comparison.seeds))}
+    found = {
+        "answer/delta": comparison.difference,
+        "answer/seeds": float(len(comparison.seeds)),
+        "answer/searches": float(comparison.searches),
+    }
     if comparison.interval is not None:
         found |= {
             "answer/low": comparison.interval.low,

@@ -2,65 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from statistics import fmean
 
 from sdl_study.errors import UserError
-from sdl_study.record.declaration import Declaration, Winner, keep_or_write
+from sdl_study.record.declaration import Declaration, Winner, keep_or_write, read_declaration
+from sdl_study.record.findings import could_learn
 from sdl_study.record.outcome import Repeat
 from sdl_study.record.trials import TrialRecord
 from sdl_study.study.jobs import JobMaker, Work
 from sdl_study.study.plan import Plan
 
+# ``budget.final_seeds="auto"``: three seeds decide little, and where a final is short more cost next to nothing.
+SHORT_FINAL_SECONDS, SEEDS_OF_SHORT, SEEDS_OF_LONG = 60.0, 10, 3
 
-def candidates(records: Sequence[TrialRecord], arm: str, top: int) -> list[TrialRecord]:
-    """The arm's best trials on dev: complete ones first, then those that ASHA stopped; the earlier on a tie."""
+
+def candidates(records: Sequence[TrialRecord], arm: str, top: int, search: int = 0) -> list[TrialRecord]:
+    """The best trials on dev of a search of an arm.
+
+    Complete ones first, then those that ASHA stopped; the earlier on a tie.
+    """
     scored = [
-        r for r in records if r.arm == arm and r.objective is not None and r.state in ("complete", "pruned")
+        r
+        for r in records
+        if (r.arm, r.search) == (arm, search)
+        and r.objective is not None
+        and r.state in ("complete", "pruned")
     ]
     return sorted(scored, key=lambda r: (r.state != "complete", -float(r.objective or 0), r.number))[:top]
 
 
+def _searches(plan: Plan) -> list[tuple[str, int]]:
+    """Every search, as arm and number: the first of all arms, then the second, ..."""
+    return [(arm, search) for search in range(plan.settings.budget.searches) for arm in plan.arm_names]
+
+
 def repeats(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list[Work]:
-    """The selection's jobs: the best trials of every arm on further seeds."""
+    """The selection's jobs: the best trials of every search on further seeds."""
     budget = plan.settings.budget
     return [
         maker.repeat(record, number)
-        for arm in plan.arm_names
-        for record in candidates(records, arm, budget.selection_top)
+        for arm, search in _searches(plan)
+        for record in candidates(records, arm, budget.selection_top, search)
         for number in range(budget.selection_seeds)
     ]
 
 
 def winners(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list[Winner]:
-    """The best trial of every arm by the mean of its dev values over the search's and the selection's seeds.
+    """The best trial of every search by the mean of its dev values over the search's and the selection's seeds.
 
     A trial that failed on a selection seed stands behind those that did not, and one that ASHA stopped behind
     those that ran to the end.
 
     Raises:
-        UserError: an arm has no trial with a value.
+        UserError: a search has no trial with a value.
     """
     found = []
-    for arm in plan.arm_names:
-        best = candidates(records, arm, plan.settings.budget.selection_top)
+    for arm, search in _searches(plan):
+        best = candidates(records, arm, plan.settings.budget.selection_top, search)
         if not best:
-            raise UserError(_all_failed(plan, records, arm))
+            raise UserError(_all_failed(plan, records, arm, search))
         scored = [(*_repeated(plan, record, maker), record) for record in best]
         _, value, record = min(
             scored, key=lambda item: (item[0], item[2].state != "complete", -item[1], item[2].number)
         )
-        found.append(Winner(arm, record.number, record.parameters, value))
+        found.append(Winner(arm, record.number, record.parameters, value, search))
     return found
 
 
-def _all_failed(plan: Plan, records: Sequence[TrialRecord], arm: str) -> str:
-    reasons = dict.fromkeys(record.reason for record in records if record.arm == arm and record.reason)
-    told = "; ".join(str(reason) for reason in reasons)
-    return (
-        f"{plan.name}: arm {arm}: every trial failed: {told}"
-        if told
-        else (f"{plan.name}: arm {arm}: no trial has a value")
-    )
+def _all_failed(plan: Plan, records: Sequence[TrialRecord], arm: str, search: int) -> str:
+    own = [record for record in records if (record.arm, record.search) == (arm, search)]
+    told = "; ".join(dict.fromkeys(record.reason for record in own if record.reason))
+    where = f"{plan.name}: arm {arm}" + (f", search {search}" if plan.settings.budget.searches > 1 else "")
+    return f"{where}: every trial failed: {told}" if told else f"{where}: no trial has a value"
 
 
 def _repeated(plan: Plan, record: TrialRecord, maker: JobMaker) -> tuple[int, float]:
@@ -71,41 +85,97 @@ def _repeated(plan: Plan, record: TrialRecord, maker: JobMaker) -> tuple[int, fl
     return len(work) - len(results), sum(values) / len(values)
 
 
-def primary_contrast(plan: Plan, found: Sequence[Winner]) -> tuple[str, str] | None:
-    """The method against the best arm on dev among those that are no variant of it; None without either."""
-    others = [winner for winner in found if winner.arm not in plan.variants]
+def _on_dev(found: Sequence[Winner]) -> dict[str, float]:
+    """What every arm reached on dev, mean over its searches."""
+    arms = dict.fromkeys(winner.arm for winner in found)
+    return {arm: fmean(winner.dev for winner in found if winner.arm == arm) for arm in arms}
+
+
+def primary_contrast(
+    plan: Plan, found: Sequence[Winner], unable: Collection[str] = ()
+) -> tuple[str, str] | None:
+    """The method against the best arm on dev among those that are no variant of it and could learn.
+
+    None without either.
+
+    Args:
+        plan: the study.
+        found: the winners.
+        unable: arms that could not learn: one that stays untrained may be the best on dev by chance.
+    """
+    others = {
+        arm: dev for arm, dev in _on_dev(found).items() if arm not in plan.variants and arm not in unable
+    }
     if plan.method is None or not others:
         return None
-    return plan.method, max(others, key=lambda winner: winner.dev).arm
+    return plan.method, max(others, key=lambda arm: others[arm])
+
+
+def unable_arms(found: Sequence[Winner], records: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """The arms in none of whose searches the winner's batches held enough to contrast."""
+    by_number = {record.number: record for record in records}
+    able = {winner.arm for winner in found if could_learn([by_number[winner.trial]])}
+    return tuple(arm for arm in _on_dev(found) if arm not in able)
+
+
+def final_seeds(plan: Plan, found: Sequence[Winner], records: Sequence[TrialRecord]) -> int:
+    """How many finals a winner gets: what the settings say, or what the length of trials suggests.
+
+    A study that was declared before keeps its number.
+    """
+    wanted = plan.settings.budget.final_seeds
+    if wanted != "auto":
+        return wanted
+    before = read_declaration(plan.files)
+    if before is not None:
+        return before.final_seeds
+    by_number = {record.number: record for record in records}
+    own = [by_number[winner.trial] for winner in found]
+    seconds = max(plan.settings.train.epochs * record.seconds / len(record.epochs) for record in own)
+    return SEEDS_OF_SHORT if seconds < SHORT_FINAL_SECONDS else SEEDS_OF_LONG
 
 
 def declare(
-    plan: Plan, found: Sequence[Winner], controls: tuple[str, ...], fingerprint: str, code_version: str
+    plan: Plan,
+    found: Sequence[Winner],
+    records: Sequence[TrialRecord],
+    controls: tuple[str, ...],
+    fingerprint: str,
+    code_version: str,
 ) -> Declaration:
     """Write (or keep) the declaration before any final.
 
     A declaration whose winners, data and seeds are still the same is kept as it is, so that a study that was
     extended without another winner keeps its finals.
+
+    Args:
+        plan: the study.
+        found: the winners.
+        records: all trials.
+        controls: names of those that run beside the finals.
+        fingerprint: of the data.
+        code_version: of this program.
     """
-    settings = plan.settings
+    settings, on_dev = plan.settings, _on_dev(found)
     return keep_or_write(
         plan.files,
         Declaration(
             study=plan.name,
             winners=tuple(found),
-            best_arm_on_dev=max(found, key=lambda winner: winner.dev).arm,
+            best_arm_on_dev=max(on_dev, key=lambda arm: on_dev[arm]),
             method=plan.method,
             variants=plan.variants,
-            primary_contrast=primary_contrast(plan, found),
+            primary_contrast=primary_contrast(plan, found, unable_arms(found, records)),
             primary_metric=settings.primary_metric,
             primary_stage=settings.stage,
             controls=controls,
             study_seed=settings.seed,
-            final_seeds=settings.budget.final_seeds,
+            final_seeds=final_seeds(plan, found, records),
             selection_seeds=settings.budget.selection_seeds,
             trials_per_arm=settings.budget.trials,
             epochs=settings.train.epochs,
             data_fingerprint=fingerprint,
             code_version=code_version,
+            searches=settings.budget.searches,
         ),
     )

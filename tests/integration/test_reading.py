@@ -77,16 +77,16 @@ def test_two_hundred_readings_of_a_running_study_change_nothing(
     alone = tiny_plan(out, FEWER, "unwatched")
     engines.run(alone)
     written = hashlib.sha256()
-    from sdl_study.record.journal import _JournalFile
+    from sdl_study.record.journal_file import JournalFile
 
-    append = _JournalFile.append_logs
+    append = JournalFile.append_logs
 
-    def append_noted(self: _JournalFile, logs: list[dict[str, Any]]) -> None:
+    def append_noted(self: JournalFile, logs: list[dict[str, Any]]) -> None:
         before = self._path.stat().st_size if self._path.exists() else 0
         append(self, logs)
         written.update(self._path.read_bytes()[before:])
 
-    monkeypatch.setattr(_JournalFile, "append_logs", append_noted)
+    monkeypatch.setattr(JournalFile, "append_logs", append_noted)
     reader = subprocess.Popen(
         [sys.executable, "-c", READER, str(plan.files.folder)],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

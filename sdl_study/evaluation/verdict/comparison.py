@@ -1,7 +1,8 @@
 """The verdict: is one arm better than another on the test data, or can this study not tell?
 
-Pairs of finals share the final seed and the patients (or images). The interval of the mean paired difference
-is that of ``intervals``.
+Pairs of finals share the final seed and the patients (or images). Where the arms were searched several times, the
+finals of a search's winners make one pair of searches. The interval of the mean paired difference is that of
+``intervals``, with the pairs for its seeds.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ class Comparison:
         confidence: of the verdict.
         adjusted_p: p-value after Holm's correction over the secondary contrasts; the plain one for a primary
             contrast; None with one seed.
-        holm: what the correction multiplies the p-value by.
         word: better, worse, not distinguishable, or "1 seed: no claim".
+        holm: what the correction multiplies the p-value by.
+        searches: how many independent searches of each arm the finals come from; with several, these are the pairs.
     """
 
     first: str
@@ -62,6 +64,12 @@ class Comparison:
     adjusted_p: float | None
     word: Word
     holm: float = 1.0
+    searches: int = 1
+
+    @property
+    def pairs(self) -> int:
+        """How many independent differences the interval is over."""
+        return len(self.seeds) if self.searches == 1 else self.searches
 
 
 def compare(
@@ -72,6 +80,7 @@ def compare(
     confidence: float = 0.95,
     replicates: int = 1000,
     seed: int = 0,
+    searches: int = 1,
 ) -> Comparison:
     """Compare two arms over pairs of finals.
 
@@ -84,17 +93,25 @@ def compare(
         confidence: of the verdict.
         replicates: bootstrap replicates of the patients; drawn once and used for all seeds and both arms.
         seed: draws them.
+        searches: how many independent searches of each arm the finals come from: equally many of each, by the
+            numbers of their seeds.
 
     Raises:
         UndefinedMetricError: the test data allow no verdict on this metric; says why.
-        ValueError: finals that cannot be paired (other seeds, test inputs, labels, stage or declaration), or
-            an unknown metric.
+        ValueError: finals that cannot be paired (other seeds, test inputs, labels, stage or declaration) or shared
+            out to the searches, or an unknown metric.
         UserError: as ``read_predictions``.
     """
     pairs = _pair(first, second)
+    if len(pairs) % searches:
+        raise ValueError(
+            f"{len(pairs)} pairs of finals cannot come from {searches} searches, equally many of each"
+        )
     measure = _Replicates(metric, replicates if len(pairs) > 1 else 0, seed)
     found = np.array([[measure(final) for final in pair] for _, pair in pairs])  # [k, 2, 1 + r]
     differences = found[:, 0] - found[:, 1]
+    if searches > 1:
+        differences = differences.reshape(searches, len(pairs) // searches, -1).mean(axis=1)
     interval = None
     if len(pairs) > 1:
         interval = paired_interval(differences[:, 0], differences[:, 1:].T, measure.groups, confidence)
@@ -111,6 +128,7 @@ def compare(
         confidence=confidence,
         adjusted_p=None if interval is None else interval.p_value,
         word="1 seed: no claim",
+        searches=searches,
     )
     return replace(comparison, word=word(comparison))
 

@@ -43,7 +43,7 @@ def _corrected(comparison: Comparison, interval: Interval, factor: float) -> Com
         interval.difference,
         interval.seed_variance,
         interval.patient_variance,
-        seeds=len(comparison.seeds),
+        seeds=comparison.pairs,
         groups=comparison.groups,
         confidence=1 - (1 - comparison.confidence) / factor,
     )

@@ -4,7 +4,7 @@ The difference is the mean over K seeds of the paired differences d_k of the met
 parts:
 
 - seeds: s²/K, with s² the unbiased variance of the d_k; it also holds what differs by
-  chance from seed to seed within each patient;
+  chance from seed to seed within each patient; where the arms were searched several times, a search stands for a seed;
 - patients: the variance of the mean difference over bootstrap replicates of the G patients, less what the
   first part has counted already, i.e. less 1/K of the variance over replicates of the d_k around their mean;
   times G/(G - 1), since a bootstrap draws from the sample's own spread, which is smaller by that.

@@ -9,28 +9,35 @@ import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from sdl_study.seeds import derive_seed
+from sdl_study.seeds import derive_seed, of_search
 
 PUBLISHED, STARTUP, TPE = "published", "startup", "tpe"
 
 
 def startup_trials(trials: int) -> int:
-    """How many trials of an arm (the published one included) come before the fitted model.
+    """How many trials of a search (the published one included) come before the fitted model.
 
-    At most ten, and never more than leaves a third of the arm's trials to the model.
+    At most ten, and never more than leaves a third of the search's trials to the model.
     """
     return max(1, min(10, trials - math.ceil(trials / 3)))
 
 
 def sampler_for(
-    study: optuna.Study, study_seed: int, arm: str, number: int, trials: int
+    study: optuna.Study, study_seed: int, arm: str, number: int, trials: int, search: int = 0
 ) -> tuple[BaseSampler, str]:
     """The sampler of one trial of an arm and the name that says which it is.
 
-    The seed depends on study seed, arm and number alone, so that a resumed study asks what the unbroken one
-    would have asked.
+    The seed depends on study seed, arm, search and number alone, so that a resumed study asks what the unbroken
+    one would have asked.
+
+    Args:
+        study: Optuna's, of this search of the arm.
+        study_seed, arm: whose trial it is.
+        number: in the search; 0 is the published setting.
+        trials: how many the search has.
+        search: which of the arm's independent searches.
     """
-    seed = derive_seed(study_seed, "sampler", arm, number)
+    seed = derive_seed(study_seed, "sampler", arm, number, *of_search(search))
     fitted_on = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     if number == 0:
         return RandomSampler(seed=seed), PUBLISHED

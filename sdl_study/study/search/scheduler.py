@@ -33,10 +33,12 @@ def is_promoted(value: float, others: Sequence[float], reduction_factor: int) ->
 
 
 def goes_on(
-    record: TrialRecord, epoch: int, arm: Sequence[TrialRecord], at: Sequence[int], factor: int
+    record: TrialRecord, epoch: int, search: Sequence[TrialRecord], at: Sequence[int], factor: int
 ) -> bool:
-    """Whether a trial goes on after an epoch, judged against the other trials of its arm."""
+    """Whether a trial goes on after an epoch, judged against the other trials of its search."""
     if epoch not in at:
         return True
-    others = [other.values[epoch] for other in arm if other.number != record.number and epoch in other.values]
+    others = [
+        other.values[epoch] for other in search if other.number != record.number and epoch in other.values
+    ]
     return is_promoted(record.values[epoch], others, factor)

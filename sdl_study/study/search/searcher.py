@@ -41,9 +41,9 @@ class Search:
 
     Attributes:
         journal: the study's trials.
-        ask: asks the next trial of an arm.
+        ask: asks the next trial of an arm, in one of its searches.
         job: a trial's job.
-        trials: budget per arm.
+        trials: budget of each search.
         rungs: epochs at which a trial may be stopped.
         reduction_factor: of ASHA.
         concurrent: trials at a time, as many as there are groups.
@@ -55,7 +55,7 @@ class Search:
     """
 
     journal: DriverJournal
-    ask: Callable[[str], TrialRecord]
+    ask: Callable[[str, int], TrialRecord]
     job: Callable[[TrialRecord, bool], dict[str, Any]]
     trials: int
     rungs: tuple[int, ...]
@@ -85,8 +85,8 @@ class Search:
             self.journal.attempt(number, self.journal.get(number).attempts + 1)
             record = self.journal.get(number)
             return self._start(trial_id, record, resumed=True)
-        arm = self._arm_in_turn()
-        return None if arm is None else self._start(trial_id, self.ask(arm), resumed=False)
+        search = self._search_in_turn()
+        return None if search is None else self._start(trial_id, self.ask(*search), resumed=False)
 
     def _start(self, trial_id: str, record: TrialRecord, resumed: bool) -> dict[str, Any]:
         self.live[trial_id] = record.number
@@ -96,15 +96,16 @@ class Search:
             observer.started(record)
         return {"job": self.job(record, resumed)}
 
-    def _arm_in_turn(self) -> str | None:
-        """The arm with the fewest trials, in the study's order; those that the machine ended do not count."""
+    def _search_in_turn(self) -> tuple[str, int] | None:
+        """The arm and its search with the fewest trials, in the journal's order; those that the machine ended do not
+        count."""
         if self.gave_up:
             return None
-        counts = dict.fromkeys(self.journal.arms, 0)
+        counts = dict.fromkeys(self.journal.searches, 0)
         for record in self.journal.all():
-            counts[record.arm] += record.failure != "machine"
-        arm = min(counts, key=lambda name: counts[name])
-        return arm if counts[arm] < self.trials else None
+            counts[record.arm, record.search] += record.failure != "machine"
+        search = min(counts, key=lambda place: counts[place])
+        return search if counts[search] < self.trials else None
 
     @property
     def lost(self) -> int:
@@ -113,7 +114,7 @@ class Search:
 
     @property
     def gave_up(self) -> bool:
-        """A machine that ends as many trials as an arm has is not given more by this command."""
+        """A machine that ends as many trials as a search has is not given more by this command."""
         return self.lost >= max(self.max_attempts, self.trials)
 
     @property
@@ -121,7 +122,7 @@ class Search:
         """Whether nothing runs and nothing is left to ask."""
         if self.live:
             return False
-        return self.aborted() or (not self.interrupted and self._arm_in_turn() is None)
+        return self.aborted() or (not self.interrupted and self._search_in_turn() is None)
 
     def heard(self, number: int, event: Event) -> bool:
         """Take what a trial reported; returns whether it goes on."""
@@ -142,7 +143,8 @@ class Search:
         record = self.journal.report(number, event.epoch, event.metrics)
         for observer in self.observers:
             observer.epoch(record, event.epoch)
-        if goes_on(record, event.epoch, self.journal.of_arm(record.arm), self.rungs, self.reduction_factor):
+        others = self.journal.of_search(record.arm, record.search)
+        if goes_on(record, event.epoch, others, self.rungs, self.reduction_factor):
             return True
         self.journal.prune(number)
         self._tell_ended(number)

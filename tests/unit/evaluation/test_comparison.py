@@ -221,3 +221,24 @@ def test_what_cannot_be_paired_is_refused() -> None:
 @pytest.mark.parametrize("metric", ["map", "macro_f1"])
 def test_metrics_that_are_no_means_hold_their_level(metric: str, seed_sd: float) -> None:
     assert prediction_rate(metric, 3, seed_sd, studies=400) < 0.083  # 5% and three standard errors
+
+
+def test_several_searches_are_the_pairs_and_their_finals_are_averaged() -> None:
+    first, second = pair(seeds=6)
+    found = compare(first, second, replicates=200, searches=3)
+    per_search = np.array([a - b for a, b in found.values]).reshape(3, 2).mean(axis=1)
+    assert found.interval is not None
+    assert (found.pairs, found.searches, len(found.seeds)) == (3, 3, 6)
+    assert found.difference == pytest.approx(per_search.mean())
+    assert found.interval.seed_variance == pytest.approx(per_search.var(ddof=1) / 3)
+    by_seed = compare(first, second, replicates=200)
+    assert by_seed.interval is not None
+    assert (by_seed.pairs, by_seed.difference) == (6, pytest.approx(found.difference))
+    (corrected,) = correct_secondary([found])
+    assert corrected.interval is not None
+    assert corrected.interval.high == pytest.approx(found.interval.high)
+
+
+def test_finals_that_searches_cannot_share() -> None:
+    with pytest.raises(ValueError, match="3 pairs of finals cannot come from 2 searches"):
+        compare(*pair(), replicates=50, searches=2)

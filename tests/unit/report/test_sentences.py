@@ -15,6 +15,7 @@ BETTER = Comparison(
     first="sd", second="any", metric="map", stage="probe", seeds=(0, 1, 2), values=((0.5, 0.4),) * 3,
     difference=0.0312, interval=INTERVAL, groups=300, confidence=0.95, adjusted_p=0.002, word="better",
 )  # fmt: skip
+HEAD = "the setting chosen for sd against the setting chosen for any, map (probe)"
 DETECTABLE = "this study could have found a difference of 0.0251"
 CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {}, " [+0.0137, +0.0487], 3 seeds, 300 groups: better"),
@@ -41,12 +42,12 @@ def test_the_sentence_says_what_was_compared_and_found(
     changed: dict[str, Any], of_interval: dict[str, Any], words: str
 ) -> None:
     comparison = replace(BETTER, interval=replace(INTERVAL, **of_interval), **changed)
-    assert verdict_sentence(comparison) == f"sd against any, map (probe): +0.0312{words}"
+    assert verdict_sentence(comparison) == f"{HEAD}: +0.0312{words}"
 
 
 def test_one_seed_has_no_interval() -> None:
     alone = replace(BETTER, interval=None, adjusted_p=None, word="1 seed: no claim")
-    assert verdict_sentence(alone) == "sd against any, map (probe): +0.0312; 1 seed: no claim"
+    assert verdict_sentence(alone) == f"{HEAD}: +0.0312; 1 seed: no claim"
 
 
 def test_a_narrow_interval_is_printed_with_the_decimals_it_needs() -> None:

@@ -85,24 +85,27 @@ class Watcher:
 def open_search(plan: Plan, concurrent: int = 1) -> Search:
     plan.files.folder.mkdir(parents=True, exist_ok=True)
     settings = plan.settings
-    journal = DriverJournal(plan.files.journal, plan.name, plan.arm_names, settings.objective)
+    budget = settings.budget
+    journal = DriverJournal(
+        plan.files.journal, plan.name, plan.arm_names, settings.objective, budget.searches
+    )
 
-    def ask(arm: str) -> TrialRecord:
-        study, fixed = journal.optuna_study(arm), plan.fixed(arm)
+    def ask(arm: str, search: int) -> TrialRecord:
+        study, fixed = journal.optuna_study(arm, search), plan.fixed(arm)
 
         def suggest(trial: optuna.Trial) -> object:
             return plan.space.suggest(trial, arm, fixed)
 
         def sampler_of(number: int) -> tuple[optuna.samplers.BaseSampler, str]:
-            return sampler_for(study, settings.seed, arm, number, settings.budget.trials)
+            return sampler_for(study, settings.seed, arm, number, budget.trials_of_search, search)
 
-        return journal.ask(arm, sampler_of, suggest, plan.space.published_point(arm, fixed))
+        return journal.ask(arm, sampler_of, suggest, plan.space.published_point(arm, fixed), search)
 
     return Search(
         journal=journal,
         ask=ask,
         job=lambda record, resumed: {"number": record.number, "resumed": resumed},
-        trials=settings.budget.trials,
+        trials=budget.trials_of_search,
         rungs=rungs(settings.train.epochs, settings.budget.first_rung, settings.budget.reduction_factor),
         reduction_factor=settings.budget.reduction_factor,
         concurrent=concurrent,

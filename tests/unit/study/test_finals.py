@@ -21,7 +21,7 @@ from sdl_study.evaluation.ledger import read_ledger
 from sdl_study.evaluation.metrics import OBJECTIVES
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
 from sdl_study.evaluation.verdict import UndefinedMetricError
-from sdl_study.record import answer as answer_module
+from sdl_study.record import contrasts as contrasts_module
 from sdl_study.record.answer import Answer, make_answer, read_answer
 from sdl_study.record.declaration import Winner
 from sdl_study.record.finals import final_slots, read_finals
@@ -71,7 +71,9 @@ def driver(home: Path) -> Iterator[Driver]:
 def make_finals(driver: Driver, best_of_any: float = 0.5) -> Finals:
     winners = [Winner("bce", 0, {}, 0.3), Winner("any", 1, {}, best_of_any), Winner("sd", 2, {}, 0.6)]
     controls = controls_of(driver.data, driver.plan.settings.controls)
-    declaration = declare(driver.plan, winners, controls, driver.data.manifest.fingerprint, "1")
+    declaration = declare(
+        driver.plan, winners, driver.journal.all(), controls, driver.data.manifest.fingerprint, "1"
+    )
     return Finals(driver.plan, driver.data, driver.maker, declaration, driver.progress, "1")
 
 
@@ -114,7 +116,7 @@ def play(monkeypatch: pytest.MonkeyPatch, finals: Finals, outcome: Outcome) -> N
 def answer_of(driver: Driver, finals: Finals) -> Answer:
     ended = read_finals(driver.plan.files, finals.declaration)
     return make_answer(
-        driver.plan.settings, driver.plan.arms, finals.declaration, driver.journal.all(), ended,
+        driver.plan.settings, driver.plan.space, driver.plan.arms, finals.declaration, driver.journal.all(), ended,
         finals.earlier_openings(),
     )  # fmt: skip
 
@@ -122,7 +124,7 @@ def answer_of(driver: Driver, finals: Finals) -> Answer:
 def write(driver: Driver, finals: Finals, record_files: Sequence[tuple[Path, str]] = ()) -> Answer:
     """The answer, into the folder and MLflow."""
     answer, ended = answer_of(driver, finals), read_finals(driver.plan.files, finals.declaration)
-    publish(answer, driver.journal.all(), ended, driver.plan.files, driver.tracker, list(record_files))
+    publish(answer, driver.journal.all(), ended, driver.plan, driver.tracker, list(record_files))
     return answer
 
 
@@ -192,7 +194,7 @@ def test_a_new_winner_after_test_labels_were_opened_is_exploratory(
     assert second.exploratory == (before.declaration.sha,)
     text = answer_text(second)
     assert "exploratory, without a verdict: test data of this study had been scored" in text
-    assert "against any, map (probe)" in text
+    assert "against the setting chosen for any, map (probe)" in text
     assert all(word not in text for word in ("better", "worse", "distinguishable"))
     client = MlflowClient(tracking_uri=driver.plan.files.mlflow_uri)
     assert client.get_run(driver.tracker.parent_id).data.tags["answer/verdict"] == "exploratory"
@@ -208,16 +210,16 @@ def test_a_secondary_contrast_without_a_verdict_leaves_the_primary_one(
 ) -> None:
     finals = make_finals(driver)
     play(monkeypatch, finals, trained)
-    plain = answer_module.compare
+    plain = contrasts_module.compare
 
     def compare(first: Any, second: Any, **more: Any) -> Any:
         if "bce" in str(second[0]):
             raise UndefinedMetricError("neither seeds nor patients vary")
         return plain(first, second, **more)
 
-    monkeypatch.setattr(answer_module, "compare", compare)
+    monkeypatch.setattr(contrasts_module, "compare", compare)
     text = answer_text(answer_of(driver, finals))
-    assert "primary contrast: sd against any" in text
+    assert "primary contrast: the setting chosen for sd against the setting chosen for any" in text
     assert text.endswith("no verdict: sd against bce: neither seeds nor patients vary")
 
 
@@ -272,7 +274,8 @@ def test_record_level_files_that_are_allowed_late_go_out_and_the_tag_stays(
 def test_controls_carry_no_settings_that_they_do_not_use(driver: Driver) -> None:
     winner = {"loss.temperature": 0.2, "model.encoder": "bert", "train.learning_rate": 0.1}
     controls = ("untrained", "label_prior")
-    declaration = declare(driver.plan, [Winner("sd", 2, winner, 0.6)], controls, "f", "1")
+    trials = driver.journal.all()
+    declaration = declare(driver.plan, [Winner("sd", 2, winner, 0.6)], trials, controls, "f", "1")
     slots = final_slots(driver.plan.files, declaration)
     of = {slot.name: slot.parameters for slot in slots if slot.role == "control"}
     assert of == {"untrained": {"model.encoder": "bert"}, "label_prior": {}}

@@ -15,12 +15,22 @@ from sdl_study.record.outcome import Failure, Repeat, write_outcome
 from sdl_study.record.trials import State, TrialRecord
 from sdl_study.study.jobs import JobMaker
 from sdl_study.study.plan import Plan
-from sdl_study.study.selection import candidates, declare, primary_contrast, repeats, winners
+from sdl_study.study.selection import (
+    candidates,
+    declare,
+    final_seeds,
+    primary_contrast,
+    repeats,
+    unable_arms,
+    winners,
+)
 from tests.unit.study.fakes import small_plan
 
 
-def trial(number: int, arm: str, value: float | None, state: State = "complete") -> TrialRecord:
-    epochs = {} if value is None else {1: {"dev/map": value}}
+def trial(
+    number: int, arm: str, value: float | None, state: State = "complete", **metrics: float
+) -> TrialRecord:
+    epochs = {} if value is None else {1: {"dev/map": value, **metrics}}
     values = {} if value is None else {1: value}
     return TrialRecord(number, arm, number, state, {"loss.temperature": 0.1}, "tpe", epochs, values, None, 1)
 
@@ -123,7 +133,9 @@ def test_another_arm_may_be_the_method(tmp_path: Path) -> None:
 
 
 def declared(plan: Plan, *, fingerprint: str = "f", version: str = "1", **dev: float) -> Declaration:
-    return declare(plan, found(**(dev or {"any": 0.5, "sd": 0.4})), ("untrained",), fingerprint, version)
+    chosen = found(**(dev or {"any": 0.5, "sd": 0.4}))
+    records = [trial(winner.trial, winner.arm, winner.dev) for winner in chosen]
+    return declare(plan, chosen, records, ("untrained",), fingerprint, version)
 
 
 def test_a_declaration_is_kept_while_its_winners_data_and_seeds_are_the_same(tmp_path: Path) -> None:
@@ -154,3 +166,57 @@ def test_finals_of_another_declaration_have_another_folder(tmp_path: Path) -> No
     first, second = declared(plan), declared(plan, fingerprint="g")
     folders = {slot.folder for each in (first, second) for slot in final_slots(plan.files, each)}
     assert len(folders) == 2 * len(final_slots(plan.files, first))
+
+
+def test_an_arm_that_could_not_learn_is_not_what_the_method_is_compared_with(tmp_path: Path) -> None:
+    plan, chosen = (
+        small_plan(tmp_path, arms=("bce", "any", "all", "sd")),
+        found(bce=0.3, any=0.4, all=0.6, sd=0.5),
+    )
+    anchors = {"bce": 1.0, "any": 0.9, "all": 0.002, "sd": 0.9}
+    records = [
+        trial(winner.trial, winner.arm, winner.dev, **{"train/valid_anchor_fraction": anchors[winner.arm]})
+        for winner in chosen
+    ]
+    assert unable_arms(chosen, records) == ("all",)
+    declaration = declare(plan, chosen, records, (), "f", "1")
+    assert declaration.primary_contrast == ("sd", "any")
+    assert declaration.best_arm_on_dev == "all"
+    assert primary_contrast(plan, chosen, ("bce", "any", "all")) is None
+
+
+def test_a_declaration_from_before_there_were_searches_keeps_its_hash() -> None:
+    declaration = Declaration(
+        study="s", winners=(Winner("any", 0, {"loss.temperature": 0.07}, 0.5), Winner("sd", 1, {}, 0.4)),
+        best_arm_on_dev="any", method="sd", variants=("sd",), primary_contrast=("sd", "any"),
+        primary_metric="test/map", primary_stage="probe", controls=("untrained",), study_seed=0, final_seeds=2,
+        selection_seeds=1, trials_per_arm=4, epochs=8, data_fingerprint="f", code_version="1",
+    )  # fmt: skip
+    assert declaration.sha == "e65126b7c4ebfeefbb857bab3505f120635be66d2a9c61ece9a606b5ba433e66"
+    assert replace(declaration, searches=2).sha != declaration.sha
+    assert not replace(declaration, searches=2).promises_the_same(declaration)
+    assert Declaration.from_dict(declaration.to_dict()) == declaration
+
+
+@pytest.mark.parametrize(("seconds", "seeds"), [(59.0, 10), (61.0, 3)])
+def test_the_number_of_final_seeds_follows_from_how_long_trials_took(
+    seconds: float, seeds: int, tmp_path: Path
+) -> None:
+    plan, chosen = small_plan(tmp_path, {"budget.final_seeds": "auto"}), found(any=0.5, sd=0.4)
+    epoch = seconds / plan.settings.train.epochs  # the only one that they have run
+    records = [
+        trial(0, "any", 0.5, seconds=1.0),
+        trial(1, "sd", 0.4, "pruned", seconds=epoch),
+    ]
+    assert final_seeds(plan, chosen, records) == seeds
+    declaration = declare(plan, chosen, records, (), "f", "1")
+    assert declaration.final_seeds == seeds
+    slower = [replace(record, epochs={1: {"seconds": 1e6}}) for record in records]
+    assert final_seeds(plan, chosen, slower) == seeds  # what was declared stays
+    assert declare(plan, chosen, slower, (), "f", "1") == declaration
+
+
+@pytest.mark.parametrize("given", [0, -1, "many", 2.5, True, None])
+def test_what_is_no_number_of_final_seeds(given: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"budget\.final_seeds: is a whole number from 1 on, or 'auto'"):
+        small_plan(tmp_path, {"budget.final_seeds": given})

@@ -1,0 +1,169 @@
+"""What the trials tell about an arm beside its value: was it still rising, at the edge of a range, could it learn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, variance
+from typing import Any, Literal
+
+import numpy as np
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from sdl_study.record.trials import TrialRecord
+from sdl_study.space import Parameter, ParameterValue, SearchSpace
+
+VALID_ANCHORS = "train/valid_anchor_fraction"
+LEAST_VALID_ANCHORS = 0.01
+_EDGE = 0.05  # of a range, from either end
+_SEEN = 5e-4  # a smaller rise is not seen where dev is printed with three decimals
+_ERRORS = 2.0
+_FEWEST_EPOCHS = 4
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Whether an arm was still rising where its training ended.
+
+    Attributes:
+        rising: whether dev rose by more than the spread.
+        rise: of dev over the last quarter of the winner's epochs, by a straight line through them; mean over winners.
+        spread: what it is measured by: the standard deviation of dev over the final seeds of one setting or, with one
+            seed, twice the error that the epochs' own noise leaves in ``rise``.
+        over: where the spread comes from.
+        epochs: of a winner.
+        best_epoch: of the winner; of several the latest.
+    """
+
+    rising: bool
+    rise: float
+    spread: float
+    over: Literal["seeds", "epochs"]
+    epochs: int
+    best_epoch: int
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A winner's parameter that stands at an end of its range."""
+
+    parameter: str
+    end: Literal["low", "high"]
+    value: float
+
+
+def convergence(
+    winners: Sequence[TrialRecord], objective: str, finals: Sequence[Sequence[float]]
+) -> Convergence | None:
+    """Whether an arm was still rising at the end of its training.
+
+    Args:
+        winners: its winners' trials.
+        objective: key of the dev value.
+        finals: dev of every winner's finals.
+
+    Returns:
+        None where no winner has run long enough to tell: one that ASHA stopped tells nothing of its end.
+    """
+    curves = [
+        [metrics[objective] for _, metrics in sorted(record.epochs.items())]
+        for record in winners
+        if record.state == "complete" and len(record.epochs) >= _FEWEST_EPOCHS
+    ]
+    if not curves:
+        return None
+    found = [_rise(np.asarray(curve)) for curve in curves]
+    rise = fmean(value for value, _ in found)
+    several = [dev for dev in finals if len(dev) > 1]
+    over_seeds = math.sqrt(fmean(variance(dev) for dev in several)) if several else 0.0
+    of_epochs = _ERRORS * math.sqrt(sum(error**2 for _, error in found)) / len(found)
+    spread = over_seeds if several else of_epochs
+    return Convergence(
+        rising=rise > max(spread, _SEEN),
+        rise=rise,
+        spread=spread,
+        over="seeds" if several else "epochs",
+        epochs=max(map(len, curves)),
+        best_epoch=max(record.best_epoch or 0 for record in winners),
+    )
+
+
+def _rise(curve: np.ndarray) -> tuple[float, float]:
+    """How much a curve [epochs] rises over its last quarter, and the standard error that its noise leaves in that.
+
+    The noise is what a parabola leaves over in its second half: a curve that flattens is no noise.
+    """
+    quarter = math.ceil(curve.size / 4)
+    last = np.arange(quarter + 1.0)
+    slope = float(np.polyfit(last, curve[-last.size :], 1)[0])
+    half = curve[-max(_FEWEST_EPOCHS, curve.size // 2 + 1) :]
+    at = np.arange(float(half.size))
+    left = half - np.polyval(np.polyfit(at, half, 2), at)
+    noise = math.sqrt(float(left @ left) / (half.size - 3))
+    return quarter * slope, quarter * noise / math.sqrt(float(np.square(last - last.mean()).sum()))
+
+
+def edges(space: SearchSpace, arm: str, parameters: Mapping[str, ParameterValue]) -> tuple[Edge, ...]:
+    """The parameters of a setting that stand within a twentieth of their range from one of its ends.
+
+    The range is that of logarithms where the search's is. Choices among numbers have ends too, where there are three
+    or more.
+    """
+    found = []
+    for parameter in space.of_arm(arm):
+        value = parameters.get(parameter.name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        place = _place(parameter, float(value))
+        if place is not None and not _EDGE < place < 1 - _EDGE:
+            found.append(Edge(parameter.name, "low" if place < 0.5 else "high", float(value)))
+    return tuple(found)
+
+
+def _place(parameter: Parameter, value: float) -> float | None:
+    """Where in its range a value stands, from 0 to 1; None where the range has no ends."""
+    distribution: Any = parameter.distribution
+    if isinstance(distribution, CategoricalDistribution):
+        choices = distribution.choices
+        numbers = [float(c) for c in choices if isinstance(c, int | float) and not isinstance(c, bool)]
+        if len(numbers) < len(choices) or len(choices) < 3:
+            return None
+        return sorted(numbers).index(value) / (len(numbers) - 1)
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        return None
+    low, high = float(distribution.low), float(distribution.high)
+    if low == high:
+        return None
+    if distribution.log:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    return (value - low) / (high - low)
+
+
+def valid_anchors(winners: Sequence[TrialRecord]) -> float | None:
+    """Mean share of the rows of winners' batches that had something to be contrasted with; None where none said it."""
+    shares = [
+        metrics[VALID_ANCHORS]
+        for record in winners
+        for metrics in record.epochs.values()
+        if VALID_ANCHORS in metrics
+    ]
+    return fmean(shares) if shares else None
+
+
+def could_learn(winners: Sequence[TrialRecord]) -> bool:
+    """Whether an arm had enough to contrast: with next to none its loss is 0 and its encoder stays untrained."""
+    share = valid_anchors(winners)
+    return share is None or share >= LEAST_VALID_ANCHORS
+
+
+def remarks(record: TrialRecord, objective: str, space: SearchSpace) -> dict[str, str | None]:
+    """What leaderboard.csv says of a trial beside its value, by column."""
+    found = convergence([record], objective, [])
+    at_edge = "; ".join(
+        f"{edge.parameter} {edge.end}" for edge in edges(space, record.arm, record.parameters)
+    )
+    return {
+        "still_rising": None if found is None else "yes" if found.rising else "no",
+        "at_edge": at_edge or None,
+    }
