@@ -22,6 +22,7 @@ from optuna.distributions import (
 
 from sdl_study.arms import Arm
 from sdl_study.config import Settings
+from sdl_study.data.sizes import DataSizes
 from sdl_study.errors import UserError
 
 ParameterValue = float | int | str | bool | None
@@ -176,6 +177,8 @@ class Study:
         arms: what is compared.
         method: the arm that the verdict is about; None makes a study without a verdict.
         about: one line.
+        expects: how large the data are that it is made for, for a forecast without them.
+        published: numbers of others to stand below its answer, one line each.
 
     Raises:
         UserError: no arm, two arms of one name, or a method or a parameter of an arm that is not there.
@@ -186,6 +189,8 @@ class Study:
     arms: tuple[Arm, ...]
     method: str | None = None
     about: str = ""
+    expects: DataSizes | None = None
+    published: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.arms or not all(isinstance(arm, Arm) for arm in self.arms):

@@ -12,12 +12,15 @@ from sdl_study.config import (
     ModelSettings,
     Objective,
     PrimaryMetric,
+    ProjectionSettings,
     Settings,
     TrainSettings,
 )
+from sdl_study.data.sizes import DataSizes
 from sdl_study.space import Parameter, ParameterValue, SearchSpace, Study, choice, log_uniform
 
 ARMS = (BCE, ANY, ALL, MULSUPCON, SD, SD_WEIGHTED)
+Range = tuple[float, float]
 RELATIONS = ("overlap", "subset", "superset")
 PUBLISHED_TEMPERATURE = 0.07
 TEMPERATURES = (0.03, 0.5)
@@ -29,14 +32,24 @@ PUBLISHED_SD_WEIGHTED: dict[str, ParameterValue] = {
 
 
 def shared_parameters(
-    encoders: tuple[str, ...], learning_rate: tuple[float, float], temperature: tuple[float, float]
+    encoders: tuple[str, ...], learning_rate: Range | Mapping[str, Range], temperature: Range
 ) -> tuple[Parameter, ...]:
-    """Encoder, learning rate and, where there is one, the temperature of the contrastive loss."""
-    return (
-        choice("model.encoder", *encoders),
-        log_uniform("train.learning_rate", *learning_rate),
-        log_uniform("loss.temperature", *temperature),
+    """Encoder, learning rate and, where there is one, the temperature of the contrastive loss.
+
+    Args:
+        encoders: names of those to choose from.
+        learning_rate: lowest and highest, of all encoders or of each by its name.
+        temperature: lowest and highest.
+    """
+    rates = (
+        tuple(
+            log_uniform(f"model.encoders.{encoder}.learning_rate", *ends, when={"model.encoder": encoder})
+            for encoder, ends in learning_rate.items()
+        )
+        if isinstance(learning_rate, Mapping)
+        else (log_uniform("train.learning_rate", *learning_rate),)
     )
+    return (choice("model.encoder", *encoders), *rates, log_uniform("loss.temperature", *temperature))
 
 
 def relation_parameters(arms: tuple[str, ...] = (SD_WEIGHTED.name,)) -> tuple[Parameter, ...]:
@@ -51,15 +64,17 @@ def six_arms(
     *,
     encoders: Mapping[str, dict[str, Any]],
     of_encoders: tuple[Parameter, ...],
-    learning_rate: tuple[float, float],
+    learning_rate: Range | Mapping[str, Range],
     first: Mapping[str, ParameterValue],
     data: DataSettings,
     train: TrainSettings,
     budget: BudgetSettings,
     objective: Objective = "dev/map",
     primary_metric: PrimaryMetric = "test/map",
-    temperature: tuple[float, float] = TEMPERATURES,
+    temperature: Range = TEMPERATURES,
     batch_sizes: tuple[int, ...] = (),
+    projection: ProjectionSettings | None = None,
+    expects: DataSizes | None = None,
 ) -> Study:
     """A study of six arms over temperature, relation weights, learning rate and encoder.
 
@@ -67,13 +82,15 @@ def six_arms(
         about: one line.
         encoders: the encoders to choose from; the first is the published setting's.
         of_encoders: conditional parameters of single encoders.
-        learning_rate: lowest and highest.
+        learning_rate: lowest and highest, of all encoders or of each by its name.
         first: the published setting of the parameters that are not the loss's.
         data, train, budget: fixed settings.
         objective, primary_metric: what is searched for on dev and compared on test; for notes the mean over
             documents, as in ICD coding.
         temperature: lowest and highest.
         batch_sizes: to choose from, at equal examples seen; with none it is not searched.
+        projection: the contrastive arms' head.
+        expects: how large the data are that the study is made for.
     """
     batch = (choice("train.batch_size", *batch_sizes),) if batch_sizes else ()
     return Study(
@@ -98,8 +115,13 @@ def six_arms(
             objective=objective,
             primary_metric=primary_metric,
             data=data,
-            model=ModelSettings(encoder=next(iter(encoders)), encoders=dict(encoders)),
+            model=ModelSettings(
+                encoder=next(iter(encoders)),
+                encoders=dict(encoders),
+                projection=projection or ProjectionSettings(),
+            ),
             train=train,
             budget=budget,
         ),
+        expects=expects,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)"
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="prepared data set to use: the setting data.path (check data DIR looks at it)",
     )
     parser.add_argument("--name", help="another name for the study, to start it anew with other settings")
     parser.add_argument("--trials", type=int, help="trials per arm; a larger number extends a study")
@@ -45,21 +50,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Check all studies, then run one after another on one engine."""
     names = given.names or list(DEMOS)
-    if given.name is not None and len(names) > 1:
-        raise UserError("--name: give it with one study")
+    for option, value in (("--name", given.name), ("--data", given.data)):
+        if value is not None and len(names) > 1:
+            raise UserError(f"{option}: give it with one study")
     from sdl_study.report.text import answer_text
     from sdl_study.study.checks import check_name
     from sdl_study.study.plan import make_plan
     from sdl_study.study.session import execute
     from sdl_study.study.tracking_server import how_to_look
 
+    found = [load_study(name) for name in names]
     overrides = parse_overrides(given.overrides)
+    if given.data is not None:
+        _refuse_pipeline(found[0].study.settings.data.pipeline, overrides)
+        overrides["data.path"] = given.data
     if given.trials is not None:
         overrides["budget.trials"] = given.trials
     if given.workers is not None:
         overrides["train.workers"] = given.workers
     joins = given.address is not None
-    found = [load_study(name) for name in names]
     for reference, own in zip(names, found, strict=True):
         if given.name is None:
             check_name(own.name, f"study {reference}: its module's name")
@@ -69,10 +78,22 @@ def run(given: argparse.Namespace) -> None:
         )
         for own in found
     ]
-    for answer in execute(plans, given.address, given.tracking_uri, given.allow_record_artifacts):
-        print(f"\n{answer_text(answer)}")
+    answers = execute(plans, given.address, given.tracking_uri, given.allow_record_artifacts)
+    for own, answer in zip(found, answers, strict=True):
+        print("\n".join(("", answer_text(answer), *own.study.published)))
     look = how_to_look(given.tracking_uri, plans[0].files.mlflow_uri)
     print(f"\nTrials, parameters and metrics: {look}")
+
+
+def _refuse_pipeline(pipeline: str | None, overrides: Mapping[str, Any]) -> None:
+    """Data that lie ready beside a pipeline that makes them: one of the two is not meant."""
+    if overrides.get("data.pipeline", pipeline) is not None:
+        raise UserError(
+            f"--data: this study makes its own data (data.pipeline={pipeline}); add --set data.pipeline=None to use "
+            "others"
+        )
+    if "data.path" in overrides:
+        raise UserError("--data: give either it or --set data.path, not both")
 
 
 def parse_overrides(given: Sequence[str]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from sdl_study.record.files import StudyFiles
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
 from sdl_study.study.located import encoder_of
 from sdl_study.study.losses import PREFIX, ArmLoss
+from sdl_study.study.own_rates import check_rates
 
 LONGEST_NAME = 100  # MLflow and file systems take 255 with what is added to it
 LONGEST_PATH = 1000  # a path may have 4,095 bytes, and trials write below this one
@@ -63,12 +64,13 @@ def objective_labels(settings: Settings, data: PreparedData) -> int | None:
 
 
 def check_encoders(settings: Settings, origin: str, module: Path | None = None) -> None:
-    """Every encoder to choose from has a known kind and settings of that kind."""
+    """Every encoder to choose from has a known kind, settings of that kind, and what training can take."""
     for name, chosen in settings.model.encoders.items():
         try:
             parse_encoder_settings(*encoder_of(chosen, module))
         except UserError as error:
             raise UserError(f"{origin}: model.encoders.{name}: {error}") from None
+    check_rates(settings, origin)
 
 
 def check_space(

@@ -11,15 +11,16 @@ from typing import Any
 
 from sdl_study.models import encoder_reads, locate_encoder
 from sdl_study.references import anchored
+from sdl_study.study.own_rates import without_training
 
 
 def encoder_of(chosen: Mapping[str, Any], module: Path | None) -> tuple[str, dict[str, Any]]:
-    """Kind and settings of an encoder as a study names it, ``{"kind": ..., and that kind's settings}``.
+    """Kind and its settings of an encoder as a study names it, without what it brings to training.
 
     Args:
         module: the study's own file, beside which a kind of one's own is looked for.
     """
-    settings = dict(chosen)
+    settings = without_training(chosen)
     return anchored(settings.pop("kind"), module), settings
 
 

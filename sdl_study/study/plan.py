@@ -33,6 +33,7 @@ from sdl_study.study.losses import (
     own_code,
     variants,
 )
+from sdl_study.study.own_rates import check_one_rate, laid_over
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class Plan:
         return value_at(self.settings, name)
 
     def with_parameters(self, parameters: Mapping[str, ParameterValue]) -> Settings:
-        """The settings of one trial."""
-        return with_values(self.settings, parameters, self.name)
+        """The settings of one trial, with what its encoder brings to training."""
+        return laid_over(with_values(self.settings, parameters, self.name), self.name)
 
     def job_arm(self, name: str) -> dict[str, Any]:
         """An arm as plain data; its loss is found from anywhere."""
@@ -138,6 +139,7 @@ def make_plan(
         StudyFiles(out.resolve(), name), losses, module,
     )  # fmt: skip
     check_encoders(settings, name, module)
+    check_one_rate(study.space, settings, values, name)
     _check_losses(losses, settings.loss, _of_losses(values), name)
     check_conditions(study.space, study.settings, losses, name)
     check_space(plan.space, settings, losses, name, module)

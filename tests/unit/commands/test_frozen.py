@@ -16,7 +16,7 @@ OPTIONS = {
     "check": {"what", "path", "--batch-size"},
     "report": {"study", "--out"},
     "study": {
-        "names", "--out", "--name", "--trials", "--workers", "--set", "--address", "--tracking-uri",
+        "names", "--out", "--data", "--name", "--trials", "--workers", "--set", "--address", "--tracking-uri",
         "--allow-record-artifacts",
     },
 }  # fmt: skip
