@@ -147,6 +147,21 @@ def _check_form(config: PreTrainedConfig, place: str) -> None:
     output_width(config, place)
 
 
+def check_frozen_layers(config: PreTrainedConfig, count: int, place: str) -> None:
+    """Refuse to freeze more layers than there are, as far as a configuration tells their number.
+
+    Raises:
+        UserError: one line.
+    """
+    depths = getattr(config, "depths", None)
+    layers = len(depths) if depths else getattr(config, "num_hidden_layers", None)
+    if layers is not None and count > layers:
+        what = "stages" if depths else "layers"
+        raise UserError(
+            f"setting 'frozen_layers' of encoder 'hub': {count} is more than the {layers} {what} of {place}"
+        )
+
+
 def output_width(config: PreTrainedConfig, place: str) -> int:
     """Width of the last hidden state: one number for transformers, the last stage's for convolutional models.
 

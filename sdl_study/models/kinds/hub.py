@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 class Settings(EncoderSettings):
     """Pretrained weights of a Hugging Face name or folder.
 
-    ``freeze`` keeps the weights; ``norm`` says what becomes of its batch-normalisation layers, if it has any.
-    Weights of half precision are trained in float32.
+    ``freeze`` keeps all weights, ``frozen_layers`` those of the embeddings and of the lowest layers (stages of a
+    convolutional model); ``norm`` says what becomes of its batch-normalisation layers, if it has any. Weights of half
+    precision are trained in float32.
     """
 
     modalities: ClassVar[tuple[Modality, ...]] = ("text", "image")
     name: Annotated[str, Field(min_length=1)]
     revision: str | None = None
     freeze: bool = False
+    frozen_layers: Annotated[int, Field(ge=0, strict=True)] = 0
     pooling: TextPooling = "mean"
     norm: Literal["sync", "frozen"] = "frozen"
 
@@ -40,9 +42,10 @@ def check(settings: Settings, spec: InputSpec) -> None:
     Raises:
         UserError: as ``check_pretrained``.
     """
-    from sdl_study.models.pretrained import check_pretrained
+    from sdl_study.models.pretrained import check_frozen_layers, check_pretrained, read_config
 
     check_pretrained(settings, spec)
+    check_frozen_layers(read_config(settings), settings.frozen_layers, repr(settings.name))
 
 
 def load(settings: Settings, spec: InputSpec, folder: Path) -> tuple[PreTrainedModel, int]:
@@ -110,22 +113,13 @@ def _freeze_unused(model: PreTrainedModel, spec: InputSpec) -> set[str]:
 
     Data-parallel training would wait for their gradient for ever.
     """
-    import torch
+    from sdl_study.models.frozen import example_inputs
+    from sdl_study.models.layers import reached_by
 
-    if spec.modality == "text":
-        ids = torch.ones(2, min(spec.max_length, 8), dtype=torch.long)
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    else:
-        inputs = {"pixel_values": torch.zeros(2, spec.channels, spec.image_size, spec.image_size)}
-    was_training = model.training
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    with torch.enable_grad():
-        hidden = model.eval()(**inputs).last_hidden_state
-        gradients = torch.autograd.grad(hidden.sum(), [p for _, p in named], allow_unused=True)
-    unused = set()
-    for (name, parameter), gradient in zip(named, gradients, strict=True):
-        if gradient is None:
+    inputs = example_inputs(spec)
+    used = reached_by(model, lambda: model(**inputs).last_hidden_state)
+    unused = {name for name, _ in model.named_parameters() if name not in used}
+    for name, parameter in model.named_parameters():
+        if name in unused:
             parameter.requires_grad_(False)
-            unused.add(name)
-    model.train(was_training)
     return unused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,3 +45,8 @@ def model(folder: Path, model_type: str = "bert", dtype: torch.dtype = torch.flo
 def bert(folder: Path, **sizes: Any) -> Path:
     """A BERT and its own tokenizer."""
     return tokenizer(model(folder, **sizes))
+
+
+def copy(folder: Path, to: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(folder, to))
