@@ -19,8 +19,11 @@ from sdl_study.errors import UserError
 from sdl_study.files import write_json
 from sdl_study.input_spec import InputSpec
 from sdl_study.models.catalogue import EncoderKind, check_encoder, find_kind, parse_encoder_settings
+from sdl_study.models.frozen import digest_of, example_inputs
+from sdl_study.models.layers import Layers, reached_by
 from sdl_study.models.norm import GlobalBatchNorm
 from sdl_study.models.pooling import pool_pixels, pool_tokens
+from sdl_study.models.saved import load_weights, save_backbone
 from sdl_study.models.settings import EncoderSettings, TextPooling
 
 if TYPE_CHECKING:
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ENCODER_FILE = "encoder.json"
-WEIGHTS_FILE = "model.safetensors"
 
 
 class Encoder(nn.Module):
@@ -41,6 +43,9 @@ class Encoder(nn.Module):
     The backbone is called with the same keywords, chunks as rows of their own. It gives hidden states, [n, t, width]
     or a feature map [n, width, h, w], as a tensor or as transformers' ``last_hidden_state``; for features [n, width],
     as a tensor or ``pooler_output``.
+
+    Where its lowest layers are frozen, or all of it is, ``lower`` gives what the frozen part makes of inputs; called
+    with that (``hidden`` and ``attention_mask``, or ``embedding``) it goes on from there, with the same numbers.
     """
 
     def __init__(
@@ -51,10 +56,82 @@ class Encoder(nn.Module):
         self.kind, self.settings, self.spec, self.width = kind, settings, spec, width
         self.pooling: TextPooling = getattr(settings, "pooling", "mean")
         self.frozen = bool(getattr(settings, "freeze", False))
+        self.layers = Layers.of(backbone)
+        self.frozen_layers = 0 if self.frozen else int(getattr(settings, "frozen_layers", 0))
+        if self.frozen_layers:
+            self._freeze_lowest()
         self._counts_rows = any(isinstance(m, GlobalBatchNorm) and not m.frozen for m in backbone.modules())
         if self.frozen:
             self.backbone.requires_grad_(False)
-            self.backbone.eval()
+        self._rest()
+
+    def _freeze_lowest(self) -> None:
+        """Freeze the embeddings and the lowest layers; all of the encoder where nothing else would be trained."""
+        if self.layers is None or self.frozen_layers > len(self.layers):
+            number = "no layers that can be told" if self.layers is None else f"{len(self.layers)} layers"
+            raise UserError(f"frozen_layers is {self.frozen_layers}, the encoder has {number}")
+        device = next(self.backbone.parameters()).device
+        self.layers.freeze(self.frozen_layers, example_inputs(self.spec, device))
+        self.frozen = not any(parameter.requires_grad for parameter in self.backbone.parameters())
+
+    @property
+    def can_split(self) -> bool:
+        """Whether ``lower`` is there: something is frozen, and the rest of this model can run without it."""
+        return self.frozen or bool(self.frozen_layers and self.layers is not None and self.layers.can_split)
+
+    def lower(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """What the frozen part makes of a store's inputs, without gradient.
+
+        Returns:
+            ``embedding`` [n, width] of a frozen encoder. Otherwise ``hidden``: [n, t, width], for notes in chunks
+            [n, chunks, t, width], for convolutional models [n, width, h, w].
+
+        Raises:
+            ValueError: nothing is frozen, or the model does not run in two parts (``can_split``).
+        """
+        if not self.can_split:
+            raise ValueError("this encoder has no frozen part that runs by itself")
+        with torch.no_grad():
+            if self.frozen:
+                return {"embedding": self(**inputs)}
+            assert self.layers is not None
+            hidden = self.layers.lower(self.frozen_layers, _as_rows(inputs))
+        ids = inputs.get("input_ids")
+        return {"hidden": hidden if ids is None else hidden.reshape(*ids.shape, hidden.shape[-1])}
+
+    def frozen_key(self) -> str | None:
+        """Digest of the frozen part, the same in every process; None where nothing is frozen.
+
+        Of its weights and configuration, and of the pooling where all is frozen.
+        """
+        if not (self.frozen or self.frozen_layers):
+            return None
+        inputs = example_inputs(self.spec, next(self.backbone.parameters()).device)
+        if not self.frozen:
+            assert self.layers is not None
+            state = self.layers.state_below(self.frozen_layers, inputs)
+            return digest_of(self.backbone, state, [self.frozen_layers])
+        # A pooler that the file does not hold is made up at random, and nothing of it is used.
+        used = reached_by(self.backbone, lambda: self._hidden(inputs))
+        buffers = dict(self.backbone.named_buffers())
+        state = self.backbone.state_dict()
+        kept = {name: values for name, values in state.items() if name in used or name in buffers}
+        return digest_of(self.backbone, kept, [self.pooling])
+
+    def layer_of(self, name: str) -> int:
+        """Depth of one of the encoder's parameters, as ``named_parameters`` calls it, for layer-wise learning rates.
+
+        Returns:
+            0 for the embeddings, 1 to ``num_layers`` for the layers, ``num_layers`` + 1 for all above; that, too,
+            where the layers cannot be told.
+        """
+        inner = name.removeprefix("backbone.")
+        return 1 if self.layers is None else self.layers.depth_of(inner)
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers (stages of a convolutional model); 0 where they cannot be told."""
+        return 0 if self.layers is None else len(self.layers)
 
     def forward(self, **inputs: Tensor) -> Float[Tensor, "n width"]:
         """One vector per example; an empty batch gives [0, width] and keeps every parameter in the graph."""
@@ -63,32 +140,41 @@ class Encoder(nn.Module):
         return self._encode(inputs)
 
     def _encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        if "embedding" in inputs:
+            return inputs["embedding"]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            if self.spec.modality == "text":
-                return self._encode_text(inputs["input_ids"], inputs["attention_mask"])
+            hidden = self._hidden(_as_rows(inputs))
             if self.spec.modality == "features":
-                return _of_output(self.backbone(features=inputs["features"]), "pooler_output")
-            hidden = _of_output(self.backbone(pixel_values=inputs["pixel_values"]), "last_hidden_state")
-        if hidden.ndim == 4:
-            return pool_pixels(hidden)
-        return pool_tokens(hidden, hidden.new_ones(hidden.shape[:2], dtype=torch.long), self.pooling)
+                return hidden
+            if self.spec.modality == "text":
+                mask = inputs["attention_mask"].flatten(1)
+                return pool_tokens(hidden.reshape(*mask.shape, hidden.shape[-1]), mask, self.pooling)
+            if hidden.ndim == 4:
+                return pool_pixels(hidden)
+            return pool_tokens(hidden, hidden.new_ones(hidden.shape[:2], dtype=torch.long), self.pooling)
 
-    def _encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Chunks of a note are read apart and pooled together."""
-        examples, length = input_ids.shape[0], input_ids.shape[-1]
-        flat_mask = attention_mask.reshape(-1, length)
-        output = self.backbone(input_ids=input_ids.reshape(-1, length), attention_mask=flat_mask)
-        hidden = _of_output(output, "last_hidden_state")
-        return pool_tokens(
-            hidden.reshape(examples, -1, hidden.shape[-1]), attention_mask.reshape(examples, -1), self.pooling
+    def _hidden(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """The backbone's states of texts with chunks as rows of their own, images or features."""
+        field = "pooler_output" if self.spec.modality == "features" else "last_hidden_state"
+        if "hidden" not in rows:
+            return _of_output(self.backbone(**rows), field)
+        assert self.layers is not None
+        return _of_output(
+            self.layers.upper(self.frozen_layers, rows["hidden"], rows.get("attention_mask")), field
         )
 
     def train(self, mode: bool = True) -> Encoder:
-        """A frozen backbone stays in evaluation mode: no dropout, no running statistics."""
+        """A frozen part stays in evaluation mode: no dropout, no running statistics."""
         super().train(mode)
+        self._rest()
+        return self
+
+    def _rest(self) -> None:
         if self.frozen:
             self.backbone.eval()
-        return self
+        elif self.frozen_layers and self.layers is not None:
+            for part in self.layers.lowest(self.frozen_layers):
+                part.eval()
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write the backbone (safetensors, in Hugging Face's form if it has one) and ``encoder.json`` beside it.
@@ -98,7 +184,7 @@ class Encoder(nn.Module):
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         (path / ENCODER_FILE).unlink(missing_ok=True)
-        _save_backbone(self.backbone, path)
+        save_backbone(self.backbone, path)
         for file in path.iterdir():
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
@@ -115,6 +201,14 @@ def _of_output(output: Any, name: str) -> Tensor:
     return output if isinstance(output, torch.Tensor) else getattr(output, name)
 
 
+def _as_rows(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Inputs of texts with chunks as rows of their own; others as they are."""
+    mask = inputs.get("attention_mask")
+    if mask is None or mask.ndim == 2:
+        return dict(inputs)
+    return {name: values.flatten(0, 1) for name, values in inputs.items()}
+
+
 def _one_row(name: str, values: Tensor) -> Tensor:
     """A row for a rank whose share of a batch is empty; it is cut off again.
 
@@ -124,19 +218,6 @@ def _one_row(name: str, values: Tensor) -> Tensor:
     """
     shape = (1, *values.shape[1:])
     return values.new_ones(shape) if name == "attention_mask" else values.new_zeros(shape)
-
-
-def _save_backbone(backbone: nn.Module, folder: Path) -> None:
-    save = getattr(backbone, "save_pretrained", None)
-    if save is None:
-        from safetensors.torch import save_model
-
-        save_model(backbone, str(folder / WEIGHTS_FILE))
-        return
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # its lines would mix with the study's own
-    save(folder)
 
 
 def build_encoder(kind: str, settings: Mapping[str, object], spec: InputSpec) -> Encoder:
@@ -181,20 +262,10 @@ def load_encoder(folder: str | os.PathLike[str]) -> Encoder:
             if kind.load is not None:
                 return _encoder(kind, kind.load(settings, spec, path), settings, spec)
             encoder = _encoder(kind, kind.build(settings, spec), settings, spec)
-        _load_weights(encoder.backbone, path / WEIGHTS_FILE)
+        load_weights(encoder.backbone, path)
     except UserError as error:
         raise UserError(f"{path} holds an encoder that cannot be read: {error}") from None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path} holds no readable encoder saved by this program: {reason}") from error
     return encoder
-
-
-def _load_weights(backbone: nn.Module, path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_model
-
-    try:
-        load_model(backbone, path)
-    except SafetensorError as error:
-        raise ValueError(f"{path.name}: {error}") from error

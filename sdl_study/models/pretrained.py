@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sdl_study.errors import UserError
 from sdl_study.input_spec import InputSpec
-from sdl_study.models.places import find_folder, first_line
+from sdl_study.models.model_files import is_there, read_object
+from sdl_study.models.places import find_folder, first_line, found_at
 from sdl_study.models.tokenizer import has_tokenizer, load_tokenizer, tokenizer_identity
-from sdl_study.models.weight_files import Shapes, read_object, read_shapes
+from sdl_study.models.weight_files import Shapes, read_shapes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -86,7 +87,9 @@ def read_config(settings: Pretrained) -> PreTrainedConfig:
     if folder is not None:
         _check_config_file(folder)
     try:
-        return AutoConfig.from_pretrained(settings.name, trust_remote_code=False, **revision(settings))
+        return AutoConfig.from_pretrained(
+            found_at(settings.name, FIELD), trust_remote_code=False, **revision(settings)
+        )
     except Exception as error:  # noqa: BLE001 (a foreign file may make its reader raise anything; it holds no data)
         if "trust_remote_code" in str(error):
             raise UserError(
@@ -106,7 +109,7 @@ def revision(settings: Pretrained) -> dict[str, Any]:
 def _check_config_file(folder: Path) -> None:
     file = folder / "config.json"
     try:
-        if file.exists():
+        if is_there(file):
             read_object(file)
         else:
             read_shapes(folder)  # an adapter, or an empty folder, says more than that there is no config.json
@@ -147,6 +150,21 @@ def _check_form(config: PreTrainedConfig, place: str) -> None:
     output_width(config, place)
 
 
+def check_frozen_layers(config: PreTrainedConfig, count: int, place: str) -> None:
+    """Refuse to freeze more layers than there are, as far as a configuration tells their number.
+
+    Raises:
+        UserError: one line.
+    """
+    depths = getattr(config, "depths", None)
+    layers = len(depths) if depths else getattr(config, "num_hidden_layers", None)
+    if layers is not None and count > layers:
+        what = "stages" if depths else "layers"
+        raise UserError(
+            f"setting 'frozen_layers' of encoder 'hub': {count} is more than the {layers} {what} of {place}"
+        )
+
+
 def output_width(config: PreTrainedConfig, place: str) -> int:
     """Width of the last hidden state: one number for transformers, the last stage's for convolutional models.
 
@@ -177,7 +195,8 @@ def _check_fit(config: PreTrainedConfig, place: str, spec: InputSpec) -> None:
         positions -= (config.pad_token_id or 0) + 1
     if positions is not None and positions < spec.max_length:
         raise UserError(
-            f"{place} reads {positions} tokens, the store gives {spec.max_length}; lower data.store.max_length"
+            f"{place} reads {positions} tokens, the store gives {spec.max_length}; lower its max_length or "
+            "data.store.max_length"
         )
 
 

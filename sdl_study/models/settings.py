@@ -31,8 +31,9 @@ Sizes = Annotated[tuple[Size, ...], BeforeValidator(_sizes_from_text), Field(min
 class EncoderSettings(BaseModel):
     """What all kinds share: unknown names are refused, values never change after the check.
 
-    A kind's own class adds its fields and says in ``modalities`` what it reads. Two names have a meaning for every
-    kind: ``pooling`` (how token states become one vector; the mean without it) and ``freeze`` (the weights stay).
+    A kind's own class adds its fields and says in ``modalities`` what it reads. Three names have a meaning for every
+    kind: ``pooling`` (how token states become one vector; the mean without it), ``freeze`` (the weights stay) and
+    ``frozen_layers`` (those of the embeddings and the lowest layers stay).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

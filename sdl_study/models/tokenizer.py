@@ -10,14 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdl_study.errors import UserError
-from sdl_study.models.places import find_folder, first_line
-from sdl_study.models.weight_files import read_object
+from sdl_study.models.model_files import files_like, open_file, read_object
+from sdl_study.models.places import find_folder, first_line, found_at
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 # What holds a vocabulary, in all forms that transformers reads.
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json", "bpe.codes")
+# What says more about it; transformers asks the model's configuration, too, whose tokenizer it is.
+_BESIDE = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "config.json",
+)
 _OTHER_TEXT = "Two  blanks, 3.5 mg/dl; x-ray\n\tnaïve Ünïcode ﬁt 漢字 [brackets]"
 _WORDS = 2_000
 
@@ -49,7 +57,7 @@ class PublishedTokenizer:
 
 def has_tokenizer(folder: Path) -> bool:
     """Whether a folder holds a vocabulary."""
-    return any(next(folder.glob(pattern), None) for pattern in _VOCABULARIES)
+    return bool(files_like(folder, _VOCABULARIES))
 
 
 def tokenizer_identity(backend: Tokenizer) -> str:
@@ -104,9 +112,11 @@ def _check_files(folder: Path, field: str) -> None:
             "with save_pretrained"
         )
     try:
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            if (folder / name).exists():
-                read_object(folder / name)
+        for file in files_like(folder, (*_VOCABULARIES, *_BESIDE)):
+            if file.suffix == ".json":
+                read_object(file)
+            else:
+                open_file(file).close()
     except UserError as error:
         raise UserError(f"{field}: {error}") from None
 
@@ -116,7 +126,7 @@ def _load(name: str, field: str, revision: str | None) -> Any:
 
     where = {"revision": revision} if revision else {}
     try:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=False, **where)
+        return AutoTokenizer.from_pretrained(found_at(name, field), trust_remote_code=False, **where)
     except Exception as error:  # noqa: BLE001 (a foreign file may make its reader raise anything; it holds no data)
         if "trust_remote_code" in str(error):
             raise UserError(f"{field}: tokenizer {name!r} needs code of its own, which is not run") from None

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from sdl_study.errors import UserError
+from sdl_study.models.model_files import is_there, open_file, read_object
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-_POINTER = b"version https://git-lfs.github.com/spec/"
 _LONGEST_HEADER = 100_000_000  # the format's own limit
 
 Shapes = dict[str, tuple[int, ...]]
@@ -25,15 +24,15 @@ def read_shapes(folder: Path) -> Shapes:
     Raises:
         UserError: there are no safetensors weights, a shard is missing, or a file is not what it should be.
     """
-    if (folder / SINGLE).exists():
+    if is_there(folder / SINGLE):
         return _header(folder / SINGLE)
-    if not (folder / INDEX).exists():
+    if not is_there(folder / INDEX):
         raise UserError(f"{folder}: {_what_instead(folder)}")
     named = read_object(folder / INDEX).get("weight_map")
     if not isinstance(named, dict) or not named or not all(isinstance(n, str) for n in named.values()):
         raise UserError(f"{folder / INDEX}: names no files of weights; download the model again")
     shards = sorted(set(named.values()))
-    missing = [shard for shard in shards if not (folder / shard).exists()]
+    missing = [shard for shard in shards if not is_there(folder / shard)]
     if missing:
         raise UserError(
             f"{folder}: {len(missing)} of {len(shards)} files of weights are missing, {missing[0]} among them; "
@@ -68,17 +67,14 @@ def _what_instead(folder: Path) -> str:
 
 def _header(path: Path) -> Shapes:
     """Shapes by name from one file's header, whose file has the length that the header tells."""
-    size = path.stat().st_size if path.is_file() else 0
-    with _opened(path) as file:
-        start = file.read(len(_POINTER))
-        length = int.from_bytes(start[:8], "little")
-        if start == _POINTER:
-            raise UserError(f"{path}: {_POINTED_AT}")
+    with open_file(path) as file:
+        size = path.stat().st_size
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
         if start.lstrip()[:1] == b"<":
             raise UserError(f"{path}: is a web page, not weights; download it again")
         if size < 8 or not 2 <= length <= _LONGEST_HEADER:
             raise UserError(f"{path}: is not a safetensors file ({size:,} bytes); download it again")
-        file.seek(8)
         text = file.read(length)
     if len(text) < length:
         raise UserError(f"{path}: is cut off ({size:,} bytes); download it again")
@@ -95,32 +91,3 @@ def _header(path: Path) -> Shapes:
         what = "is cut off" if size < end else "is longer than it says"
         raise UserError(f"{path}: {what} ({size:,} bytes of {end:,}); download it again")
     return shapes
-
-
-_POINTED_AT = "is a Git LFS pointer, not the file itself; fetch it with git lfs pull"
-
-
-def _opened(path: Path) -> Any:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The object in one of a model's JSON files.
-
-    Raises:
-        UserError: it cannot be read, or is not JSON.
-    """
-    with _opened(path) as file:
-        content = file.read()
-    if content.startswith(_POINTER):
-        raise UserError(f"{path}: {_POINTED_AT}")
-    try:
-        found = json.loads(content)
-    except ValueError:  # UnicodeDecodeError is one too
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: damaged: not a JSON object; download it again")
-    return found

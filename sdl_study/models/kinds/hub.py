@@ -9,7 +9,7 @@ from pydantic import Field
 
 from sdl_study.errors import UserError
 from sdl_study.input_spec import InputSpec, Modality
-from sdl_study.models.settings import EncoderSettings, TextPooling
+from sdl_study.models.settings import EncoderSettings, Size, TextPooling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -18,14 +18,23 @@ if TYPE_CHECKING:
 class Settings(EncoderSettings):
     """Pretrained weights of a Hugging Face name or folder.
 
-    ``freeze`` keeps the weights; ``norm`` says what becomes of its batch-normalisation layers, if it has any.
-    Weights of half precision are trained in float32.
+    ``freeze`` keeps all weights, ``frozen_layers`` those of the embeddings and of the lowest layers (stages of a
+    convolutional model); ``norm`` says what becomes of its batch-normalisation layers, if it has any. Weights of half
+    precision are trained in float32.
+
+    The name is a folder's, one of the hub's, or ``minilm``, which the extra ``pretrained`` installs. Texts are read by
+    the model's own tokenizer, in ``max_chunks`` chunks of ``max_length`` tokens, images as the model's own processor
+    prepares them, at ``image_size``; what is not given here is as the store or the processor has it.
     """
 
     modalities: ClassVar[tuple[Modality, ...]] = ("text", "image")
     name: Annotated[str, Field(min_length=1)]
     revision: str | None = None
+    max_length: Size | None = None
+    max_chunks: Size | None = None
+    image_size: Size | None = None
     freeze: bool = False
+    frozen_layers: Annotated[int, Field(ge=0, strict=True)] = 0
     pooling: TextPooling = "mean"
     norm: Literal["sync", "frozen"] = "frozen"
 
@@ -40,9 +49,21 @@ def check(settings: Settings, spec: InputSpec) -> None:
     Raises:
         UserError: as ``check_pretrained``.
     """
-    from sdl_study.models.pretrained import check_pretrained
+    from sdl_study.models.pretrained import check_frozen_layers, check_pretrained, read_config
 
     check_pretrained(settings, spec)
+    check_frozen_layers(read_config(settings), settings.frozen_layers, repr(settings.name))
+
+
+def reads(settings: Settings) -> dict[str, Any]:
+    """Settings of the store for the model's own tokenizer, or its own size and normalisation of images.
+
+    Raises:
+        UserError: as ``reading_of``.
+    """
+    from sdl_study.models.readings import reading_of
+
+    return reading_of(settings)
 
 
 def load(settings: Settings, spec: InputSpec, folder: Path) -> tuple[PreTrainedModel, int]:
@@ -90,11 +111,12 @@ def _load(settings: Settings, config: Any) -> tuple[PreTrainedModel, set[str]]:
     from transformers import AutoModel
     from transformers.utils.logging import disable_progress_bar
 
-    from sdl_study.models.pretrained import revision
+    from sdl_study.models.places import found_at
+    from sdl_study.models.pretrained import FIELD, revision
 
     disable_progress_bar()  # its lines would mix with the study's own
     model, info = AutoModel.from_pretrained(
-        settings.name,
+        found_at(settings.name, FIELD),
         config=config,
         use_safetensors=True,
         trust_remote_code=False,
@@ -110,22 +132,13 @@ def _freeze_unused(model: PreTrainedModel, spec: InputSpec) -> set[str]:
 
     Data-parallel training would wait for their gradient for ever.
     """
-    import torch
+    from sdl_study.models.frozen import example_inputs
+    from sdl_study.models.layers import reached_by
 
-    if spec.modality == "text":
-        ids = torch.ones(2, min(spec.max_length, 8), dtype=torch.long)
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    else:
-        inputs = {"pixel_values": torch.zeros(2, spec.channels, spec.image_size, spec.image_size)}
-    was_training = model.training
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    with torch.enable_grad():
-        hidden = model.eval()(**inputs).last_hidden_state
-        gradients = torch.autograd.grad(hidden.sum(), [p for _, p in named], allow_unused=True)
-    unused = set()
-    for (name, parameter), gradient in zip(named, gradients, strict=True):
-        if gradient is None:
+    inputs = example_inputs(spec)
+    used = reached_by(model, lambda: model(**inputs).last_hidden_state)
+    unused = {name for name, _ in model.named_parameters() if name not in used}
+    for name, parameter in model.named_parameters():
+        if name in unused:
             parameter.requires_grad_(False)
-            unused.add(name)
-    model.train(was_training)
     return unused

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -44,3 +46,27 @@ def model(folder: Path, model_type: str = "bert", dtype: torch.dtype = torch.flo
 def bert(folder: Path, **sizes: Any) -> Path:
     """A BERT and its own tokenizer."""
     return tokenizer(model(folder, **sizes))
+
+
+def copy(folder: Path, to: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(folder, to))
+
+
+def cache(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path, str], Path]:
+    """What puts files of a folder where the hub's cache would hold them, under a name; there is no network then."""
+    for constants in ("huggingface_hub.constants", "transformers.utils.hub.constants"):
+        monkeypatch.setattr(f"{constants}.HF_HUB_OFFLINE", True)
+        monkeypatch.setattr(f"{constants}.HF_HUB_CACHE", str(root / "cache"))
+
+    def put(name: str, folder: Path, pattern: str) -> Path:
+        repository = root / "cache" / ("models--" + name.replace("/", "--"))
+        snapshot = repository / "snapshots" / ("0" * 40)
+        (repository / "refs").mkdir(parents=True, exist_ok=True)
+        (repository / "refs" / "main").write_text(snapshot.name)
+        snapshot.mkdir(parents=True, exist_ok=True)
+        for file in folder.glob(pattern):
+            shutil.copy(file, snapshot)
+        return snapshot
+
+    return put

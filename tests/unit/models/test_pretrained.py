@@ -94,7 +94,10 @@ WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut in the data": (lambda f: f.write_bytes(f.read_bytes()[:-1]), "is cut off .* bytes of "),
     "longer": (lambda f: f.write_bytes(f.read_bytes() + b"x"), "is longer than it says"),
     "gone": (lambda f: f.unlink(), "has no weights under the name model.safetensors"),
-    "link to nothing": (lambda f: (f.unlink(), f.symlink_to("blob")), "has no weights under the name"),
+    "link to nothing": (
+        lambda f: (f.unlink(), f.symlink_to("blob")),
+        "is a link to blob, which is not there",
+    ),
     "a folder": (lambda f: (f.unlink(), f.mkdir()), "cannot be read"),
     "pickle": (lambda f: f.rename(f.with_name("pytorch_model.bin")), "only safetensors are read"),
     "pickled shards": (lambda f: f.rename(f.with_name("pytorch_model-00001-of-00002.bin")), "may run code"),
@@ -194,21 +197,7 @@ def test_a_name_of_the_hub_without_a_network(name: str, monkeypatch: pytest.Monk
 @pytest.fixture
 def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path, str], Path]:
     """Files of a folder as the hub's cache holds them, under a name, without a network."""
-    for constants in ("huggingface_hub.constants", "transformers.utils.hub.constants"):
-        monkeypatch.setattr(f"{constants}.HF_HUB_OFFLINE", True)
-        monkeypatch.setattr(f"{constants}.HF_HUB_CACHE", str(tmp_path / "cache"))
-
-    def put(name: str, folder: Path, pattern: str) -> Path:
-        repository = tmp_path / "cache" / ("models--" + name.replace("/", "--"))
-        snapshot = repository / "snapshots" / ("0" * 40)
-        (repository / "refs").mkdir(parents=True, exist_ok=True)
-        (repository / "refs" / "main").write_text(snapshot.name)
-        snapshot.mkdir(parents=True, exist_ok=True)
-        for file in folder.glob(pattern):
-            shutil.copy(file, snapshot)
-        return snapshot
-
-    return put
+    return published.cache(tmp_path, monkeypatch)
 
 
 def test_a_name_whose_weights_were_never_downloaded(
