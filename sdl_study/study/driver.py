@@ -99,7 +99,7 @@ class Driver:
                 },
                 {"sdl.terms": terms, "sdl.data_fingerprint": self.data.manifest.fingerprint},
             )
-            self.publisher = TrialPublisher(self.tracker, plan.arms)
+            self.publisher = TrialPublisher(self.tracker, plan.arms, plan.space)
             self._mend()
             self._open = opening.pop_all()
         return self

@@ -8,8 +8,12 @@ import polars as pl
 import pytest
 from mlflow import MlflowClient
 
+from sdl_study.arms import MULSUPCON, SD, Arm
 from sdl_study.record.answer import read_answer
+from sdl_study.record.trials import TrialRecord
 from sdl_study.report.text import answer_text
+from sdl_study.space import SearchSpace
+from sdl_study.study.publish import trial_run
 from tests.unit.study.played_finals import ARMS, make_finals, opened, play, trained, write
 
 CURVES = {"bce": (0.5, 0.52, 0.515, 0.521), "any": (0.1, 0.3, 0.4, 0.46), "sd": (0.2, 0.2, 0.2, 0.2)}
@@ -68,3 +72,26 @@ def test_two_searches_are_the_pairs_of_the_verdict(home: Path, monkeypatch: pyte
     assert ", 2 searches, " in answer_text(answer)
     assert tags.metrics["answer/searches"] == 2
     assert read_answer(driver.plan.files.answer) == answer
+
+
+@pytest.mark.parametrize(
+    ("sampled_by", "arm", "tags"),
+    [
+        (
+            "published",
+            MULSUPCON,
+            {"sdl.published": "loss.temperature (a paper)", "sdl.own_values": "train.rate"},
+        ),
+        ("published", SD, {"sdl.published": "nothing", "sdl.own_values": "loss.temperature, train.rate"}),
+        ("tpe", MULSUPCON, {}),
+    ],
+)
+def test_the_first_trial_says_what_of_it_was_published(
+    sampled_by: str, arm: Arm, tags: dict[str, str]
+) -> None:
+    space = SearchSpace((), origins={"mulsupcon": {"loss.temperature": "a paper"}})
+    parameters = {"loss.temperature": 0.1, "train.rate": 1.0}
+    trial = TrialRecord(0, arm.name, 0, "running", parameters, sampled_by, {}, {}, None, 1, search=3)
+    found = trial_run(trial, arm, space).tags
+    assert {key: found[key] for key in ("sdl.published", "sdl.own_values") if key in found} == tags
+    assert found["sdl.search"] == "3"
