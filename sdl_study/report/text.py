@@ -42,6 +42,7 @@ def answer_text(answer: Answer) -> str:
     if answer.primary is not None:
         lines.append(f"primary contrast: {_worded(answer, answer.primary)}")
     lines += [f"secondary: {_worded(answer, contrast)}" for contrast in answer.secondary]
+    lines += [f"one arm under two names: {_worded(answer, contrast)}" for contrast in answer.twins]
     if answer.no_verdict:
         lines.append(f"no verdict: {answer.no_verdict}")
     return "\n".join(lines)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _BATCHES = 20
 _ROWS = 8_192  # enough for a share of 1%; large batches need fewer of them
+_CLEARLY = 10 * LEAST_VALID_ANCHORS  # a batch with so many settles it
 
 
 def check_trains(
@@ -108,7 +109,8 @@ def _built(loss: ArmLoss, settings: Settings) -> Any:
 def _valid_anchors(loss: Any, labels: LabelSets, batch_size: int, label_aware: float) -> float:
     """Mean share of rows that a loss has something to contrast with, over the first batches of an epoch.
 
-    What a positive is follows from the labels alone, so that any embeddings do.
+    Over as many as it takes to tell next to none from some. What a positive is follows from the labels alone, so that
+    any embeddings do.
     """
     sampler = ContrastiveSampler(len(labels), batch_size, 0, labels=labels, label_aware=label_aware)
     batches = sampler.global_batches(1)
@@ -118,4 +120,6 @@ def _valid_anchors(loss: Any, labels: LabelSets, batch_size: int, label_aware: f
         embeddings = functional.normalize(torch.randn(len(batch), 8, generator=generator), dim=1)
         loss(embeddings, labels[batch])
         shares.append(float(loss.valid_anchor_fraction))
+        if shares[-1] >= _CLEARLY:
+            break
     return float(np.mean(shares))

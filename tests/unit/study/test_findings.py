@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 from mlflow import MlflowClient
+from optuna.distributions import CategoricalDistribution
 
-from sdl_study.arms import MULSUPCON, SD, Arm
+from sdl_study.arms import ANY, BCE, MULSUPCON, SD, Arm
 from sdl_study.record.answer import read_answer
 from sdl_study.record.trials import TrialRecord
 from sdl_study.report.text import answer_text
-from sdl_study.space import SearchSpace
+from sdl_study.space import Parameter, ParameterValue, SearchSpace
+from sdl_study.study.driver import Driver
 from sdl_study.study.publish import trial_run
-from tests.unit.study.played_finals import ARMS, make_finals, opened, play, trained, write
+from tests.unit.study.played_finals import ARMS, answer_of, make_finals, opened, play, trained, write
 
 CURVES = {"bce": (0.5, 0.52, 0.515, 0.521), "any": (0.1, 0.3, 0.4, 0.46), "sd": (0.2, 0.2, 0.2, 0.2)}
 SHARES = {"bce": 1.0, "any": 0.5, "sd": 0.001}
@@ -55,6 +58,25 @@ def test_what_is_to_be_known_of_the_arms_is_in_mlflow_and_in_the_leaderboard(
     assert "any was still rising: longer training may change this" in text
 
 
+def test_an_arm_under_a_second_name_shows_the_luck_of_the_search(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finals = make_finals(driver)
+    play(monkeypatch, finals, trained)
+    assert answer_of(driver, finals).twins == ()
+    again = replace(driver.plan, arms=(BCE, ANY, replace(ANY, name="sd")), method=None)
+    monkeypatch.setattr(driver, "plan", again)
+    answer = answer_of(driver, finals)
+    (twin,) = answer.twins
+    assert (twin.first, twin.second) == ("any", "sd")
+    words = "one arm under two names: the setting chosen for any against the setting chosen for sd"
+    assert words in answer_text(answer)
+    own = Parameter("loss.normalizer", CategoricalDistribution(("positives", "weights")), arms=("sd",))
+    searched = replace(again.space, parameters=(*again.space.parameters, own))
+    monkeypatch.setattr(driver, "plan", replace(again, space=searched))
+    assert answer_of(driver, finals).twins == ()
+
+
 def test_two_searches_are_the_pairs_of_the_verdict(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(home, **{"budget.searches": 2, "budget.trials": 4}) as driver:
         finals = make_finals(driver)
@@ -90,7 +112,7 @@ def test_the_first_trial_says_what_of_it_was_published(
     sampled_by: str, arm: Arm, tags: dict[str, str]
 ) -> None:
     space = SearchSpace((), origins={"mulsupcon": {"loss.temperature": "a paper"}})
-    parameters = {"loss.temperature": 0.1, "train.rate": 1.0}
+    parameters: dict[str, ParameterValue] = {"loss.temperature": 0.1, "train.rate": 1.0}
     trial = TrialRecord(0, arm.name, 0, "running", parameters, sampled_by, {}, {}, None, 1, search=3)
     found = trial_run(trial, arm, space).tags
     assert {key: found[key] for key in ("sdl.published", "sdl.own_values") if key in found} == tags
