@@ -64,12 +64,14 @@ class Parameter:
 class SearchSpace:
     """The parameters of a study and the published setting of each arm (trial 0).
 
-    ``published`` maps parameter names to values; ``published_of_arm`` overrides them for single arms.
+    ``published`` maps parameter names to values; ``published_of_arm`` overrides them for single arms. ``origins`` says,
+    by arm and parameter, where a value was published; the other values of trial 0 are the study's own.
     """
 
     parameters: tuple[Parameter, ...]
     published: Mapping[str, ParameterValue] = field(default_factory=dict)
     published_of_arm: Mapping[str, Mapping[str, ParameterValue]] = field(default_factory=dict)
+    origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [parameter.name for parameter in self.parameters]
@@ -106,10 +108,13 @@ class SearchSpace:
             if any(p.name == name or p.name.startswith(f"{name}.") for name in fixed)
         }
         kept = tuple(parameter for parameter in self.parameters if parameter.name not in gone)
-        return SearchSpace(
-            kept,
-            _without_keys(self.published, gone),
-            {arm: _without_keys(point, gone) for arm, point in self.published_of_arm.items()},
+        return replace(
+            self,
+            parameters=kept,
+            published=_without_keys(self.published, gone),
+            published_of_arm={
+                arm: _without_keys(point, gone) for arm, point in self.published_of_arm.items()
+            },
         )
 
     def suggest(self, trial: optuna.Trial, arm: str, fixed: Mapping[str, Any]) -> dict[str, ParameterValue]:
@@ -141,13 +146,12 @@ class SearchSpace:
         Args:
             takes: arm → whether it has a setting to search, by dotted path.
         """
-        return SearchSpace(
-            tuple(
+        return replace(
+            self,
+            parameters=tuple(
                 replace(p, arms=tuple(arm for arm in takes if takes[arm](p.name))) if p.arms is None else p
                 for p in self.parameters
             ),
-            self.published,
-            self.published_of_arm,
         )
 
     def described(self) -> dict[str, Any]:
@@ -225,13 +229,15 @@ class Study:
             raise UserError(f"arms: unknown arm {unknown[0]!r}; this study has {', '.join(known)}")
         if not chosen or len(set(chosen)) != len(chosen):
             raise UserError("arms: needs at least one arm, each named once")
-        space = SearchSpace(
-            tuple(
+        space = replace(
+            self.space,
+            parameters=tuple(
                 p if p.arms is None else replace(p, arms=tuple(arm for arm in p.arms if arm in chosen))
                 for p in self.space.parameters
             ),
-            self.space.published,
-            {arm: point for arm, point in self.space.published_of_arm.items() if arm in chosen},
+            published_of_arm={
+                arm: point for arm, point in self.space.published_of_arm.items() if arm in chosen
+            },
         )
         arms = tuple(known[name] for name in chosen)
         return replace(self, arms=arms, space=space, method=self.method if self.method in chosen else None)

@@ -30,6 +30,17 @@ PUBLISHED_SD_WEIGHTED: dict[str, ParameterValue] = {
     **{f"loss.relation_weights.{relation}": 1.0 for relation in RELATIONS},
 }
 
+# What the first trial of an arm takes from a publication, and from which; the rest (encoder, learning rate, batch) is
+# ours. Of MulSupCon's configuration the two views, the queue, the projection to 256 and the backbone's own learning
+# rate are left out: here all arms have the same.
+_SD_PAPER, _MULSUPCON = "arXiv 2410.13439", "MulSupCon's public configuration"
+PUBLISHED_OF_ARM: dict[str, dict[str, ParameterValue]] = {MULSUPCON.name: {"loss.temperature": 0.1}}
+ORIGINS = {
+    **{arm.name: {"loss.temperature": _SD_PAPER} for arm in (ANY, ALL, SD)},
+    MULSUPCON.name: {"loss.temperature": _MULSUPCON},
+    SD_WEIGHTED.name: dict.fromkeys(("loss.temperature", *PUBLISHED_SD_WEIGHTED), _SD_PAPER),
+}
+
 
 def shared_parameters(
     encoders: tuple[str, ...], learning_rate: Range | Mapping[str, Range], temperature: Range
@@ -110,6 +121,8 @@ def six_arms(
                 **first,
                 **PUBLISHED_SD_WEIGHTED,
             },
+            published_of_arm=PUBLISHED_OF_ARM,
+            origins=ORIGINS,
         ),
         settings=Settings(
             objective=objective,

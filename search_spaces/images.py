@@ -20,5 +20,5 @@ STUDY = six_arms(
     first={"train.learning_rate": 3e-3, "model.encoders.resnet_small.groups": 8},
     data=DataSettings(store={"image_size": 64}),
     train=TrainSettings(epochs=8, batch_size=64),
-    budget=BudgetSettings(trials=6, final_seeds=3, selection_seeds=1),
+    budget=BudgetSettings(trials=6, final_seeds="auto", selection_seeds=2),
 )

@@ -24,7 +24,7 @@ STUDY = six_arms(
     first={"train.learning_rate": 3e-3, "model.encoders.conv.kernel": 5},
     data=DataSettings(store={"max_length": 256}),
     train=TrainSettings(epochs=8, batch_size=64),
-    budget=BudgetSettings(trials=6, final_seeds=3, selection_seeds=1),
+    budget=BudgetSettings(trials=6, final_seeds="auto", selection_seeds=2),
     objective="dev/map_document",
     primary_metric="test/map_document",
 )

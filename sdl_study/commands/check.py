@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Print counts, relations, valid anchors and leaks of a prepared data set."""
+    from sdl_study.config import Settings
     from sdl_study.data.check import describe
     from sdl_study.data.prepared import PreparedData
 
-    print(describe(PreparedData.load(given.path), given.batch_size))
+    least = Settings.model_fields["objective_min_positives"].default
+    print(describe(PreparedData.load(given.path), given.batch_size, least))

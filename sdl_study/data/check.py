@@ -24,12 +24,13 @@ _BATCHES = 20
 _SHOWN = 5
 
 
-def describe(prepared: PreparedData, batch_size: int) -> str:
+def describe(prepared: PreparedData, batch_size: int, min_positives: int | None = None) -> str:
     """Counts, label distribution, relation mix, valid anchors, text lengths and leakage, as printed text.
 
     Args:
         prepared: the data set; its content is checked against the manifest's digests.
         batch_size: global batch size that the relation mix and the valid anchors are measured at.
+        min_positives: positives in dev that a label needs to count in an objective; None says nothing of them.
 
     Raises:
         UserError: the content is not what the manifest says.
@@ -44,6 +45,7 @@ def describe(prepared: PreparedData, batch_size: int) -> str:
         *_counts(manifest),
         "",
         *_label_distribution(prepared),
+        *([] if min_positives is None else [_enough_positives(prepared, min_positives)]),
         "",
         *_batches(prepared.labels("train"), batch_size),
     ]
@@ -156,6 +158,18 @@ def _label_distribution(prepared: PreparedData) -> list[str]:
         code, name = table["code"][int(index)], table["name"][int(index)]
         lines.append(f"  {count:>8}  {code}{'' if name == code else '  ' + name}")
     return lines
+
+
+def _enough_positives(prepared: PreparedData, least: int) -> str:
+    """How many labels dev can tell something about; those of test stay closed."""
+    counts = {split: prepared.labels(split).counts() for split in ("train", "dev")}
+    enough = ", ".join(f"{split} {np.count_nonzero(found >= least):,}" for split, found in counts.items())
+    present, counted = np.count_nonzero(counts["dev"]), np.count_nonzero(counts["dev"] >= least)
+    few = 2 * counted < present
+    all_count = (
+        f" (fewer than half of the {present:,} that dev has, so that all of them count)" if few else ""
+    )
+    return f"labels with at least {least} positives, which count in an objective over labels: {enough}{all_count}"
 
 
 def _batches(labels: LabelSets, batch_size: int) -> list[str]:

@@ -12,7 +12,7 @@ from sdl_study.config import Settings
 from sdl_study.errors import UserError
 from sdl_study.evaluation.verdict import Comparison, Interval
 from sdl_study.files import read_json
-from sdl_study.record.contrasts import contrasts
+from sdl_study.record.contrasts import contrasts, twins
 from sdl_study.record.declaration import Declaration
 from sdl_study.record.finals import Final, Role
 from sdl_study.record.findings import Convergence, Edge
@@ -51,6 +51,7 @@ class Answer:
         no_verdict: why there is none on the declared contrast, or on a secondary one.
         objective_labels: how many labels count in an objective that is taken over some of them; None where it is the
             metric itself.
+        twins: contrasts of arms that are one under two names.
     """
 
     study: str
@@ -68,6 +69,7 @@ class Answer:
     no_verdict: str | None
     objective_labels: int | None = None
     searches: int = 1
+    twins: tuple[Comparison, ...] = ()
 
     @property
     def best(self) -> Row:
@@ -101,6 +103,7 @@ def read_answer(path: Path) -> Answer:
                 "failed": tuple(FailedFinal(**failed) for failed in values["failed"]),
                 "primary": None if primary is None else _comparison(primary),
                 "secondary": tuple(_comparison(contrast) for contrast in values["secondary"]),
+                "twins": tuple(_comparison(contrast) for contrast in values.get("twins", ())),
             }
         )
     except (KeyError, TypeError):
@@ -154,8 +157,10 @@ def make_answer(
         objective_labels: as in ``Answer``.
     """
     metric = declaration.primary_metric.removeprefix("test/")
+    by_name = {arm.name: arm for arm in arms}
     compared, no_verdict = contrasts(declaration, finals, metric)
-    rows = RowMaker(settings, space, {arm.name: arm for arm in arms}, declaration, trials, finals)
+    same, undefined = twins(declaration, finals, metric, by_name.values(), space)
+    rows = RowMaker(settings, space, by_name, declaration, trials, finals)
     return Answer(
         study=declaration.study,
         declaration=declaration.sha,
@@ -173,7 +178,8 @@ def make_answer(
         ),
         primary=compared[0] if compared else None,
         secondary=tuple(compared[1:]),
-        no_verdict=no_verdict,
+        no_verdict="; ".join(filter(None, (no_verdict, undefined))) or None,
         objective_labels=objective_labels,
         searches=declaration.searches,
+        twins=tuple(same),
     )

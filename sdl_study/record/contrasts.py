@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
 
+from sdl_study.arms import Arm
 from sdl_study.evaluation.verdict import Comparison, UndefinedMetricError, compare, correct_secondary
 from sdl_study.record.declaration import Declaration
 from sdl_study.record.finals import Final
+from sdl_study.space import SearchSpace
 
 
 def contrasts(
@@ -23,13 +27,10 @@ def contrasts(
     if declared is None:
         return [], _why_none(declaration)
     searches = declaration.searches
-    failed = {final.name for final in finals if final.failure is not None}
+    failed = _failed(finals)
     if failed & set(declared):
         return [], f"a final of {' and of '.join(arm for arm in declared if arm in failed)} failed"
-    predictions = {
-        winner.arm: [final.predictions for final in finals if final.name == winner.arm]
-        for winner in declaration.winners
-    }
+    predictions = _predictions(declaration, finals)
     arms = [arm for arm in predictions if arm not in failed]
     pairs = [(arm, declared[1]) for arm in arms if arm in of_method and arm != declared[0]]
     pairs += [(declared[0], arm) for arm in arms if arm not in of_method and arm != declared[1]]
@@ -39,17 +40,59 @@ def contrasts(
         )
     except UndefinedMetricError as error:
         return [], str(error)
-    secondary, undefined = [], []
-    for first, second in pairs:
-        try:
-            pair = predictions[first], predictions[second]
-            secondary.append(compare(*pair, metric=metric, searches=searches))
-        except UndefinedMetricError as error:
-            undefined.append(f"{first} against {second}: {error}")
-    return [primary, *correct_secondary(secondary)], "; ".join(undefined) or None
+    secondary, undefined = _compared(pairs, predictions, metric, searches)
+    return [primary, *correct_secondary(secondary)], undefined
 
 
 def _why_none(declaration: Declaration) -> str | None:
     """Why a study with a method has nothing that it is compared with, although there are other arms."""
     others = {winner.arm for winner in declaration.winners} - set(declaration.variants)
     return "no arm to compare with could learn" if declaration.method is not None and others else None
+
+
+def _compared(
+    pairs: Iterable[tuple[str, str]], predictions: Mapping[str, list[Path]], metric: str, searches: int
+) -> tuple[list[Comparison], str | None]:
+    """Contrasts of pairs of arms, and why there is none of some of them."""
+    found, undefined = [], []
+    for first, second in pairs:
+        try:
+            found.append(compare(predictions[first], predictions[second], metric=metric, searches=searches))
+        except UndefinedMetricError as error:
+            undefined.append(f"{first} against {second}: {error}")
+    return found, "; ".join(undefined) or None
+
+
+def twins(
+    declaration: Declaration, finals: Sequence[Final], metric: str, arms: Iterable[Arm], space: SearchSpace
+) -> tuple[list[Comparison], str | None]:
+    """Contrasts of arms that are one under two names, and why there is none of some of them.
+
+    What such arms differ by is the luck of search and seeds.
+
+    Args:
+        declaration: under which the finals ran.
+        finals: all of them.
+        metric: what is compared.
+        arms, space: the study's; arms are the same with the same loss, training, fixed and searched settings.
+    """
+    kinds = {
+        arm.name: (arm.loss, arm.pretraining, arm.fixed, [p.name for p in space.of_arm(arm.name)])
+        for arm in arms
+    }
+    failed = _failed(finals)
+    pairs = [pair for pair in combinations(kinds, 2) if kinds[pair[0]] == kinds[pair[1]]]
+    pairs = [pair for pair in pairs if not failed & set(pair)]
+    return _compared(pairs, _predictions(declaration, finals), metric, declaration.searches)
+
+
+def _failed(finals: Sequence[Final]) -> set[str]:
+    return {final.name for final in finals if final.failure is not None}
+
+
+def _predictions(declaration: Declaration, finals: Sequence[Final]) -> Mapping[str, list[Path]]:
+    """Predictions of every arm's finals."""
+    return {
+        winner.arm: [final.predictions for final in finals if final.name == winner.arm]
+        for winner in declaration.winners
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from sdl_study.arms import LABEL_PRIOR, RAW, TFIDF, Arm
@@ -35,6 +35,8 @@ class Row:
         could_learn: whether that is enough.
         margins: of an arm, how far its test value lies above each control's (below: negative), and the other way
             round for a metric where less is better; without those that have no value.
+        dev_of_finals: mean over the final seeds; that of the search is the best of many, and so too high.
+        spread: standard deviation of the test values over the finals; None with one.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Row:
     valid_anchors: float | None = None
     could_learn: bool = True
     margins: Mapping[str, float] = field(default_factory=dict)
+    dev_of_finals: float | None = None
+    spread: float | None = None
 
 
 def mean_test(finals: Sequence[Final], name: str) -> dict[str, float]:
@@ -86,15 +90,19 @@ class RowMaker:
     def _row(self, name: str) -> Row:
         own = [final for final in self.finals if final.name == name]
         results = [final.result for final in own if final.result is not None]
+        tests = [final.test[self._metric] for final in own if final.test is not None]
+        dev = fmean(result.metrics[self.settings.objective_key] for result in results) if results else None
         seconds = sum(result.seconds for result in results)
         row = Row(
             name=name,
             role=own[0].role,
             encoder=None if name in (LABEL_PRIOR, TFIDF, RAW) else self._encoder(own[0].slot.parameters),
             temperature=None,
-            dev=fmean(result.metrics[self.settings.objective_key] for result in results) if results else None,
+            dev=dev,
             test=mean_test(own, name).get(self._metric),
             seconds=round(seconds, 1),
+            dev_of_finals=dev,
+            spread=stdev(tests) if len(tests) > 1 else None,
         )
         return row if row.role == "control" else self._with_arm(row, own, seconds)
 

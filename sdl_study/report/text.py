@@ -12,11 +12,12 @@ from sdl_study.report.sentences import contrast_name, controls_sentence, finding
 from sdl_study.report.tables import text_table
 
 _COLUMNS = {
-    "arm": "", "encoder": "", "τ": ".3f", "dev": ".4f", "test": ".4f", "seconds": ".1f", "remarks": "",
+    "arm": "", "encoder": "", "τ": ".3f", "dev": ".4f", "dev of finals": ".4f", "test": ".4f", "±": ".4f",
+    "seconds": ".1f", "remarks": "",
 }  # fmt: skip
 _BOARD = {
-    "trial": "", "arm": "", "state": "", "objective": ".4f", "best_epoch": "", "epochs": "", "sampled_by": "",
-    "reason": "",
+    "trial": "", "arm": "", "search": "", "state": "", "objective": ".4f", "best_epoch": "", "epochs": "",
+    "sampled_by": "", "reason": "",
 }  # fmt: skip
 
 
@@ -25,11 +26,13 @@ def answer_text(answer: Answer) -> str:
     counted = "" if answer.objective_labels is None else f" ({answer.objective_labels} labels)"
     head = (
         f"{answer.study}: dev {answer.objective.removeprefix('dev/')}{counted} of the chosen trial, "
-        f"test {answer.metric} ({answer.stage}), seconds of the arm's trials and finals"
+        f"test {answer.metric} ({answer.stage}, mean and deviation of the finals), seconds of trials and finals"
     )
     first = controls_sentence(answer)
     lines = [] if first is None else [first]
-    lines += [head, text_table([_shown(row) for row in answer.table], _COLUMNS), *findings(answer)]
+    rows = [_shown(row) for row in answer.table]
+    columns = {name: form for name, form in _COLUMNS.items() if name != "±" or any(row[name] for row in rows)}
+    lines += [head, text_table(rows, columns), *findings(answer)]
     lines += [f"{f.role} of {f.name}, seed {f.seed_number}, failed: {f.where}" for f in answer.failed]
     if answer.exploratory:
         lines.append(
@@ -39,6 +42,7 @@ def answer_text(answer: Answer) -> str:
     if answer.primary is not None:
         lines.append(f"primary contrast: {_worded(answer, answer.primary)}")
     lines += [f"secondary: {_worded(answer, contrast)}" for contrast in answer.secondary]
+    lines += [f"one arm under two names: {_worded(answer, contrast)}" for contrast in answer.twins]
     if answer.no_verdict:
         lines.append(f"no verdict: {answer.no_verdict}")
     return "\n".join(lines)
@@ -50,7 +54,9 @@ def _shown(row: Row) -> dict[str, str | float | None]:
         "encoder": row.encoder,
         "τ": row.temperature,
         "dev": row.dev,
+        "dev of finals": row.dev_of_finals,
         "test": row.test,
+        "±": row.spread,
         "seconds": row.seconds,
         "remarks": _remarks(row),
     }
@@ -75,9 +81,9 @@ def trials_text(trials: Sequence[TrialRecord], objective: str) -> str:
     if not trials:
         return "no trial yet"
     rows = leaderboard(list(trials))
-    columns = (
-        dict(_BOARD)
-        if any(row["reason"] for row in rows)
-        else {k: v for k, v in _BOARD.items() if k != "reason"}
-    )
+    columns = {
+        name: form
+        for name, form in _BOARD.items()
+        if name in rows[0] and (name != "reason" or any(row[name] for row in rows))
+    }
     return f"trials, {objective}:\n{text_table(rows, columns)}"

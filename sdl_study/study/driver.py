@@ -27,6 +27,7 @@ from sdl_study.study.checks import check_data_fits, objective_labels
 from sdl_study.study.controls import controls_of
 from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import JobMaker, run_all
+from sdl_study.study.learnable import largest_batch, unable_arms
 from sdl_study.study.plan import Plan, check_resume
 from sdl_study.study.progress import Progress
 from sdl_study.study.publish import TrialPublisher, publish, record_files
@@ -35,6 +36,7 @@ from sdl_study.study.search.sampler import sampler_for
 from sdl_study.study.search.scheduler import rungs
 from sdl_study.study.search.searcher import Search, run_search
 from sdl_study.tracking import Tracker
+from sdl_study.training.inputs import train_labels
 from sdl_study.version import code_version
 from sdl_study.workers.engine import Engine
 
@@ -97,7 +99,7 @@ class Driver:
                 },
                 {"sdl.terms": terms, "sdl.data_fingerprint": self.data.manifest.fingerprint},
             )
-            self.publisher = TrialPublisher(self.tracker, plan.arms)
+            self.publisher = TrialPublisher(self.tracker, plan.arms, plan.space)
             self._mend()
             self._open = opening.pop_all()
         return self
@@ -218,6 +220,7 @@ class Driver:
             return
         if not has_test_labels(self.data.path):  # said now: the search may take days
             self.progress.say(f"no test labels in {self.data.path}: the study will end at its declaration")
+        self._tell_unable()
         self.tracker.reopen_parent()
         running = engine()
         search.concurrent = running.groups
@@ -228,6 +231,17 @@ class Driver:
             raise UserError(
                 f"{self.plan.name}: the machine ended {search.lost} trials (memory, lost nodes); mend that and start "
                 "the same command again"
+            )
+
+    def _tell_unable(self) -> None:
+        """Say which arms cannot learn from these data; they run, so that the table is whole."""
+        plan = self.plan
+        labels = train_labels(self.data, plan.settings)
+        batch_size = largest_batch(plan.space, plan.settings)
+        for arm, share in unable_arms(plan.space, plan.settings, plan.losses, labels).items():
+            self.progress.say(
+                f"arm {arm} cannot learn: {share:.1%} of the examples have anything to be contrasted with in "
+                f"batches of {batch_size}; nothing will be compared with it"
             )
 
     def _check(self, engine: Engine) -> None:

@@ -23,6 +23,7 @@ from sdl_study.study.checks import (
     check_workers,
     extremes,
 )
+from sdl_study.study.learnable import check_trains
 from sdl_study.study.located import encoder_of
 from sdl_study.study.losses import (
     PREFIX,
@@ -143,6 +144,7 @@ def make_plan(
     _check_losses(losses, settings.loss, _of_losses(values), name)
     check_conditions(study.space, study.settings, losses, name)
     check_space(plan.space, settings, losses, name, module)
+    check_trains(plan.space, settings, losses, name, module)
     check_output(plan.files)
     check_workers(settings, joins_cluster)
     return plan

@@ -19,7 +19,9 @@ from sdl_study.record.rows import Row, mean_test
 from sdl_study.record.trials import TrialRecord, leaderboard
 from sdl_study.report.names import edge_name, setting_name, trial_name
 from sdl_study.report.tables import csv_table
+from sdl_study.space import SearchSpace
 from sdl_study.study.plan import Plan
+from sdl_study.study.search.sampler import PUBLISHED
 from sdl_study.tracking import FinalRun, Tracker, TrialRun
 from sdl_study.training.stages.scoring import ENCODER_FOLDER
 
@@ -27,13 +29,14 @@ from sdl_study.training.stages.scoring import ENCODER_FOLDER
 class TrialPublisher:
     """Brings MLflow up to the journal whenever something happens to a trial (an ``Observer`` of the search)."""
 
-    def __init__(self, tracker: Tracker, arms: Iterable[Arm]) -> None:
+    def __init__(self, tracker: Tracker, arms: Iterable[Arm], space: SearchSpace) -> None:
         self._tracker = tracker
         self._arms = {arm.name: arm for arm in arms}
+        self._space = space
 
     def bring_up(self, record: TrialRecord) -> None:
         """Write what MLflow does not have of a trial yet."""
-        self._tracker.trial(trial_run(record, self._arms[record.arm]))
+        self._tracker.trial(trial_run(record, self._arms[record.arm], self._space))
 
     def started(self, record: TrialRecord) -> None:
         """A trial starts."""
@@ -48,7 +51,7 @@ class TrialPublisher:
         self.bring_up(record)
 
 
-def trial_run(record: TrialRecord, arm: Arm) -> TrialRun:
+def trial_run(record: TrialRecord, arm: Arm, space: SearchSpace) -> TrialRun:
     """A trial's run: parameters, every epoch, and at the end what it came to."""
     summary: dict[str, float] = {"epochs": float(len(record.epochs)), "seconds": record.seconds}
     if record.best_epoch is not None and record.objective is not None:
@@ -58,6 +61,7 @@ def trial_run(record: TrialRecord, arm: Arm) -> TrialRun:
         "sdl.attempts": str(record.attempts),
         "sdl.search": str(record.search),
         **_of_arm(arm),
+        **_of_published(record, space),
     }
     if record.reason:
         tags["sdl.reason"] = record.reason
@@ -77,6 +81,16 @@ def _of_arm(arm: Arm) -> dict[str, str]:
     """What tells an arm from another of the same parameters: its loss, and what it fixes of it."""
     fixed = {"sdl.fixed": json.dumps(arm.fixed, sort_keys=True)} if arm.fixed else {}
     return {"sdl.loss": arm.loss, **fixed}
+
+
+def _of_published(record: TrialRecord, space: SearchSpace) -> dict[str, str]:
+    """Of an arm's published setting, which values were published, where, and which are the study's own."""
+    if record.sampled_by != PUBLISHED:
+        return {}
+    origins = space.origins.get(record.arm, {})
+    found = [f"{name} ({origins[name]})" for name in record.parameters if name in origins]
+    own = [name for name in record.parameters if name not in origins]
+    return {"sdl.published": ", ".join(found) or "nothing", "sdl.own_values": ", ".join(own) or "none"}
 
 
 def final_run(final: Final, stage: str, trials_of_arm: int) -> FinalRun:

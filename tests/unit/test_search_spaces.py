@@ -85,3 +85,22 @@ def test_the_contract_finds_what_is_wrong(
 def test_helpers_are_no_studies() -> None:
     assert all(not name.startswith("_") for name in study_names())
     assert {load_study(name).name for name in study_names()} == set(study_names())
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_what_is_said_to_be_published_is_a_value_of_the_first_trial(name: str) -> None:
+    study = load_study(name).study
+    for arm in study.arms:
+        space = study.space
+        point = {**space.published, **space.published_of_arm.get(arm.name, {})}
+        assert set(space.origins.get(arm.name, {})) <= set(point)
+
+
+def test_the_first_trial_of_mulsupcon_is_its_own() -> None:
+    study = load_study("text").study
+    points = {arm.name: study.space.published_point(arm.name, {}) for arm in study.arms}
+    assert points["mulsupcon"]["loss.temperature"] == 0.1
+    assert {point["loss.temperature"] for arm, point in points.items() if arm != "mulsupcon"} == {0.07}
+    fewer = study.of_arms(("bce", "sd")).space.without(("loss.temperature",))
+    assert fewer.published_of_arm == {}
+    assert fewer.origins == study.space.origins

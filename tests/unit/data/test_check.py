@@ -70,3 +70,19 @@ def test_changed_features_are_found(tmp_path: Path) -> None:
     np.save(path, values)
     with pytest.raises(UserError, match=r"features\.npy: content differs"):
         verify(prepared)
+
+
+@pytest.mark.parametrize(
+    ("least", "told"),
+    [
+        (6, "train 3, dev 3"),
+        (7, "train 3, dev 0 (fewer than half of the 3 that dev has, so that all of them count)"),
+    ],
+)
+def test_labels_that_count_in_an_objective_are_told_by_split(tmp_path: Path, least: int, told: str) -> None:
+    small.write_text(tmp_path / "out")
+    (tmp_path / "out" / "test_labels.parquet").unlink()
+    lines = describe(PreparedData.load(tmp_path / "out"), 8, least).splitlines()
+    words = f"labels with at least {least} positives, which count in an objective over labels: {told}"
+    assert [line for line in lines if line.startswith("labels with")] == [words]
+    assert "labels with" not in describe(PreparedData.load(tmp_path / "out"), 8)

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdl_study.record.findings import Edge, convergence, could_learn, edges, remarks, valid_anchors
+from sdl_study.record.findings import (
+    VALID_ANCHORS,
+    Edge,
+    convergence,
+    could_learn,
+    edges,
+    remarks,
+    valid_anchors,
+)
 from sdl_study.record.trials import State, TrialRecord
 from sdl_study.space import Parameter, SearchSpace, choice, integer, log_uniform, uniform
 
@@ -15,8 +23,9 @@ RISING = (0.40, 0.60, 0.70, 0.75)
 SETTLED = (0.90, 0.93, 0.925, 0.931)
 
 
-def record(curve: tuple[float, ...], state: State = "complete", **metrics: float) -> TrialRecord:
-    epochs = {n: {"dev/map": value, **metrics} for n, value in enumerate(curve, start=1)}
+def record(curve: tuple[float, ...], state: State = "complete", anchors: float | None = None) -> TrialRecord:
+    more = {} if anchors is None else {VALID_ANCHORS: anchors}
+    epochs = {n: {"dev/map": value, **more} for n, value in enumerate(curve, start=1)}
     best = {n: max(curve[:n]) for n in epochs}
     return TrialRecord(0, "sd", 0, state, {}, "tpe", epochs, best, None, 1)
 
@@ -104,10 +113,9 @@ def test_only_what_the_arm_searches_has_an_edge() -> None:
 
 @pytest.mark.parametrize(("share", "able"), [(0.009, False), (0.01, True), (1.0, True)])
 def test_an_arm_with_next_to_nothing_to_contrast_cannot_learn(share: float, able: bool) -> None:
-    key = "train/valid_anchor_fraction"
-    winner = record(RISING, **{key: share})
+    winner = record(RISING, anchors=share)
     assert could_learn([winner]) is able
-    assert valid_anchors([winner, record(SETTLED, **{key: 1.0})]) == pytest.approx((share + 1) / 2)
+    assert valid_anchors([winner, record(SETTLED, anchors=1.0)]) == pytest.approx((share + 1) / 2)
     assert valid_anchors([record(RISING)]) is None
     assert could_learn([record(RISING)])
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from sdl_study.config import BudgetSettings
 from sdl_study.errors import UserError
@@ -145,7 +147,7 @@ def test_searches_that_cannot_share_the_trials(
 
 def test_the_journal_can_be_read_with_optuna_alone(tmp_path: Path) -> None:
     plan = searched(tmp_path)
-    backend = optuna.storages.journal.JournalFileBackend(str(plan.files.journal))
-    storage = optuna.storages.JournalStorage(backend)
+    backend = JournalFileBackend(str(plan.files.journal))
+    storage = JournalStorage(backend)
     study = optuna.load_study(study_name="small/sd/1", storage=storage)
     assert len(study.get_trials()) == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from sdl_study.errors import UserError
 from sdl_study.record.declaration import Declaration, Winner, read_declaration
 from sdl_study.record.finals import final_slots
+from sdl_study.record.findings import VALID_ANCHORS
 from sdl_study.record.outcome import Failure, Repeat, write_outcome
 from sdl_study.record.trials import State, TrialRecord
 from sdl_study.study.jobs import JobMaker
@@ -28,9 +30,13 @@ from tests.unit.study.fakes import small_plan
 
 
 def trial(
-    number: int, arm: str, value: float | None, state: State = "complete", **metrics: float
+    number: int,
+    arm: str,
+    value: float | None,
+    state: State = "complete",
+    metrics: Mapping[str, float] | None = None,
 ) -> TrialRecord:
-    epochs = {} if value is None else {1: {"dev/map": value, **metrics}}
+    epochs = {} if value is None else {1: {"dev/map": value, **(metrics or {})}}
     values = {} if value is None else {1: value}
     return TrialRecord(number, arm, number, state, {"loss.temperature": 0.1}, "tpe", epochs, values, None, 1)
 
@@ -175,7 +181,7 @@ def test_an_arm_that_could_not_learn_is_not_what_the_method_is_compared_with(tmp
     )
     anchors = {"bce": 1.0, "any": 0.9, "all": 0.002, "sd": 0.9}
     records = [
-        trial(winner.trial, winner.arm, winner.dev, **{"train/valid_anchor_fraction": anchors[winner.arm]})
+        trial(winner.trial, winner.arm, winner.dev, metrics={VALID_ANCHORS: anchors[winner.arm]})
         for winner in chosen
     ]
     assert unable_arms(chosen, records) == ("all",)
@@ -205,8 +211,8 @@ def test_the_number_of_final_seeds_follows_from_how_long_trials_took(
     plan, chosen = small_plan(tmp_path, {"budget.final_seeds": "auto"}), found(any=0.5, sd=0.4)
     epoch = seconds / plan.settings.train.epochs  # the only one that they have run
     records = [
-        trial(0, "any", 0.5, seconds=1.0),
-        trial(1, "sd", 0.4, "pruned", seconds=epoch),
+        trial(0, "any", 0.5, metrics={"seconds": 1.0}),
+        trial(1, "sd", 0.4, "pruned", {"seconds": epoch}),
     ]
     assert final_seeds(plan, chosen, records) == seeds
     declaration = declare(plan, chosen, records, (), "f", "1")
