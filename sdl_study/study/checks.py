@@ -78,8 +78,9 @@ def check_encoders_fit(
     """Every encoder that a trial may get can be built and reads such examples, as far as can be told cheaply.
 
     Raises:
-        UserError: one line.
+        UserError: one line; also where augmentation is asked for of anything but images.
     """
+    _check_augment(space, settings, spec, origin)
     variants = [settings]
     for parameter in space.parameters:
         if parameter.name.startswith("model.encoders."):
@@ -99,6 +100,17 @@ def check_encoders_fit(
             check_encoder(*encoder_of(chosen, module), spec)
         except UserError as error:
             raise UserError(f"{origin}: model.encoders.{name}: {error}") from None
+
+
+def _check_augment(space: SearchSpace, settings: Settings, spec: InputSpec, origin: str) -> None:
+    asked = {settings.train.augment}
+    for parameter in space.parameters:
+        if parameter.name == "train.augment":
+            asked |= set(extremes(parameter.distribution))
+    if spec.modality != "image" and asked != {"none"}:
+        raise UserError(
+            f"{origin}: train.augment: only images are augmented, the data set holds {spec.modality}; set it to none"
+        )
 
 
 def check_space(
