@@ -54,6 +54,7 @@ Control = Annotated[str, _one_of(CONTROLS)]
 SEARCHABLE = (
     "loss.", "model.encoder", "model.encoders.", "model.projection.", "probe.", "train.batch_size",
     "train.learning_rate", "train.weight_decay", "train.warmup_fraction", "train.gradient_clip", "train.label_aware",
+    "train.augment",
 )  # fmt: skip
 _OF_THE_STUDY = "; it stands in the study itself: Study(space, settings, arms=(ANY, SD), method='sd')"
 LIST_EXAMPLES = {
@@ -121,6 +122,9 @@ class TrainSettings(Section):
     An epoch is probed and reported. It passes over train once or, where that shows fewer than ``min_examples`` in all
     epochs together, as often as it takes: a small table is trained on for as long as a large one. Length counts
     examples, not updates, so that arms and batch sizes are compared at equal examples seen.
+
+    ``augment`` changes images at random every time that they are shown (``training/augment.py``); with ``views`` 2
+    every example of a batch is shown in two ways side by side, and counts as one example.
     """
 
     epochs: int = Field(ge=1)
@@ -131,6 +135,8 @@ class TrainSettings(Section):
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
     gradient_clip: float = Field(default=0.0, ge=0)
     label_aware: float = Field(default=0.0, ge=0, le=1)
+    augment: Literal["none", "flip", "standard", "strong"] = "none"
+    views: Literal[1, 2] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
     workers: int | None = Field(default=None, ge=1)
     trials_per_group: Literal["all", 1] = "all"
@@ -140,6 +146,12 @@ class TrainSettings(Section):
     @classmethod
     def _number_in_words(cls, value: object) -> object:
         return 1 if value == "1" else value
+
+    @model_validator(mode="after")
+    def _views_differ(self) -> TrainSettings:
+        if self.views > 1 and self.augment == "none":
+            raise ValueError("views: two views of an example are the same without train.augment")
+        return self
 
     def passes(self, rows: int) -> int:
         """How often an epoch passes over so many rows of train."""

@@ -27,7 +27,7 @@ from sdl_study.errors import UserError
 from sdl_study.input_spec import InputSpec
 
 if TYPE_CHECKING:
-    from jaxtyping import Int64
+    from jaxtyping import Float, Int64, UInt8
     from PIL import Image
 
     from sdl_study.data.prepared import PreparedData
@@ -37,6 +37,7 @@ _BATCH = 256
 _THREADS = 4
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+_INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,28 @@ class ImageSettings:
     Args:
         image_size: side in pixels.
         resize: "squash" scales both sides to the size (usual for MS-COCO's labels: nothing is cut off),
-            "crop" scales the shorter side and cuts out the centre.
+            "crop" cuts out a square at the centre and scales that.
+        crop_pct: side of that square as a share of the image's shorter side.
+        interpolation: how pixels are made when an image is scaled; always with a low-pass filter.
         mean, std: per channel, of values in [0, 1]; ImageNet's by default.
     """
 
     image_size: int = 224
     resize: Literal["squash", "crop"] = "squash"
+    crop_pct: float = 1.0
+    interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
     mean: tuple[float, float, float] = _IMAGENET_MEAN
     std: tuple[float, float, float] = _IMAGENET_STD
 
     def __post_init__(self) -> None:
         check_at_least("image_size", self.image_size, 8)
         check_choice("resize", self.resize, ("squash", "crop"))
+        check_choice("interpolation", self.interpolation, _INTERPOLATIONS)
+        check_type("crop_pct", self.crop_pct, (int, float))
+        if not 0 < self.crop_pct <= 1:
+            raise UserError(f"data.store.crop_pct: {self.crop_pct} is no share above 0 and up to 1")
+        if self.crop_pct < 1 and self.resize != "crop":
+            raise UserError("data.store.crop_pct: counts only with resize crop; set data.store.resize=crop")
         for name in ("mean", "std"):
             values = getattr(self, name)
             check_type(name, values, tuple)
@@ -87,9 +98,20 @@ class ImageStore:
 
     def fetch(self, rows: Int64[np.ndarray, " n"]) -> dict[str, torch.Tensor]:
         """pixel_values of the examples ``rows``, float32 [n, 3, image_size, image_size], normalised."""
+        pixels = self.pixels(rows)
+        return {
+            "pixel_values": self.normalise(pixels.to(torch.float32, memory_format=torch.contiguous_format))
+        }
+
+    def pixels(self, rows: Int64[np.ndarray, " n"]) -> UInt8[torch.Tensor, "n 3 side side"]:
+        """The images of the examples ``rows`` as they are stored, for an augmentation before the normalisation."""
         pixels = torch.from_numpy(self._pixels[np.asarray(rows, dtype=np.int64)])
-        values = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-        return {"pixel_values": values.mul_(self._scale).add_(self._shift)}
+        return pixels.permute(0, 3, 1, 2)
+
+    def normalise(self, values: Float[torch.Tensor, "n 3 side side"]) -> Float[torch.Tensor, "n 3 side side"]:
+        """Values in [0, 255] made those that the encoder reads, in place."""
+        scale, shift = self._scale.to(values.device), self._shift.to(values.device)
+        return values.mul_(scale).add_(shift)
 
 
 def open_image_store(
@@ -144,11 +166,11 @@ def _fit(image: Image.Image, settings: ImageSettings) -> Image.Image:
     from PIL import Image
 
     size = settings.image_size
-    box: tuple[float, float, float, float] | None = None
+    box = (0.0, 0.0, float(image.width), float(image.height))
     if settings.resize == "crop":
-        side = min(image.size)
+        side = min(image.size) * settings.crop_pct
         left, top = (image.width - side) / 2, (image.height - side) / 2
         box = (left, top, left + side, top + side)
-    if image.size == (size, size):
+    if image.size == (size, size) and box == (0, 0, size, size):
         return image
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    return image.resize((size, size), Image.Resampling[settings.interpolation.upper()], box=box)

@@ -13,7 +13,7 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sdl_study.config import SEARCHABLE, Settings, value_at, with_values
-from sdl_study.data.prepared import PreparedData
+from sdl_study.data.prepared import Modality, PreparedData
 from sdl_study.data.stores import check_store_settings
 from sdl_study.errors import UserError
 from sdl_study.evaluation.objective import counted_labels
@@ -71,6 +71,22 @@ def check_encoders(settings: Settings, origin: str, module: Path | None = None) 
         except UserError as error:
             raise UserError(f"{origin}: model.encoders.{name}: {error}") from None
     check_rates(settings, origin)
+
+
+def check_augment(space: SearchSpace, settings: Settings, modality: Modality, origin: str) -> None:
+    """Only images are augmented.
+
+    Raises:
+        UserError: one line.
+    """
+    asked = {settings.train.augment}
+    for parameter in space.parameters:
+        if parameter.name == "train.augment":
+            asked |= set(extremes(parameter.distribution))
+    if modality != "image" and asked != {"none"}:
+        raise UserError(
+            f"{origin}: train.augment: only images are augmented, the data set holds {modality}; set it to none"
+        )
 
 
 def check_space(

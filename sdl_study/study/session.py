@@ -16,7 +16,7 @@ from sdl_study.errors import UserError
 from sdl_study.own_modules import load_pipeline
 from sdl_study.record.answer import Answer
 from sdl_study.references import anchored
-from sdl_study.study.checks import check_data_fits
+from sdl_study.study.checks import check_augment, check_data_fits
 from sdl_study.study.driver import Driver
 from sdl_study.study.jobs import RUN_JOB
 from sdl_study.study.plan import Plan, check_resume
@@ -127,6 +127,7 @@ def load_data(plans: Sequence[Plan]) -> dict[str, PreparedData]:
         check_resume(plan, data.manifest.fingerprint)
         # A study that has begun is checked against its stores, if work is left.
         if not plan.files.study_json.exists():
+            check_augment(plan.space, plan.settings, data.manifest.modality, plan.name)
             found = candidates(plan.space, plan.settings, plan.name, plan.module)
             check_readings(found, data.manifest.modality, plan.settings.data.store, plan.name)
             check_encoders_fit(found, partial(expected_spec, data), plan.name)

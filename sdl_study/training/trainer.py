@@ -19,6 +19,7 @@ from sdl_study.config import Settings
 from sdl_study.data.sampler import ContrastiveSampler
 from sdl_study.seeds import derive_seed
 from sdl_study.training import checkpoint
+from sdl_study.training.batches import Batches
 from sdl_study.training.inputs import Inputs
 from sdl_study.training.model import PretrainingModel, build_loss
 from sdl_study.training.monitors import BatchLog, EpochMonitor
@@ -66,6 +67,7 @@ class Trainer:
             labels=inputs.train_labels if train.label_aware > 0 else None,
             label_aware=train.label_aware,
         )
+        self.batches = Batches(inputs, train, job.seed, device)
         self.passes = train.passes(len(inputs.train_rows))
         steps = train.epochs * self.passes * self.sampler.steps_per_epoch
         self.step = Step(model, build_loss(Arm(**job.arm), settings), train, steps)
@@ -108,8 +110,7 @@ class Trainer:
             for number, positions in enumerate(self._positions(epoch)):
                 rows = self.inputs.train_rows[positions]
                 log.add(epoch, number, rows)
-                labels = self.inputs.train_labels[positions]
-                monitor.add(self.step.update(self.inputs.fetch(rows, self.device), labels))
+                monitor.add(self.step.update(*self.batches.get((epoch, number), positions)))
         self.progress.examples_seen += self.passes * len(self.inputs.train_rows)
         return {**monitor.metrics(), "train/learning_rate": self.step.learning_rate}
 

@@ -13,7 +13,7 @@ from PIL import Image
 from sdl_study.data.features import open_feature_store
 from sdl_study.data.images import open_image_store
 from sdl_study.data.prepared import PreparedData
-from sdl_study.data.stores import open_store
+from sdl_study.data.stores import check_store_settings, open_store
 from sdl_study.errors import UserError
 from tests.unit.data import small
 
@@ -40,6 +40,55 @@ def test_crop_keeps_the_centre_and_squash_the_whole(tmp_path: Path) -> None:
     squash = open_image_store(prepared, plain, tmp_path / "stores").fetch(np.array([0]))
     assert crop["pixel_values"].min() == 1
     assert 0.2 < squash["pixel_values"].mean() < 0.5
+
+
+def test_crop_pct_is_the_side_of_the_square_at_the_centre(tmp_path: Path) -> None:
+    small.write_images(tmp_path / "first", tmp_path / "images", size=(40, 20))
+    pixels = np.zeros((20, 40, 3), dtype=np.uint8)
+    pixels[5:15, 15:25] = 255
+    Image.fromarray(pixels).save(tmp_path / "images" / "0.png")
+    prepared = small.prepare_images(tmp_path / "out", tmp_path / "images")
+    settings = {"image_size": 10, "resize": "crop", "crop_pct": 0.5}
+    store = open_image_store(prepared, settings, tmp_path / "stores")
+    assert (store.pixels(np.array([0])) == 255).all()
+    whole = open_image_store(prepared, {**settings, "crop_pct": 1}, tmp_path / "stores")
+    assert 0.2 < (whole.pixels(np.array([0])) > 127).float().mean() < 0.4
+
+
+def test_interpolation_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    small.write_images(tmp_path / "first", tmp_path / "images", size=(24, 8))
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 24, 3), dtype=np.uint8))
+    noise.save(tmp_path / "images" / "0.png")
+    prepared = small.prepare_images(tmp_path / "out", tmp_path / "images")
+    names = {None: "BICUBIC", "bicubic": "BICUBIC", "bilinear": "BILINEAR", "lanczos": "LANCZOS"}
+    for name, of_pillow in names.items():
+        settings = {"image_size": 16} | ({"interpolation": name} if name else {})
+        found = open_image_store(prepared, settings, tmp_path / "stores").pixels(np.array([0]))[0]
+        expected = np.asarray(noise.resize((16, 16), Image.Resampling[of_pillow]))
+        np.testing.assert_array_equal(found.permute(1, 2, 0), expected)
+
+
+def test_normalised_pixels_are_what_is_fetched(tmp_path: Path) -> None:
+    prepared = small.write_images(tmp_path / "out", tmp_path / "images")
+    store, rows = open_image_store(prepared, {"image_size": 8}, tmp_path / "stores"), np.array([3, 1])
+    pixels = store.pixels(rows)
+    assert (pixels.shape, pixels.dtype) == ((2, 3, 8, 8), torch.uint8)
+    assert torch.equal(store.normalise(pixels.float()), store.fetch(rows)["pixel_values"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"interpolation": "cubic"}, "'cubic' is unknown; choose from bilinear, bicubic, lanczos"),
+        ({"resize": "crop", "crop_pct": 0.0}, "crop_pct: 0.0 is no share above 0 and up to 1"),
+        ({"resize": "crop", "crop_pct": 87.5}, "crop_pct: 87.5 is no share"),
+        ({"resize": "crop", "crop_pct": "0.9"}, "crop_pct: '0.9' is not of type"),
+        ({"crop_pct": 0.9}, "crop_pct: counts only with resize crop"),
+    ],
+)
+def test_how_images_are_scaled_is_checked(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check_store_settings("image", settings)
 
 
 def test_a_missing_image_is_named(tmp_path: Path) -> None:

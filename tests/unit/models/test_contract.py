@@ -14,7 +14,7 @@ from sdl_study.testing.encoder_contract import EncoderContract
 
 SPECS = {
     "text": InputSpec.text(vocab_size=50, pad_token_id=0, max_length=12),
-    "image": InputSpec.image(channels=1, image_size=32),
+    "image": InputSpec.image(channels=3, image_size=32),
     "features": InputSpec.features(width=6),
 }
 
