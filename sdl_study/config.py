@@ -54,7 +54,7 @@ Control = Annotated[str, _one_of(CONTROLS)]
 SEARCHABLE = (
     "loss.", "model.encoder", "model.encoders.", "model.projection.", "probe.", "train.batch_size",
     "train.learning_rate", "train.weight_decay", "train.warmup_fraction", "train.gradient_clip", "train.label_aware",
-    "train.augment",
+    "train.head_learning_rate", "train.layer_decay", "train.augment",
 )  # fmt: skip
 _OF_THE_STUDY = "; it stands in the study itself: Study(space, settings, arms=(ANY, SD), method='sd')"
 LIST_EXAMPLES = {
@@ -119,25 +119,44 @@ class ModelSettings(Section):
 class TrainSettings(Section):
     """How a trial trains. ``batch_size`` is the global batch, constant whatever the number of workers.
 
-    An epoch is probed and reported. It passes over train once or, where that shows fewer than ``min_examples`` in all
-    epochs together, as often as it takes: a small table is trained on for as long as a large one. Length counts
-    examples, not updates, so that arms and batch sizes are compared at equal examples seen.
+    An epoch is probed and reported. It passes over train once or, where that shows fewer than ``min_examples`` or makes
+    fewer than ``min_steps`` updates in all epochs together, as often as it takes: a small table is trained on for as
+    long as a large one. Where the batch is searched, length counts examples, so that arms and batch sizes are compared
+    at equal examples seen.
 
+    ``learning_rate`` is the encoder's, and the head's too unless ``head_learning_rate`` gives it its own; with
+    ``layer_decay`` below 1 a layer learns by that factor less than the one above it. Norms, biases and embeddings have
+    no weight decay; ``decay_all`` decays them too. ``collapse_of`` says on which vectors a collapse is looked for.
     ``augment`` changes images at random every time that they are shown (``training/augment.py``); with ``views`` 2
     every example of a batch is shown in two ways side by side, and counts as one example.
+
+    How it is computed, not what: ``micro_batch`` rows of a worker pass the encoder at once ("auto": as many as fit a
+    GPU's memory, all on a CPU; None: all), with the gradient of the whole batch; ``checkpoint_activations`` computes
+    activations twice instead of keeping them; a checkpoint is written after every epoch and within one every
+    ``checkpoint_minutes`` (0: never).
     """
 
     epochs: int = Field(ge=1)
     min_examples: int = Field(default=0, ge=0)
+    min_steps: int = Field(default=0, ge=0)
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
+    head_learning_rate: float | None = Field(default=None, gt=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     weight_decay: float = Field(default=1e-4, ge=0)
+    decay_all: bool = False
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
     gradient_clip: float = Field(default=0.0, ge=0)
     label_aware: float = Field(default=0.0, ge=0, le=1)
     augment: Literal["none", "flip", "standard", "strong"] = "none"
     views: Literal[1, 2] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
+    micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] | None = "auto"
+    checkpoint_activations: bool = False
+    compile: bool = False
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    checkpoint_minutes: float = Field(default=10.0, ge=0)
+    collapse_of: Literal["embeddings", "outputs"] = "embeddings"
     workers: int | None = Field(default=None, ge=1)
     trials_per_group: Literal["all", 1] = "all"
     record_batches: bool = False
@@ -155,7 +174,12 @@ class TrainSettings(Section):
 
     def passes(self, rows: int) -> int:
         """How often an epoch passes over so many rows of train."""
-        return max(1, math.ceil(self.min_examples / (self.epochs * rows)))
+        steps = math.ceil(rows / self.batch_size)
+        return max(
+            1,
+            math.ceil(self.min_examples / (self.epochs * rows)),
+            math.ceil(self.min_steps / (self.epochs * steps)),
+        )
 
 
 class ProbeSettings(Section):

@@ -142,6 +142,23 @@ def fully_sharded(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
+@contextmanager
+def synchronised(module: Any, last: bool) -> Iterator[None]:
+    """Let DDP or FSDP2 exchange gradients in this forward and backward pass only if it is the last of a step."""
+    fsdp, ddp = (getattr(module, name, None) for name in ("set_requires_gradient_sync", "no_sync"))
+    if fsdp is not None:
+        fsdp(last)
+        try:
+            yield
+        finally:
+            fsdp(True)
+    elif ddp is not None and not last:
+        with ddp():
+            yield
+    else:
+        yield
+
+
 def full_tensor(values: Tensor) -> Tensor:
     """The whole of a tensor that FSDP2 may hold in shards (a collective then); any other tensor as it is."""
     gather = getattr(values, "full_tensor", None)  # DTensor's own; importing its class takes a second

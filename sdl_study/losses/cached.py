@@ -8,16 +8,30 @@ parameters. The idea is GradCache's (Gao et al. 2021, arXiv 2101.06983); the los
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from sdl_study import distributed
 from sdl_study.label_sets import LabelSets
-from sdl_study.losses.base import ContrastiveLoss
+
+
+class LossOfEmbeddings(Protocol):
+    """What is needed of a loss: a ``ContrastiveLoss``, or a module that has a head before one."""
+
+    process_group: Any
+    distributed: Any
+    gradient_reduction: Any
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """Its own, a head's among them."""
+        ...
+
+    def __call__(self, embeddings: Tensor, labels: Any) -> Tensor:
+        """The loss of the global batch."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,7 @@ def cached_backward(
     encode: Callable[[Any], Tensor],
     chunks: Sequence[Any],
     labels: Tensor | LabelSets,
-    loss: ContrastiveLoss,
+    loss: LossOfEmbeddings,
 ) -> Tensor:
     """Accumulate the gradient of ``loss`` over all chunks of all ranks into the encoder's parameters.
 
@@ -82,14 +96,16 @@ def cached_backward(
     for number in reversed(range(passes)):  # the extra passes first, so that the last one is real
         own = number < len(chunks)
         gradient = gradients[number] if own else torch.zeros_like(gradients[-1])
-        with _synchronised(encode, number == 0):
+        with distributed.synchronised(encode, number == 0):
             states[number].put()
-            torch.autograd.backward(encode(chunks[number if own else -1]), gradient)
+            embedded = encode(chunks[number if own else -1])
+            if embedded.requires_grad:  # else nothing of the encoder is trained
+                torch.autograd.backward(embedded, gradient)
     after.put()
     return value
 
 
-def _number_of_passes(encode: Callable[[Any], Tensor], own: int, loss: ContrastiveLoss) -> int:
+def _number_of_passes(encode: Callable[[Any], Tensor], own: int, loss: LossOfEmbeddings) -> int:
     """Chunks of this rank, or of the rank with most where every forward pass is a collective (FSDP2)."""
     counts = [own]
     if loss.distributed == "auto":
@@ -100,7 +116,7 @@ def _number_of_passes(encode: Callable[[Any], Tensor], own: int, loss: Contrasti
 
 
 def _gradients_of_embeddings(
-    embeddings: list[Tensor], labels: Tensor | LabelSets, loss: ContrastiveLoss
+    embeddings: list[Tensor], labels: Tensor | LabelSets, loss: LossOfEmbeddings
 ) -> tuple[Tensor, list[Tensor]]:
     """The loss of the global batch and dL/dz of this rank's chunks; the loss's own parameters get theirs."""
     rows = torch.cat(embeddings).requires_grad_()
@@ -115,21 +131,3 @@ def _gradients_of_embeddings(
                 partial /= distributed.world_size(loss.process_group)
         parameter.grad = partial if parameter.grad is None else parameter.grad + partial
     return value.detach(), list(gradient.split([len(chunk) for chunk in embeddings]))
-
-
-@contextmanager
-def _synchronised(encode: Callable[[Any], Tensor], last: bool) -> Iterator[None]:
-    """Let DDP or FSDP2 exchange gradients in this pass only if it is the last."""
-    fsdp = getattr(encode, "set_requires_gradient_sync", None)
-    ddp = getattr(encode, "no_sync", None)
-    if fsdp is not None:
-        fsdp(last)
-        try:
-            yield
-        finally:
-            fsdp(True)
-    elif ddp is not None and not last:
-        with ddp():
-            yield
-    else:
-        yield

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+# A job's checkpoints, in its folder: the state to go on from, and the weights of its best epoch.
+LAST, BEST = "last.pt", "best.pt"
+
 
 @dataclass(frozen=True)
 class StudyFiles:

@@ -17,11 +17,16 @@ FORMAT_VERSION = 3
 # What may change on resume: where and with how many processes it runs, and how much more is spent.
 FREE = {
     "data.path", "train.workers", "train.trials_per_group", "train.record_batches",
+    "train.micro_batch", "train.checkpoint_activations", "train.checkpoint_minutes", "train.compile", "train.parallel",
     "budget.trials", "budget.max_attempts",
 }  # fmt: skip
 
 # What a study meant that was begun before there was such a setting, where today's default means something else.
-_BEFORE_THERE_WAS = {"objective_min_positives": 0, "probe": {"grow": False}}
+_BEFORE_THERE_WAS = {
+    "objective_min_positives": 0,
+    "probe": {"grow": False},
+    "train": {"decay_all": True, "collapse_of": "outputs"},
+}
 
 
 def identity(

@@ -28,6 +28,7 @@ from sdl_study.study.controls import controls_of
 from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import JobMaker, run_all
 from sdl_study.study.learnable import largest_batch, unable_arms
+from sdl_study.study.leftovers import Leftovers
 from sdl_study.study.plan import Plan, check_resume
 from sdl_study.study.progress import Progress
 from sdl_study.study.publish import TrialPublisher, publish, record_files
@@ -70,6 +71,7 @@ class Driver:
         self._records_may_leave = record_artifacts or data.manifest.terms == "open"
         self._open = ExitStack()
         self.maker = JobMaker(plan, data.path)
+        self.leftovers = Leftovers(plan.files)
         settings = plan.settings
         trials = settings.budget.trials * len(plan.arms)
         self.objective_labels = objective_labels(settings, data)
@@ -125,10 +127,12 @@ class Driver:
             write_json(path, content | {"code_version": code_version()})
 
     def _mend(self) -> None:
-        """Bring MLflow up to the journal: what a crash left is written now, once."""
+        """Bring MLflow up to the journal: what a crash left is written now, once, or removed."""
         records = self.journal.all()
         for record in records:
             self.publisher.bring_up(record)
+            if record.state != "running":
+                self.leftovers.ended(record)
         self.progress.count(sum(record.state != "running" for record in records))
 
     def run(self, engine: EngineSource) -> Answer:
@@ -213,7 +217,7 @@ class Driver:
             concurrent=1,
             epochs=settings.train.epochs,
             max_attempts=settings.budget.max_attempts,
-            observers=(self.publisher, self.progress),
+            observers=(self.publisher, self.progress, self.leftovers),
             show=self.progress.failure,
         )
         if search.finished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -12,7 +13,8 @@ from sdl_study.record.trials import TrialRecord
 from sdl_study.report.names import trial_name
 from sdl_study.workers.events import Epoch, Event, Failed
 
-_COLLAPSED = 0.9
+_COLLAPSED = 0.999  # mean cosine: an untrained BERT has .97
+_COLLAPSED_OUTPUTS = 0.9  # of studies with train.collapse_of=outputs
 _NAME_WIDTH = 36
 
 
@@ -24,8 +26,7 @@ class Progress:
         objective: the dev metric that is shown.
         trials: number of trials that the search will have.
         epochs: epochs of a full trial.
-        arms: the study's; a collapse is told of the contrastive ones, whose loss shapes the space (an encoder's own
-            outputs lie close together anyway).
+        arms: the study's; a collapse is told of the contrastive ones, whose loss shapes the space.
     """
 
     def __init__(self, study: str, objective: str, trials: int, epochs: int, arms: Iterable[Arm]) -> None:
@@ -85,9 +86,13 @@ class Progress:
             self.failure(event.shown)
 
     def _warning(self, arm: str, metrics: Mapping[str, float]) -> str:
-        collapse = metrics.get("train/collapse", 0.0)
-        collapsed = arm in self._contrastive and collapse > _COLLAPSED
-        return f"  collapsed: embeddings {collapse:.0%} alike" if collapsed else ""
+        collapse, rank = metrics.get("train/collapse", 0.0), metrics.get("train/effective_rank")
+        if arm not in self._contrastive or collapse <= (_COLLAPSED_OUTPUTS if rank is None else _COLLAPSED):
+            return ""
+        if rank is None:
+            return f"  collapsed: embeddings {collapse:.0%} alike"
+        chance = metrics.get("train/loss_to_chance", math.nan)
+        return f"  collapsed: mean cosine of embeddings {collapse:.4f}, loss {chance:.0%} of chance's"
 
 
 def _clock(seconds: float) -> str:

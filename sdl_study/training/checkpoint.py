@@ -1,31 +1,44 @@
 """Checkpoints of a job: model, optimizer, schedule, random state of every rank, and what was measured so far.
 
-Two files in the job's folder, whatever group or attempt runs it: ``last.pt`` to go on from, ``best.pt`` for what
-comes after training. Written whole; read with ``weights_only=True``.
+Two files in the job's folder, whatever group or attempt runs it: ``last.pt`` to go on from, ``best.pt``, weights
+alone, where something comes after training that needs them. Written whole; read with ``weights_only=True``. When a
+job is done its ``last.pt`` is left without weights: it says what was measured, and nothing is trained again.
 """
 
 from __future__ import annotations
 
+import math
 import pickle
-import shutil
-from dataclasses import asdict, dataclass, field
+import time
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sdl_study import distributed
 from sdl_study.errors import UserError
 from sdl_study.files import written_whole
+from sdl_study.record.files import BEST, LAST
+
+__all__ = ["BEST", "LAST", "Pace", "Progress", "State"]
 
 FORMAT_VERSION = 1
-LAST, BEST = "last.pt", "best.pt"
 
 
 @dataclass
 class Progress:
     """How far a job is, with the last epoch's metrics.
 
-    The sampler's position is the epoch: its order is a function of seed and epoch alone.
+    The sampler's position is the epoch, and within the next one the step: its order is a function of seed and epoch
+    alone.
+
+    Attributes:
+        epoch: the last one that is over.
+        examples_seen, seconds, metrics: up to its end.
+        best_value, best_epoch: up to its end.
+        step: updates already made in the epoch after it.
+        elapsed: seconds already spent in that one.
     """
 
     epoch: int = 0
@@ -34,34 +47,45 @@ class Progress:
     best_value: float = float("-inf")
     best_epoch: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    step: int = 0
+    elapsed: float = 0.0
 
 
 @dataclass
 class State:
-    """What a checkpoint holds, beside the format's version."""
+    """What a checkpoint holds, beside the format's version.
+
+    ``rng`` and ``watched`` have one entry per rank: its random state, and what it saw of the epoch that has begun.
+    """
 
     progress: Progress
     model: dict[str, Any]
-    optimizer: dict[str, Any]
-    schedule: dict[str, Any]
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(default_factory=dict)
     loss: dict[str, Any] = field(default_factory=dict)
     rng: list[dict[str, Any]] = field(default_factory=list)
+    watched: list[dict[str, Any]] = field(default_factory=list)
 
 
-def save(folder: Path, state: State, is_best: bool) -> None:
-    """Write ``last.pt`` and, when this is the best epoch so far, ``best.pt``.
+def save(folder: Path, state: State, is_best: bool = False) -> None:
+    """Write ``last.pt`` and, when this is the best epoch so far and its weights are needed, ``best.pt``.
 
     The best goes first: a ``last.pt`` never speaks of a best epoch whose weights are not there.
     """
+    if is_best:
+        _write(folder / BEST, State(state.progress, state.model))
+    _write(folder / LAST, state)
+
+
+def _write(path: Path, state: State) -> None:
     content = {"format_version": FORMAT_VERSION, **vars(state), "progress": asdict(state.progress)}
-    if not is_best:
-        with written_whole(folder / LAST) as file:
-            torch.save(content, file)
-        return
-    with written_whole(folder / BEST) as file:
+    with written_whole(path) as file:
         torch.save(content, file)
-    with (folder / BEST).open("rb") as best, written_whole(folder / LAST) as file:
-        shutil.copyfileobj(best, file)
+
+
+def leave_without_weights(folder: Path, progress: Progress) -> None:
+    """Of a job that is done keep what was measured, and no state to go on from."""
+    _write(folder / LAST, State(replace(progress), {}))
 
 
 def load(folder: Path, name: str, device: torch.device) -> State | None:
@@ -99,3 +123,36 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["cpu"].cpu())
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+
+
+class Pace:
+    """When a checkpoint is due within an epoch: every so many seconds by rank 0's clock, at the same step of all ranks.
+
+    Asking rank 0 is a collective: the ranks agree each time after how many steps they ask again, so that a long
+    training asks seldom.
+
+    Args:
+        seconds: between two checkpoints; 0 is never.
+        channel: the group of all ranks that carries small objects.
+    """
+
+    def __init__(self, seconds: float, channel: Any) -> None:
+        self._seconds, self._channel = seconds, channel
+        self.restart()
+
+    def restart(self) -> None:
+        """A checkpoint was written."""
+        self._since, self._steps, self._ask_at = time.monotonic(), 0, 1
+
+    def due(self) -> bool:
+        """Whether to write one now; every rank asks after every step."""
+        self._steps += 1
+        if not self._seconds or self._steps < self._ask_at:
+            return False
+        spent = time.monotonic() - self._since
+        left = math.floor((self._seconds - spent) / max(spent / self._steps, 1e-9))
+        is_due, wait = distributed.broadcast_object(
+            (spent >= self._seconds, max(1, min(left, self._steps))), self._channel
+        )
+        self._ask_at = self._steps + wait
+        return is_due

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,9 +43,52 @@ class Inputs:
         lengths = getattr(self.store, "lengths", None)
         return np.arange(len(rows)) if lengths is None else np.argsort(lengths(rows), kind="stable")
 
+    def longest(self, count: int) -> Int[np.ndarray, " _"]:
+        """The rows of train that take most memory."""
+        return self.train_rows[self.by_length(self.train_rows)[::-1][:count]]
+
+    def batches(
+        self, rows: Int[np.ndarray, " n"], most_rows: int, most_tokens: int
+    ) -> Iterator[Int[np.ndarray, " _"]]:
+        """Places of the rows by batches, texts of like length together.
+
+        A batch has at most ``most_rows`` rows and, padded to its longest text, ``most_tokens`` tokens, or is one row.
+        """
+        order = self.by_length(rows)
+        padded = self._padded(rows[order])
+        start = 0
+        while start < len(order):
+            stop = min(start + most_rows, len(order))
+            while stop > start + 1 and (stop - start) * padded[stop - 1] > most_tokens:
+                stop -= 1
+            yield order[start:stop]
+            start = stop
+
+    def _padded(self, rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        """Tokens that a row takes, the chunks of a long text filled up; 0 where rows have no length."""
+        lengths = getattr(self.store, "lengths", None)
+        if lengths is None:
+            return np.zeros(len(rows), dtype=np.int64)
+        tokens, chunk = lengths(rows), self.store.spec.max_length
+        return np.where(tokens > chunk, -(-tokens // max(chunk, 1)) * chunk, tokens)
+
+    def read(self, rows: Int[np.ndarray, " n"], device: torch.device) -> dict[str, torch.Tensor]:
+        """The encoder's inputs for some rows, in memory from which a device takes them without waiting."""
+        return pinned(self.store.fetch(rows), device)
+
     def fetch(self, rows: Int[np.ndarray, " n"], device: torch.device) -> dict[str, torch.Tensor]:
-        """The encoder's inputs for some rows."""
-        return {name: values.to(device, non_blocking=True) for name, values in self.store.fetch(rows).items()}
+        """The encoder's inputs for some rows, on the device."""
+        return on_device(self.read(rows, device), device)
+
+
+def pinned(values: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+    """What was read, in memory from which a device takes it without waiting."""
+    return {name: value.pin_memory() for name, value in values.items()} if device.type == "cuda" else values
+
+
+def on_device(values: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+    """What was read, on the device; pinned memory is copied while the device computes."""
+    return {name: value.to(device, non_blocking=True) for name, value in values.items()}
 
 
 def open_inputs(data: Path, stores: Path, settings: Settings) -> Inputs:

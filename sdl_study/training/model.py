@@ -31,8 +31,12 @@ class PretrainingModel(nn.Module):
     ) -> tuple[Float[Tensor, "n outputs"], Float[Tensor, "n width"]]:
         """Outputs of the head for the loss, and the encoder's embeddings."""
         embeddings = self.encoder(**inputs)
+        return self.outputs(embeddings), embeddings
+
+    def outputs(self, embeddings: Float[Tensor, "n width"]) -> Float[Tensor, "n outputs"]:
+        """Outputs of the head for the loss."""
         outputs = self.head(embeddings)
-        return (functional.normalize(outputs.float(), dim=1) if self.unit_length else outputs), embeddings
+        return functional.normalize(outputs.float(), dim=1) if self.unit_length else outputs
 
 
 def build_model(

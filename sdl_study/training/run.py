@@ -47,9 +47,12 @@ def run_job(job: Job, report: Report, channel: Any, device: torch.device) -> dic
     trainer = Trainer(job, settings, inputs, model, device, channel)
     trainer.train(report)
     if job.kind == "trial":
+        trainer.close()
         return {"objective": trainer.progress.best_value}
     trainer.load_best()
-    return _scored(job, model, trainer.progress, settings, inputs, channel, device)
+    found = _scored(job, model, trainer.progress, settings, inputs, channel, device)
+    trainer.close()
+    return found
 
 
 def _reset(device: torch.device) -> None:

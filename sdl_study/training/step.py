@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from sdl_study import distributed
 from sdl_study.config import TrainSettings
-from sdl_study.losses import LabelSets, NonFiniteEmbeddingsError
+from sdl_study.losses import LabelSets
+from sdl_study.losses.supervised import SupervisedLoss
+from sdl_study.training.gradients import AddedBatch, CachedBatch, NonFiniteLoss, WholeBatch
 from sdl_study.training.model import PretrainingModel
 from sdl_study.training.optimizer import build_optimizer, warmup_then_cosine
-from sdl_study.workers.job import SettingFailure
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-
-class NonFiniteLoss(SettingFailure):
-    """The global loss is NaN or infinite; raised by every rank at the same step, before the update."""
+__all__ = ["NonFiniteLoss", "Step", "Update"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ class Update:
     Attributes:
         loss: of the global batch, before the update; the same on every rank.
         valid_anchor_fraction: share of the global batch's rows that were anchors.
-        vectors: of this rank's rows, those whose spread tells a collapse: what a contrastive loss was given, or
-            the encoder's embeddings.
+        vectors: of this rank's rows, those whose spread tells a collapse: the encoder's embeddings or, where
+            ``train.collapse_of`` says "outputs", what a contrastive loss was given.
     """
 
     loss: float
@@ -49,38 +48,51 @@ class Step:
         loss: called with a rank's outputs and label sets.
         train: the settings of training.
         steps: updates of the whole training, for the schedule.
+        micro_batch: rows of this rank that pass the encoder at once; None is all of them.
     """
 
-    def __init__(self, model: PretrainingModel, loss: Any, train: TrainSettings, steps: int) -> None:
-        self.model, self._train = model, train
-        self._loss = loss
-        self._parallel = distributed.data_parallel(model)
-        self._device_type = next(model.parameters()).device.type
+    def __init__(
+        self,
+        model: PretrainingModel,
+        loss: Any,
+        train: TrainSettings,
+        steps: int,
+        micro_batch: int | None = None,
+    ) -> None:
+        self.model, self._train, self._loss = model, train, loss
+        device = next(model.parameters()).device.type
+        autocast = partial(torch.autocast, device, torch.bfloat16, enabled=train.precision == "bf16")
+        if micro_batch is None:
+            self._batch = WholeBatch(model, loss, train.parallel, autocast)
+        elif isinstance(loss, SupervisedLoss):
+            self._batch = AddedBatch(model, loss, train.parallel, autocast, micro_batch)
+        else:
+            self._batch = CachedBatch(model, loss, train.parallel, autocast)
         self._optimizer = build_optimizer(model, train)
+        rates = [group["lr"] for group in self._optimizer.param_groups]
+        self._shown = rates.index(train.learning_rate) if train.learning_rate in rates else 0
         self._schedule = warmup_then_cosine(self._optimizer, steps, train.warmup_fraction)
 
     @property
     def learning_rate(self) -> float:
-        """Of the next update."""
-        return self._optimizer.param_groups[0]["lr"]
+        """Of the next update; of the encoder's upper layers where parts of the model have rates of their own."""
+        return self._optimizer.param_groups[self._shown]["lr"]
 
-    def update(self, batch: dict[str, Tensor], labels: LabelSets) -> Update:
-        """Learn from one global batch, of which this rank holds ``batch`` and ``labels``.
+    def update(self, chunks: Sequence[dict[str, Tensor]], labels: LabelSets) -> Update:
+        """Learn from one global batch, of which this rank holds ``labels`` and, in their order, ``chunks``.
 
         Raises:
             NonFiniteLoss: on every rank, the model as it was.
         """
-        with torch.autocast(self._device_type, torch.bfloat16, enabled=self._train.precision == "bf16"):
-            outputs, embeddings = self._parallel(batch)
-        loss = _finite_loss(self._loss, outputs, labels)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        found = self._batch.backward(chunks, labels)
         if self._train.gradient_clip > 0:
             nn.utils.clip_grad_norm_(self.model.parameters(), self._train.gradient_clip)
         self._optimizer.step()
         self._schedule.step()
-        vectors = (outputs if self.model.unit_length else embeddings).detach()
-        return Update(float(loss.detach()), float(self._loss.valid_anchor_fraction), vectors)
+        of_outputs = self._train.collapse_of == "outputs" and self.model.unit_length
+        vectors = found.outputs if of_outputs else found.embeddings
+        return Update(found.loss, float(self._loss.valid_anchor_fraction), vectors)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps: ``model``, ``optimizer``, ``schedule``, and ``loss``, which may count its steps."""
@@ -104,14 +116,3 @@ class Step:
         self.model.load_state_dict(model)
         self._optimizer.load_state_dict(optimizer)
         self._schedule.load_state_dict(schedule)
-
-
-def _finite_loss(loss: Any, outputs: Float[Tensor, "n d"], labels: LabelSets) -> Float[Tensor, ""]:
-    """The loss; where it is not finite, or refuses outputs that are not finite on any rank, the setting diverged."""
-    try:
-        value = loss(outputs, labels)
-    except NonFiniteEmbeddingsError:  # which a loss raises on every rank alike
-        raise NonFiniteLoss from None
-    if not math.isfinite(float(value.detach())):
-        raise NonFiniteLoss
-    return value

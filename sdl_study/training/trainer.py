@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from sdl_study import distributed
@@ -21,15 +23,16 @@ from sdl_study.seeds import derive_seed
 from sdl_study.training import checkpoint
 from sdl_study.training.batches import Batches
 from sdl_study.training.inputs import Inputs
+from sdl_study.training.memory import micro_batch_of
 from sdl_study.training.model import PretrainingModel, build_loss
-from sdl_study.training.monitors import BatchLog, EpochMonitor
+from sdl_study.training.monitors import BatchLog, EpochMonitor, monitor_of
+from sdl_study.training.prefetch import prefetched
 from sdl_study.training.stages.scoring import dev_metrics
 from sdl_study.training.step import Step
 from sdl_study.workers.events import Epoch
 from sdl_study.workers.job import Job, JobStopped, Report
 
 if TYPE_CHECKING:
-    import numpy as np
     from jaxtyping import Int
 
 
@@ -57,9 +60,9 @@ class Trainer:
         self.job, self.settings, self.inputs = job, settings, inputs
         self.model, self.device, self.channel = model, device, channel
         self.folder = Path(job.folder)
-        train = settings.train
+        train, rows = settings.train, len(inputs.train_rows)
         self.sampler = ContrastiveSampler(
-            num_examples=len(inputs.train_rows),
+            num_examples=rows,
             global_batch_size=train.batch_size,
             seed=derive_seed(job.seed, "order"),
             rank=distributed.rank(),
@@ -67,21 +70,33 @@ class Trainer:
             labels=inputs.train_labels if train.label_aware > 0 else None,
             label_aware=train.label_aware,
         )
-        self.batches = Batches(inputs, train, job.seed, device)
-        self.passes = train.passes(len(inputs.train_rows))
+        self.passes = train.passes(rows)
         steps = train.epochs * self.passes * self.sampler.steps_per_epoch
-        self.step = Step(model, build_loss(Arm(**job.arm), settings), train, steps)
+        micro_batch = micro_batch_of(train, model, inputs, device)
+        self.batches = Batches(inputs, train, job.seed, device, micro_batch)
+        self.step = Step(model, build_loss(Arm(**job.arm), settings), train, steps, micro_batch)
+        self.pace = checkpoint.Pace(60 * train.checkpoint_minutes, channel)
+        self.monitor = self._new_monitor()
         torch.manual_seed(derive_seed(job.seed, "training", distributed.rank()))
         self.progress = self._restored() if job.resumed else checkpoint.Progress()
+
+    def _new_monitor(self) -> EpochMonitor:
+        rows = min(self.settings.train.batch_size, len(self.inputs.train_rows))
+        return monitor_of(self.settings.train, rows, contrastive=self.model.unit_length)
 
     def _restored(self) -> checkpoint.Progress:
         """Go on from the last checkpoint; where an earlier attempt left none, from the start."""
         state = checkpoint.load(self.folder, checkpoint.LAST, self.device)
         if state is None:
             return checkpoint.Progress()
-        self.step.load(state.model, state.optimizer, state.schedule, state.loss)
-        if distributed.rank() < len(state.rng):  # more ranks than before start from their own seed
-            checkpoint.set_random_state(state.rng[distributed.rank()], self.device)
+        if state.model:  # else the training is over, and its weights are not needed any more
+            self.step.load(state.model, state.optimizer, state.schedule, state.loss)
+        rank = distributed.rank()
+        if rank < len(state.rng):  # more ranks than before start from their own seed
+            checkpoint.set_random_state(state.rng[rank], self.device)
+        if state.watched:
+            seen = state.watched[rank] if rank < len(state.watched) else {**state.watched[0], "watch": {}}
+            self.monitor.load(**seen)
         return state.progress
 
     def train(self, report: Report) -> None:
@@ -96,23 +111,30 @@ class Trainer:
         if self.progress.epoch:
             _tell(report, Epoch(self.progress.epoch, self.progress.metrics))
         for epoch in range(self.progress.epoch + 1, self.settings.train.epochs + 1):
-            started = time.monotonic()
-            metrics = self._epoch(epoch)
+            started = time.monotonic() - self.progress.elapsed
+            metrics = self._epoch(epoch, started)
             metrics |= self._probe()
             metrics["seconds"] = time.monotonic() - started
             self._keep(epoch, metrics)
             _tell(report, Epoch(epoch, metrics))
 
-    def _epoch(self, epoch: int) -> dict[str, float]:
+    def _epoch(self, epoch: int, started: float) -> dict[str, float]:
+        """The updates of an epoch that are left, with a checkpoint now and then."""
         self.model.train()
-        monitor = EpochMonitor()
-        with BatchLog(self.folder if self.settings.train.record_batches else None) as log:
-            for number, positions in enumerate(self._positions(epoch)):
-                rows = self.inputs.train_rows[positions]
-                log.add(epoch, number, rows)
-                monitor.add(self.step.update(*self.batches.get((epoch, number), positions)))
+        self.pace.restart()
+        done = self.progress.step
+        log = BatchLog(self.folder if self.settings.train.record_batches else None)
+        steps = islice(enumerate(self._positions(epoch)), done, None)
+        numbered = (((epoch, number), positions) for number, positions in steps)
+        with log, prefetched(numbered, self.batches.read) as read:
+            for number, batch in enumerate(read, done):
+                log.add(epoch, number, batch.rows)
+                self.monitor.add(self.step.update(*self.batches.on_device(batch)))
+                if self.pace.due():
+                    self.progress.step, self.progress.elapsed = number + 1, time.monotonic() - started
+                    self._write()
         self.progress.examples_seen += self.passes * len(self.inputs.train_rows)
-        return {**monitor.metrics(), "train/learning_rate": self.step.learning_rate}
+        return {**self.monitor.metrics(), "train/learning_rate": self.step.learning_rate}
 
     def _positions(self, epoch: int) -> Iterator[Int[np.ndarray, " b"]]:
         """This rank's positions in train of every step, over all passes of an epoch."""
@@ -130,12 +152,22 @@ class Trainer:
         is_best = value > progress.best_value
         progress.epoch, progress.metrics = epoch, metrics
         progress.seconds += metrics["seconds"]
+        progress.step, progress.elapsed = 0, 0.0
         if is_best:
             progress.best_value, progress.best_epoch = value, epoch
-        states = distributed.gather_objects(checkpoint.random_state(self.device), self.channel)
+        self.monitor = self._new_monitor()
+        self._write(is_best and self.job.kind == "final")  # a trial's weights are not read again
+
+    def _write(self, is_best: bool = False) -> None:
+        """A checkpoint by rank 0, of what all ranks hold."""
+        own = {"rng": checkpoint.random_state(self.device), "watched": self.monitor.state()}
+        of_ranks = distributed.gather_objects(own, self.channel)
+        of_step = self.step.state()
         if distributed.rank() == 0:
-            state = checkpoint.State(progress=progress, rng=states, **self.step.state())
+            ranks = {name: [rank[name] for rank in of_ranks] for name in own}
+            state = checkpoint.State(progress=self.progress, **ranks, **of_step)
             checkpoint.save(self.folder, state, is_best)
+        self.pace.restart()
 
     def load_best(self) -> None:
         """Give the model the weights of its best epoch.
@@ -147,6 +179,11 @@ class Trainer:
         if best is None:
             raise FileNotFoundError(checkpoint.BEST)
         self.model.load_state_dict(best.model)
+
+    def close(self) -> None:
+        """The job is done: its state is not needed any more."""
+        if distributed.rank() == 0:
+            checkpoint.leave_without_weights(self.folder, self.progress)
 
 
 def _tell(report: Report, epoch: Epoch) -> None:

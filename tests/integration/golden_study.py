@@ -29,7 +29,13 @@ from tests.unit.study.fakes import arms_named
 
 ARMS = ("bce", "asl", "any", "all", "mulsupcon", "jaccard", "sd", "sd_weighted")
 # What has become better since the record was made is switched off here: the record tells of everything else.
-AS_RECORDED = {"probe.l2_grid": (1e-4, 1e-3, 1e-2), "probe.grow": False, "objective_min_positives": 0}
+AS_RECORDED = {
+    "probe.l2_grid": (1e-4, 1e-3, 1e-2),
+    "probe.grow": False,
+    "objective_min_positives": 0,
+    "train.decay_all": True,
+    "train.collapse_of": "outputs",
+}
 OVERRIDES = {"train.epochs": 3, "budget.trials": 2, **AS_RECORDED}
 WALL_CLOCK = ("seconds", "cpu_seconds", "gpu_seconds")
 SINCE = ("still_rising", "at_edge")  # columns that the leaderboard has had since

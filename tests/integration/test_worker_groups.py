@@ -95,7 +95,7 @@ def test_a_diverged_trial_fails_and_its_group_goes_on(plan: Plan, engines: Engin
     failed = events.of[diverged.job.key][-1]
     assert isinstance(failed, Failed)
     assert failed.kind == "setting"
-    assert failed.where.startswith("NonFiniteLoss at sdl_study/training/step.py")
+    assert failed.where.startswith("NonFiniteLoss at sdl_study/training/gradients.py")
     assert isinstance(diverged.outcome, Failure)
     assert isinstance(next_one.outcome, Result)
 

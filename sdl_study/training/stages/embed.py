@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from sdl_study import distributed
-from sdl_study.training.inputs import Inputs
+from sdl_study.training.inputs import Inputs, on_device
+from sdl_study.training.prefetch import prefetched
 from sdl_study.workers.job import SettingFailure
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _ROWS_AT_ONCE = 256
+_TOKENS_AT_ONCE = 256 * 256
 
 
 class NonFiniteEmbeddings(SettingFailure):
@@ -26,9 +28,20 @@ class NonFiniteEmbeddings(SettingFailure):
 
 @torch.no_grad()
 def embed(
-    encoder: nn.Module, rows: Int[np.ndarray, " n"], inputs: Inputs, device: torch.device
+    encoder: nn.Module,
+    rows: Int[np.ndarray, " n"],
+    inputs: Inputs,
+    device: torch.device,
+    precision: str = "fp32",
 ) -> Float[Tensor, "n width"]:
     """Embeddings of some rows, float32, in the rows' order, on every rank.
+
+    Args:
+        encoder: of the store's examples.
+        rows: row numbers in the data set.
+        inputs: what is read.
+        device: of this rank.
+        precision: in which the encoder computes, "bf16" under autocast as in training, or "fp32".
 
     Raises:
         NonFiniteEmbeddings: on every rank, for each has all of them.
@@ -38,10 +51,11 @@ def embed(
     share = np.array_split(rows, distributed.world_size())[distributed.rank()]
     width = int(getattr(encoder, "width"))  # noqa: B009 (an nn.Module's attributes are not typed)
     local = torch.empty(len(share), width, device=device)
-    order = inputs.by_length(share)
-    for start in range(0, len(share), _ROWS_AT_ONCE):
-        places = order[start : start + _ROWS_AT_ONCE]
-        local[torch.from_numpy(places).to(device)] = encoder(**inputs.fetch(share[places], device)).float()
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    batches = list(inputs.batches(share, _ROWS_AT_ONCE, _TOKENS_AT_ONCE))
+    with prefetched(batches, lambda places: inputs.read(share[places], device)) as read, autocast:
+        for places, values in zip(batches, read, strict=True):
+            local[torch.from_numpy(places).to(device)] = encoder(**on_device(values, device)).float()
     encoder.train(was_training)
     embeddings = distributed.all_gather_rows(local)
     if len(rows) and not bool(embeddings.abs().amax() < largest_usable(len(rows))):  # NaN is below nothing

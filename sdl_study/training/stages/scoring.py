@@ -30,7 +30,7 @@ def _fit(
     encoder: nn.Module, inputs: Inputs, settings: Settings, seed: int, device: torch.device
 ) -> Probe | None:
     """The probe on train's embeddings, on rank 0; None elsewhere."""
-    embeddings = embed(encoder, inputs.train_rows, inputs, device)
+    embeddings = embed(encoder, inputs.train_rows, inputs, device, settings.train.precision)
     if distributed.rank() != 0:
         return None
     seed = derive_seed(seed, "probe")
@@ -44,7 +44,7 @@ def dev_metrics(
     """Dev metrics of a probe on the frozen encoder, with its strength where that may lie outside of the grid;
     empty on ranks other than 0."""
     probe = _fit(encoder, inputs, settings, seed, device)
-    dev = embed(encoder, inputs.dev_rows, inputs, device)
+    dev = embed(encoder, inputs.dev_rows, inputs, device, settings.train.precision)
     if probe is None:
         return {}
     strength = {"probe/l2": float(probe.l2)} if settings.probe.grow else {}
@@ -79,8 +79,8 @@ def last_stage(
         Dev metrics, dev's threshold and the probe's strength; empty on ranks other than 0.
     """
     probe = _fit(encoder, inputs, settings, job.seed, device)
-    dev = embed(encoder, inputs.dev_rows, inputs, device)
-    test = embed(encoder, inputs.test_rows, inputs, device)
+    dev = embed(encoder, inputs.dev_rows, inputs, device, settings.train.precision)
+    test = embed(encoder, inputs.test_rows, inputs, device, settings.train.precision)
     if probe is None:
         return {}
     metrics, threshold = _dev_metrics(probe, dev, inputs, settings)

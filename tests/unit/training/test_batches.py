@@ -12,9 +12,8 @@ from PIL import Image
 
 from sdl_study.config import DataSettings, ModelSettings, ProbeSettings, Settings, TrainSettings
 from sdl_study.errors import UserError
-from sdl_study.input_spec import InputSpec
 from sdl_study.space import SearchSpace, choice
-from sdl_study.study.checks import check_encoders_fit
+from sdl_study.study.checks import check_augment
 from sdl_study.testing import run_processes
 from sdl_study.training.augment import Augmentation
 from sdl_study.training.batches import Batches
@@ -61,9 +60,29 @@ def image_job(home: Path, name: str, arm: str = "sd", **train: Any) -> Job:
     )  # fmt: skip
 
 
+def batch_of(inputs: Any, train: TrainSettings, step: tuple[int, int], positions: Any) -> tuple[Any, Any]:
+    batches = Batches(inputs, train, 7, CPU)
+    (batch,), labels = batches.on_device(batches.read((step, positions)))
+    return batch, labels
+
+
+def test_micro_batches_hold_the_same_views(home: Path) -> None:
+    inputs, positions = inputs_of(home), np.array([3, 0, 8, 5, 1])
+    train = settings(augment="strong", views=2).train
+    whole, labels = batch_of(inputs, train, (2, 4), positions)
+    batches = Batches(inputs, train, 7, CPU, micro_batch=4)  # two examples in two views
+    chunks, of_chunks = batches.on_device(batches.read(((2, 4), positions)))
+    assert [len(chunk["pixel_values"]) for chunk in chunks] == [4, 4, 2]
+    assert len(of_chunks) == len(labels) == 10
+    views = whole["pixel_values"].unflatten(0, (2, 5))
+    for chunk, start in zip(chunks, (0, 2, 4), strict=True):
+        assert torch.equal(chunk["pixel_values"], views[:, start : start + 2].flatten(0, 1))
+    assert of_chunks[:4] == inputs.train_labels[np.array([3, 0, 3, 0])]
+
+
 def test_without_augmentation_a_batch_is_what_the_store_gives(home: Path) -> None:
     inputs, positions = inputs_of(home), np.array([3, 0, 8])
-    batch, labels = Batches(inputs, settings().train, 7, CPU).get((1, 0), positions)
+    batch, labels = batch_of(inputs, settings().train, (1, 0), positions)
     expected = inputs.store.fetch(inputs.train_rows[positions])["pixel_values"]
     assert torch.equal(batch["pixel_values"], expected)
     assert labels == inputs.train_labels[positions]
@@ -72,7 +91,7 @@ def test_without_augmentation_a_batch_is_what_the_store_gives(home: Path) -> Non
 def test_views_are_normalised_and_carry_their_labels(home: Path) -> None:
     inputs, positions = inputs_of(home), np.array([3, 0, 8])
     train = settings(augment="strong", views=2).train
-    batch, labels = Batches(inputs, train, 7, CPU).get((2, 4), positions)
+    batch, labels = batch_of(inputs, train, (2, 4), positions)
     pixels = inputs.store.pixels(inputs.train_rows[positions])
     expected = Augmentation("strong", 2, 7)(pixels, (2, 4), positions)
     assert torch.equal(batch["pixel_values"], inputs.store.normalise(expected))
@@ -114,5 +133,5 @@ def test_only_images_are_augmented(searched: bool) -> None:
     with pytest.raises(
         UserError, match=r"^mine: train\.augment: only images are augmented, the data set holds text"
     ):
-        check_encoders_fit(space, chosen, InputSpec.text(vocab_size=9, pad_token_id=0, max_length=8), "mine")
-    check_encoders_fit(space, chosen, InputSpec.image(channels=3, image_size=16), "mine")
+        check_augment(space, chosen, "text", "mine")
+    check_augment(space, chosen, "image", "mine")

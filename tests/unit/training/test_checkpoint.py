@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -21,7 +21,8 @@ CPU = torch.device("cpu")
 
 
 def state(epoch: int) -> State:
-    return State(Progress(epoch=epoch), {"weight": torch.full((3,), float(epoch))}, {}, {}, rng=[{}])
+    weights = {"weight": torch.full((3,), float(epoch))}
+    return State(Progress(epoch=epoch), weights, {"state": {}}, {}, rng=[{}])
 
 
 def epochs(folder: Path) -> dict[str, int | None]:
@@ -37,6 +38,78 @@ def test_the_last_and_the_best_epoch_are_kept_and_nothing_else(tmp_path: Path) -
     found = checkpoint.load(tmp_path, BEST, CPU)
     assert found is not None
     assert torch.equal(found.model["weight"], torch.full((3,), 2.0))
+    assert (found.optimizer, found.rng) == ({}, [])  # nobody goes on from the best epoch
+
+
+def test_a_job_that_is_done_keeps_what_was_measured_and_no_weights(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, state(3), is_best=True)
+    checkpoint.leave_without_weights(tmp_path, Progress(epoch=3, metrics={"dev/map": 0.5}))
+    found = checkpoint.load(tmp_path, LAST, CPU)
+    assert found == State(Progress(epoch=3, metrics={"dev/map": 0.5}), {})
+    assert epochs(tmp_path) == {LAST: 3, BEST: 3}
+
+
+def test_a_checkpoint_from_before_there_were_any_within_epochs_is_read(tmp_path: Path) -> None:
+    old = {"epoch": 2, "examples_seen": 9, "seconds": 1.0, "best_value": 0.5, "best_epoch": 1, "metrics": {}}
+    content = {
+        "format_version": 1,
+        "progress": old,
+        "model": {},
+        "optimizer": {},
+        "schedule": {},
+        "loss": {},
+        "rng": [],
+    }
+    torch.save(content, tmp_path / LAST)
+    found = checkpoint.load(tmp_path, LAST, CPU)
+    assert found is not None
+    assert (found.progress.epoch, found.progress.step, found.watched) == (2, 0, [])
+
+
+class Clock:
+    """A clock that goes on by so many seconds a step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        self.now, self._seconds, self.asked = 0.0, seconds, 0
+        monkeypatch.setattr(checkpoint.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(checkpoint.distributed, "broadcast_object", self._broadcast)
+
+    def _broadcast(self, value: Any, channel: Any) -> Any:
+        self.asked += 1
+        return value
+
+    def due_at(self, pace: checkpoint.Pace, steps: int) -> list[int]:
+        found = []
+        for step in range(1, steps + 1):
+            self.now += self._seconds
+            if pace.due():
+                found.append(step)
+                pace.restart()
+        return found
+
+
+def test_a_checkpoint_is_due_after_so_many_seconds_and_the_ranks_ask_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch, 1 / 128)
+    assert clock.due_at(checkpoint.Pace(60.0, None), 20_000) == [7680, 15_360]
+    assert clock.asked < 60
+
+
+def test_long_steps_are_kept_one_by_one_and_none_where_there_shall_be_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch, 90.0)
+    assert clock.due_at(checkpoint.Pace(60.0, None), 3) == [1, 2, 3]
+    assert clock.due_at(checkpoint.Pace(0.0, None), 50) == []
+
+
+def test_a_step_that_takes_long_all_at_once_is_noticed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, pace = Clock(monkeypatch, 0.01), checkpoint.Pace(60.0, None)
+    assert clock.due_at(pace, 1000) == []
+    clock.now += 1000
+    (found,) = clock.due_at(pace, 1100)
+    assert found <= 1000  # at most as many steps as were made before
 
 
 @pytest.mark.parametrize("at", [LAST, BEST])

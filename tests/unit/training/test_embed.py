@@ -48,6 +48,22 @@ class Encoder(nn.Module):
         return self._function(features).expand(-1, 2)
 
 
+class Texts(Numbers):
+    """Rows of their own numbers of tokens, in chunks of 8 tokens; remembers what was fetched."""
+
+    spec = InputSpec.text(vocab_size=2, pad_token_id=0, max_length=8)
+
+    def __init__(self) -> None:
+        self.fetched: list[list[int]] = []
+
+    def fetch(self, rows: np.ndarray) -> dict[str, Tensor]:
+        self.fetched.append(rows.tolist())
+        return super().fetch(rows)
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(rows)
+
+
 def inputs() -> Inputs:
     none = np.arange(0)
     return Inputs(Numbers(), none, none, none, NO_LABELS, NO_LABELS)
@@ -65,6 +81,31 @@ def test_rows_keep_their_order_whatever_was_read_together(monkeypatch: pytest.Mo
     rows = np.array([5, 0, 9, 9, 2, 7, 1])
     assert embedded(rows)[:, 0].tolist() == rows.tolist()
     assert embedded(rows[:0]).shape == (0, 2)
+
+
+def test_texts_are_read_by_a_budget_of_tokens_as_they_are_padded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embed_module, "_ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(embed_module, "_TOKENS_AT_ONCE", 24)
+    none, store = np.arange(0), Texts()
+    rows = np.array([20, 3, 2, 1, 8, 7, 9, 40, 4])
+    found = embed(
+        Encoder(lambda values: values), rows, Inputs(store, none, none, none, NO_LABELS, NO_LABELS), CPU
+    )
+    assert found[:, 0].tolist() == rows.tolist()
+    # 9 tokens are two chunks of 8, 20 are three, 40 are more than the budget: a row of its own
+    assert store.fetched == [[1, 2, 3], [4, 7, 8], [9], [20], [40]]
+
+
+def test_an_encoder_computes_in_the_precision_of_training() -> None:
+    encoder = nn.Linear(1, 2)
+    encoder.forward = lambda features: nn.functional.linear(features, encoder.weight, encoder.bias)  # type: ignore[method-assign]
+    encoder.width = 2  # type: ignore[assignment]
+    rows = np.arange(1, 300)
+    full, half = (embed(encoder, rows, inputs(), CPU, precision) for precision in ("fp32", "bf16"))
+    assert full.dtype == half.dtype == torch.float32
+    assert torch.equal(half, half.bfloat16().float())
+    assert not torch.equal(full, half)
+    assert torch.allclose(full, half, rtol=2.0**-7, atol=2.0**-7)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30, -1e25])
