@@ -177,6 +177,9 @@ class Settings(Section):
 
     An ``objective`` that is a mean over labels is taken over those with at least ``objective_min_positives`` positives
     in dev, unless fewer than half of the labels would remain; 0 counts all.
+
+    Of the ``controls`` those run that the data allow. ``untrained`` and ``frozen`` are one: the method's encoder before
+    training, called ``frozen`` where it has published weights.
     """
 
     seed: int = Field(default=0, ge=0)
