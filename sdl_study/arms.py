@@ -11,8 +11,10 @@ from typing import Any, Literal
 from sdl_study.errors import UserError
 
 Pretraining = Literal["contrastive", "supervised"]
-UNTRAINED, LABEL_PRIOR, TFIDF, RAW = "untrained", "label_prior", "tfidf", "raw"
-CONTROLS = (UNTRAINED, LABEL_PRIOR, TFIDF, RAW)
+UNTRAINED, FROZEN, LABEL_PRIOR, TFIDF, RAW = "untrained", "frozen", "label_prior", "tfidf", "raw"
+CONTROLS = (UNTRAINED, FROZEN, LABEL_PRIOR, TFIDF, RAW)
+BEFORE_TRAINING = (UNTRAINED, FROZEN)
+"""An encoder as it is built and the arms' last stage: with random weights, or with published ones."""
 
 
 @dataclass(frozen=True)

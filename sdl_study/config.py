@@ -186,11 +186,13 @@ class ProbeSettings(Section):
     """The linear probe on frozen embeddings; its regularisation is chosen inside train.
 
     ``l2_grid`` holds the strengths to choose from (a single one is taken as it is); with ``grow`` the grid goes on
-    where its end is the best.
+    where its end is the best. An epoch's probe is fitted on at most ``max_rows`` rows of train (None: all of them),
+    the same in all trials; the last stage of a final always on all.
     """
 
     l2_grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     grow: bool = True
+    max_rows: int | None = Field(default=None, ge=2)
 
     @field_validator("l2_grid")
     @classmethod
@@ -240,6 +242,9 @@ class Settings(Section):
 
     An ``objective`` that is a mean over labels is taken over those with at least ``objective_min_positives`` positives
     in dev, unless fewer than half of the labels would remain; 0 counts all.
+
+    Of the ``controls`` those run that the data allow. ``untrained`` and ``frozen`` are one: the method's encoder before
+    training, called ``frozen`` where it has published weights.
     """
 
     seed: int = Field(default=0, ge=0)

@@ -7,16 +7,29 @@ rows are all rows. ``group`` is a process group, or None for the default one.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 ProcessGroup: TypeAlias = "dist.ProcessGroup"
+T = TypeVar("T")
+
+
+class PeerRaised(Exception):
+    """Another rank's share of a common work raised.
+
+    Attributes:
+        expected: whether all that was raised anywhere was of the kinds that ``together`` was told to expect.
+    """
+
+    def __init__(self, expected: bool) -> None:
+        super().__init__("another rank raised")
+        self.expected = expected
 
 
 def is_initialized() -> bool:
@@ -188,9 +201,38 @@ def gather_objects(value: Any, group: ProcessGroup | None = None) -> list[Any]:
     return box
 
 
+def together(
+    share: Callable[[], T], expected: tuple[type[Exception], ...] = (), group: ProcessGroup | None = None
+) -> T:
+    """Do this rank's share of a common work, in which there is no collective.
+
+    All ranks learn whether any raised before one goes on, so that none waits in a collective for one that is gone.
+
+    Args:
+        share: the work of this rank.
+        expected: kinds of exceptions that all ranks are to treat alike.
+
+    Raises:
+        Exception: what this rank's share raised.
+        PeerRaised: this rank's did not, but another's.
+    """
+    error, value = None, None
+    try:
+        value = share()
+    except Exception as caught:  # noqa: BLE001 (raised again below, when the others know)
+        error = caught
+    raised, surprise = error is not None, error is not None and not isinstance(error, expected)
+    states = all_gather_same(torch.tensor([raised, surprise]), group)
+    if error is not None:
+        raise error
+    if bool(states.any()):
+        raise PeerRaised(expected=not bool(states[:, 1].any()))
+    return cast("T", value)
+
+
 def is_peer_failure(error: BaseException) -> bool:
     """Whether an exception says that another rank went away, not that this one did something wrong."""
-    if isinstance(error, dist.DistError):
+    if isinstance(error, dist.DistError | PeerRaised):
         return True
     return isinstance(error, RuntimeError) and any(
         sign in str(error) for sign in ("gloo/transport", "gloo/", "NCCL")

@@ -99,10 +99,19 @@ def _counts_above(
     predicted = np.zeros(groups * bins, dtype=np.int64)
     offsets = np.arange(width) * bins if per_label else np.zeros(width, dtype=np.int64)
     step = max(1, _CHUNK_CELLS // width)
+    # The bin of a score is the number of grid values below it, i.e. of thresholds that it passes. Most scores of many
+    # labels pass the first alone or none, and need no search.
+    lowest = grid[: min(2, grid.size)]
     for start in range(0, count, step):
-        # The bin of a score is the number of grid values below it, i.e. of thresholds that it passes.
-        bin_of = np.searchsorted(grid, scores[start : start + step], side="left") + offsets
-        predicted += np.bincount(bin_of.reshape(-1), minlength=groups * bins)
+        part = scores[start : start + step]
+        passes = part > lowest[-1]
+        bin_of = np.searchsorted(grid, part[passes], side="left")
+        if per_label:
+            bin_of += offsets[np.nonzero(passes)[1]]
+        predicted += np.bincount(bin_of, minlength=groups * bins)
+        if lowest.size > 1:
+            first_alone = (part > lowest[0]).sum(axis=0) - passes.sum(axis=0)
+            predicted[1::bins] += first_alone if per_label else first_alone.sum()
     values = scores[targets.rows, targets.columns]
     hit_bin = np.searchsorted(grid, values, side="left") + offsets[targets.columns]
     hits = np.bincount(hit_bin, minlength=groups * bins)

@@ -91,7 +91,7 @@ class Declaration:
 
     @property
     def reference_arm(self) -> str:
-        """The arm whose encoder the control ``untrained`` has."""
+        """The arm whose encoder stands, before training, among the controls."""
         has_method = any(winner.arm == self.method for winner in self.winners)
         return self.method if self.method is not None and has_method else self.best_arm_on_dev
 

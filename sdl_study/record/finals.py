@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sdl_study.arms import UNTRAINED
+from sdl_study.arms import BEFORE_TRAINING
 from sdl_study.evaluation.predictions import PREDICTIONS_FILE, metrics_from_predictions
 from sdl_study.record.declaration import Declaration
 from sdl_study.record.files import StudyFiles
@@ -81,7 +81,7 @@ class Final:
 
 
 def final_slots(files: StudyFiles, declaration: Declaration) -> list[FinalSlot]:
-    """Every final and control; ``untrained`` is the reference arm's encoder before training, on every final seed."""
+    """Every final and control; that of the reference arm's encoder before training has every final seed."""
     each = declaration.final_seeds
     found = [
         _slot(
@@ -96,7 +96,7 @@ def final_slots(files: StudyFiles, declaration: Declaration) -> list[FinalSlot]:
     encoder = {key: value for key, value in chosen.items() if key.startswith("model.")}
     for name in declaration.controls:
         # The others learn nothing from a seed.
-        seeds, parameters = (each * declaration.searches, encoder) if name == UNTRAINED else (1, {})
+        seeds, parameters = (each * declaration.searches, encoder) if name in BEFORE_TRAINING else (1, {})
         found += [
             _slot(files, declaration, name, "control", number, reference, dict(parameters))
             for number in range(seeds)

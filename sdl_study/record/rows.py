@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any
 
-from sdl_study.arms import LABEL_PRIOR, RAW, TFIDF, Arm
+from sdl_study.arms import BEFORE_TRAINING, Arm
 from sdl_study.config import Settings
 from sdl_study.evaluation.metrics import lower_is_better
 from sdl_study.record.declaration import Declaration
@@ -96,7 +96,7 @@ class RowMaker:
         row = Row(
             name=name,
             role=own[0].role,
-            encoder=None if name in (LABEL_PRIOR, TFIDF, RAW) else self._encoder(own[0].slot.parameters),
+            encoder=self._encoder(own[0].slot.parameters) if is_arm or name in BEFORE_TRAINING else None,
             temperature=None,
             dev=dev,
             test=mean_test(own, name).get(self._metric),

@@ -23,10 +23,11 @@ from sdl_study.evaluation.controls import (
 )
 from sdl_study.evaluation.objective import dev_metrics
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
+from sdl_study.evaluation.strength import best_strength, next_strength
 from sdl_study.evaluation.thresholds import tune_threshold
 from sdl_study.record.outcome import Result
 from sdl_study.training.inputs import train_labels
-from sdl_study.training.stages.probe import best_strength, fit_probe, next_strength
+from sdl_study.training.stages.probe import fit_probe
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdl_study.arms import UNTRAINED
+from sdl_study.arms import BEFORE_TRAINING
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.final import require_test_labels, score_final
@@ -71,7 +71,7 @@ class Finals:
             UserError: a final was ended by the machine or an unexpected exception; no test label is opened then.
         """
         self.progress.say(f"finals: {len(self.slots)} runs, declaration {self.declaration.sha[:12]}")
-        in_driver = [slot for slot in self.slots if slot.role == "control" and slot.name != UNTRAINED]
+        in_driver = [s for s in self.slots if s.role == "control" and s.name not in BEFORE_TRAINING]
         for slot in in_driver:
             if read_outcome(slot.folder) is None:
                 result = run_control(slot.name, self.data, self.plan.settings, slot.folder)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from statistics import fmean
 
+from sdl_study.arms import BEFORE_TRAINING, FROZEN, UNTRAINED
 from sdl_study.errors import UserError
+from sdl_study.models import parse_encoder_settings
 from sdl_study.record.declaration import Declaration, Winner, keep_or_write, read_declaration
 from sdl_study.record.findings import could_learn
 from sdl_study.record.outcome import Repeat
 from sdl_study.record.trials import TrialRecord
 from sdl_study.study.jobs import JobMaker, Work
+from sdl_study.study.located import encoder_of
 from sdl_study.study.plan import Plan
 
 # ``budget.final_seeds="auto"``: three seeds decide little, and where a final is short more cost next to nothing.
@@ -135,6 +139,15 @@ def final_seeds(plan: Plan, found: Sequence[Winner], records: Sequence[TrialReco
     return SEEDS_OF_SHORT if seconds < SHORT_FINAL_SECONDS else SEEDS_OF_LONG
 
 
+def _named(controls: Sequence[str], plan: Plan, reference: Winner) -> tuple[str, ...]:
+    """The controls, with the encoder before training under its right name, once, whichever of the two was asked for:
+    ``frozen`` where the reference's encoder is built with published weights, else ``untrained``."""
+    model = plan.with_parameters(reference.parameters).model
+    kind, chosen = encoder_of(model.encoders[model.encoder], plan.module)
+    right = FROZEN if parse_encoder_settings(kind, chosen).pretrained else UNTRAINED
+    return tuple(dict.fromkeys(right if name in BEFORE_TRAINING else name for name in controls))
+
+
 def declare(
     plan: Plan,
     found: Sequence[Winner],
@@ -157,25 +170,24 @@ def declare(
         code_version: of this program.
     """
     settings, on_dev = plan.settings, _on_dev(found)
-    return keep_or_write(
-        plan.files,
-        Declaration(
-            study=plan.name,
-            winners=tuple(found),
-            best_arm_on_dev=max(on_dev, key=lambda arm: on_dev[arm]),
-            method=plan.method,
-            variants=plan.variants,
-            primary_contrast=primary_contrast(plan, found, unable_arms(found, records)),
-            primary_metric=settings.primary_metric,
-            primary_stage=settings.stage,
-            controls=controls,
-            study_seed=settings.seed,
-            final_seeds=final_seeds(plan, found, records),
-            selection_seeds=settings.budget.selection_seeds,
-            trials_per_arm=settings.budget.trials,
-            epochs=settings.train.epochs,
-            data_fingerprint=fingerprint,
-            code_version=code_version,
-            searches=settings.budget.searches,
-        ),
+    declaration = Declaration(
+        study=plan.name,
+        winners=tuple(found),
+        best_arm_on_dev=max(on_dev, key=lambda arm: on_dev[arm]),
+        method=plan.method,
+        variants=plan.variants,
+        primary_contrast=primary_contrast(plan, found, unable_arms(found, records)),
+        primary_metric=settings.primary_metric,
+        primary_stage=settings.stage,
+        controls=controls,
+        study_seed=settings.seed,
+        final_seeds=final_seeds(plan, found, records),
+        selection_seeds=settings.budget.selection_seeds,
+        trials_per_arm=settings.budget.trials,
+        epochs=settings.train.epochs,
+        data_fingerprint=fingerprint,
+        code_version=code_version,
+        searches=settings.budget.searches,
     )
+    reference = declaration.winner(declaration.reference_arm)
+    return keep_or_write(plan.files, replace(declaration, controls=_named(controls, plan, reference)))

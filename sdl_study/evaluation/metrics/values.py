@@ -75,8 +75,7 @@ class Evidence:
     @cached_property
     def label_ranks(self) -> RowRanks:
         """Documents ranked by label."""
-        by_label = np.ascontiguousarray(self.scores.T)
-        return row_ranks(by_label, self.targets.columns, self.targets.rows)
+        return row_ranks(self.scores.T, self.targets.columns, self.targets.rows)
 
     @cached_property
     def document_ranks(self) -> RowRanks:

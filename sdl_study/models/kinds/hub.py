@@ -28,6 +28,7 @@ class Settings(EncoderSettings):
     """
 
     modalities: ClassVar[tuple[Modality, ...]] = ("text", "image")
+    pretrained: ClassVar[bool] = True
     name: Annotated[str, Field(min_length=1)]
     revision: str | None = None
     max_length: Size | None = None

@@ -20,18 +20,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sdl_study.evaluation.strength import best_strength, next_strength
+from sdl_study.training.stages.label_blocks import LabelBlocks, together
 from sdl_study.training.stages.logistic import fit_block
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
     from torch import Tensor
 
     from sdl_study.losses import LabelSets
 
 L2_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-# Beyond these a fit is as good as unregularised, or knows the frequencies alone.
-WEAKEST, STRONGEST = 1e-6, 1e3
-_LEAST_RATIO = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +74,17 @@ def fit_probe(
     tolerance: float = 1e-5,
     block_elements: int = 1 << 24,
 ) -> Probe:
-    """Fit the probe on train's embeddings; nothing outside of them is looked at.
+    """Fit the probe on train's embeddings; nothing outside of them is looked at. Collective: every rank has them all.
 
-    Deterministic: with the same inputs, seed and number of threads the result is bitwise the same. Labels that
-    every or no training example carries predict their (smoothed) frequency.
+    Deterministic: with the same inputs, seed and number of threads the result is bitwise the same, on every rank and
+    at any number of them. Labels that every or no training example carries predict their (smoothed) frequency.
 
     Args:
         embeddings: frozen encoder outputs, one row per training example.
         labels: the label set of each row.
         l2_grid: strengths to choose from, relative to the mean log loss; a single one is taken without a holdout.
-        grow: whether the grid goes on where its end is the best, as far as ``WEAKEST`` and ``STRONGEST``.
+        grow: whether the grid goes on where its end is the best, as far as ``WEAKEST`` and ``STRONGEST``, and ends
+            where the loss rises.
         seed: draws the held-out rows.
         holdout: share of the rows that is held out to choose the strength.
         tolerance: a label stops when the estimated gain left is below this share of its entropy.
@@ -92,30 +92,17 @@ def fit_probe(
 
     Raises:
         ValueError: no rows, rows and labels that do not fit, values that are not finite, an invalid grid.
+        ProbeTooLarge: a rank has too little memory.
     """
     grid = sorted({float(value) for value in l2_grid}, reverse=True)
     _check(embeddings, labels, grid, holdout)
     with torch.no_grad():
-        mean, scale, standardised = _standardised(embeddings.float())
-        rotation = _principal_axes(standardised)
-        rotated = standardised @ rotation
-        blocks = _label_blocks(labels, rows=rotated.shape[0], block_elements=block_elements)
-        rows = _row_of_each_entry(labels, rotated.device)
-        if len(grid) > 1:
-            held_out = _HeldOut(rotated, labels, rows, blocks, seed, holdout, tolerance)
-            losses, starts = held_out.tried(grid, grow)
-            chosen = best_strength(losses)
-            weights = starts[chosen]
-        else:
-            losses, chosen, weights = {}, grid[0], None
-        fitted = []
-        for start, stop in blocks:
-            targets = _dense_block(labels, rows, start, stop, rotated)
-            initial = None if weights is None else weights[:, start:stop]
-            fitted.append(fit_block(rotated, targets, chosen, tolerance, initial))
-        solution = torch.cat(fitted, dim=1)
-    weight = rotation @ solution[:-1]
-    return Probe(mean, scale, weight, solution[-1].contiguous(), chosen, losses)
+        fit = together(lambda: _Fit(embeddings.float(), labels, seed, holdout, tolerance, block_elements))
+        losses = fit.tried(grid, grow) if len(grid) > 1 else {}
+        chosen = best_strength(losses) if losses else grid[0]
+        solution = fit.whole(chosen)
+    weight = fit.rotation @ solution[:-1]
+    return Probe(fit.mean, fit.scale, weight, solution[-1].contiguous(), chosen, losses)
 
 
 def _check(embeddings: Tensor, labels: LabelSets, grid: Sequence[float], holdout: float) -> None:
@@ -147,101 +134,91 @@ def _principal_axes(standardised: Float[Tensor, "n D"]) -> Float[Tensor, "D D"]:
     return torch.linalg.eigh(covariance).eigenvectors.to(standardised.dtype)
 
 
-def _label_blocks(labels: LabelSets, *, rows: int, block_elements: int) -> list[tuple[int, int]]:
-    width = max(1, block_elements // rows)
-    return [(start, min(start + width, labels.num_labels)) for start in range(0, labels.num_labels, width)]
+class _Fit:
+    """The fits of one probe: without the held-out rows for every strength that is tried, at last with all rows.
 
-
-def _row_of_each_entry(labels: LabelSets, device: torch.device) -> Int[Tensor, " nnz"]:
-    indptr = torch.as_tensor(labels.indptr, dtype=torch.long, device=device)
-    return torch.repeat_interleave(torch.arange(len(indptr) - 1, device=device), indptr.diff())
-
-
-def _dense_block(
-    labels: LabelSets, rows: Int[Tensor, " nnz"], start: int, stop: int, like: Tensor
-) -> Float[Tensor, "n labels"]:
-    """Multi-hot targets of the labels start..stop-1."""
-    columns = torch.as_tensor(labels.indices, dtype=torch.long, device=like.device)
-    inside = (columns >= start) & (columns < stop)
-    dense = like.new_zeros(like.shape[0], stop - start)
-    dense[rows[inside], columns[inside] - start] = 1.0
-    return dense
-
-
-def best_strength(losses: Mapping[float, float]) -> float:
-    """The strength with the smallest loss, the stronger one on a tie."""
-    return min(losses, key=lambda value: (losses[value], -value))
-
-
-def next_strength(losses: Mapping[float, float]) -> float | None:
-    """The strength to try after these, where the best stands at an end: on by the ratio of the last two there, or
-    twice, where they lie closer together.
-
-    Args:
-        losses: strength → loss, of two strengths at least.
-
-    Returns:
-        None where the best lies inside, or the next one would lie beyond ``WEAKEST`` or ``STRONGEST``.
+    All but the making of it is collective: each rank solves its own blocks of labels.
     """
-    best, strengths = best_strength(losses), sorted(losses)
-    if best == strengths[-1]:
-        value = best * max(best / strengths[-2], _LEAST_RATIO)
-    elif best == strengths[0]:
-        value = best / max(strengths[1] / best, _LEAST_RATIO)
-    else:
-        return None
-    return value if WEAKEST <= value <= STRONGEST else None
-
-
-class _HeldOut:
-    """Fits without some rows, and their mean log loss on these."""
 
     def __init__(
         self,
-        data: Float[Tensor, "n D"],
+        embeddings: Float[Tensor, "n D"],
         labels: LabelSets,
-        rows: Int[Tensor, " nnz"],
-        blocks: Sequence[tuple[int, int]],
         seed: int,
         holdout: float,
         tolerance: float,
+        block_elements: int,
     ) -> None:
-        count = data.shape[0]
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).to(data.device)
+        self.mean, self.scale, standardised = _standardised(embeddings)
+        self.rotation = _principal_axes(standardised)
+        self._data = standardised @ self.rotation
+        count = self._data.shape[0]
+        self._blocks = LabelBlocks(labels, max(1, block_elements // count), self._data.device)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).to(self._data.device)
         self._held = order[: max(1, round(holdout * count))].sort().values
         self._kept = order[len(self._held) :].sort().values if count > 1 else order
-        self._data, self._labels, self._rows, self._blocks = data, labels, rows, blocks
-        self._kept_data, self._held_data = data[self._kept], data[self._held]
+        self._cells = len(self._held) * labels.num_labels
         self._tolerance = tolerance
+        self._starts: dict[int, Tensor] = {}
 
-    def tried(
-        self, grid: Sequence[float], grow: bool
-    ) -> tuple[dict[float, float], dict[float, Float[Tensor, "coefficients L"]]]:
-        """Loss of every strength, and its solution, where the refit starts; the grid goes from strong to weak."""
-        losses, solutions = self._fitted(grid, None)
-        while grow and (value := next_strength(losses)) is not None:
-            more, found = self._fitted((value,), solutions[best_strength(losses)])
-            losses, solutions = losses | more, solutions | found
-        return losses, solutions
+    def tried(self, grid: Sequence[float], grow: bool) -> dict[float, float]:
+        """Mean log loss of every strength that was tried; where the best one's fits end, the refit starts.
 
-    def _fitted(
-        self, strengths: Sequence[float], initial: Float[Tensor, "coefficients L"] | None
-    ) -> tuple[dict[float, float], dict[float, Float[Tensor, "coefficients L"]]]:
-        """Loss and solution of every strength; each solution is the next one's start."""
-        total = dict.fromkeys(strengths, 0.0)
-        solutions: dict[float, list[Tensor]] = {value: [] for value in strengths}
-        for start, stop in self._blocks:
-            targets = _dense_block(self._labels, self._rows, start, stop, self._data)
-            kept_targets, held_targets = targets[self._kept], targets[self._held]
-            solution = None if initial is None else initial[:, start:stop]
-            for value in strengths:
-                solution = fit_block(self._kept_data, kept_targets, value, self._tolerance, solution)
-                logits = torch.addmm(solution[-1], self._held_data, solution[:-1])
-                loss = torch.nn.functional.softplus(logits) - held_targets * logits
-                total[value] += float(loss.sum(dtype=torch.float64))
-                solutions[value].append(solution)
-        cells = len(self._held) * self._labels.num_labels
-        return (
-            {value: loss / cells for value, loss in total.items()},
-            {value: torch.cat(parts, dim=1) for value, parts in solutions.items()},
-        )
+        Args:
+            grid: from strong to weak; each fit is the next one's start, since weak ones take many steps.
+            grow: look for the best until it lies inside: no further down when the loss rises, and beyond the grid
+                where its end is the best. Without it the whole grid is tried, and no more.
+        """
+        held_out = together(lambda: (self._data[self._kept], self._data[self._held]))
+        losses: dict[float, float] = {}
+        latest: dict[int, Tensor] = {}
+        for value in grid:
+            latest = self._try(value, latest, held_out, losses)
+            if grow and best_strength(losses) > value and losses[value] > min(losses.values()):
+                break
+        while grow and (beyond := next_strength(losses)) is not None:
+            self._try(beyond, self._starts, held_out, losses)
+        return losses
+
+    def _try(
+        self,
+        l2: float,
+        starts: Mapping[int, Tensor],
+        held_out: tuple[Tensor, Tensor],
+        losses: dict[float, float],
+    ) -> dict[int, Tensor]:
+        """Fit with one strength, note its loss, and keep its solutions where it is the best so far."""
+        kept, held = held_out
+
+        def share() -> tuple[dict[int, Tensor], dict[int, float]]:
+            solutions, found = {}, {}
+            for block in self._blocks.own:
+                targets = self._blocks.targets(block, kept.dtype)
+                solution = fit_block(kept, targets[self._kept], l2, self._tolerance, starts.get(block))
+                logits = torch.addmm(solution[-1], held, solution[:-1])
+                loss = torch.nn.functional.softplus(logits) - targets[self._held] * logits
+                solutions[block], found[block] = solution, float(loss.sum(dtype=torch.float64))
+            return solutions, found
+
+        solutions, found = together(share)
+        losses[l2] = self._blocks.total(found) / self._cells
+        if best_strength(losses) == l2:
+            self._starts = solutions
+        return solutions
+
+    def whole(self, l2: float) -> Float[Tensor, "coefficients L"]:
+        """The solutions of all labels with all rows, on every rank."""
+
+        def share() -> dict[int, Tensor]:
+            return {
+                block: fit_block(
+                    self._data,
+                    self._blocks.targets(block, self._data.dtype),
+                    l2,
+                    self._tolerance,
+                    self._starts.get(block),
+                )
+                for block in self._blocks.own
+            }
+
+        return self._blocks.gathered(together(share), self._data.shape[1] + 1)

@@ -17,6 +17,7 @@ from sdl_study.seeds import derive_seed
 from sdl_study.training.inputs import Inputs
 from sdl_study.training.stages.embed import embed
 from sdl_study.training.stages.probe import Probe, fit_probe
+from sdl_study.training.stages.probe_rows import probe_rows
 from sdl_study.workers.job import Job
 
 if TYPE_CHECKING:
@@ -27,25 +28,35 @@ ENCODER_FOLDER = "encoder"
 
 
 def _fit(
-    encoder: nn.Module, inputs: Inputs, settings: Settings, seed: int, device: torch.device
-) -> Probe | None:
-    """The probe on train's embeddings, on rank 0; None elsewhere."""
-    embeddings = embed(encoder, inputs.train_rows, inputs, device, settings.train.precision)
-    if distributed.rank() != 0:
-        return None
-    seed = derive_seed(seed, "probe")
+    encoder: nn.Module, inputs: Inputs, settings: Settings, seed: int, device: torch.device, most: int | None
+) -> Probe:
+    """The probe on the embeddings of train, or of ``most`` rows of it: the study's own, the same in all of its jobs."""
+    rows = probe_rows(inputs.train_labels, most, derive_seed(settings.seed, "rows of the probe"))
+    embeddings = embed(encoder, inputs.train_rows[rows], inputs, device, settings.train.precision)
     probe = settings.probe
-    return fit_probe(embeddings, inputs.train_labels, l2_grid=probe.l2_grid, grow=probe.grow, seed=seed)
+    return fit_probe(
+        embeddings,
+        inputs.train_labels[rows],
+        l2_grid=probe.l2_grid,
+        grow=probe.grow,
+        seed=derive_seed(seed, "probe"),
+    )
 
 
 def dev_metrics(
     encoder: nn.Module, inputs: Inputs, settings: Settings, seed: int, device: torch.device
 ) -> dict[str, float]:
-    """Dev metrics of a probe on the frozen encoder, with its strength where that may lie outside of the grid;
-    empty on ranks other than 0."""
-    probe = _fit(encoder, inputs, settings, seed, device)
+    """Dev metrics of an epoch's probe on the frozen encoder, with its strength where that may lie outside of the grid.
+
+    Returns:
+        Nothing on ranks other than 0.
+
+    Raises:
+        SettingFailure: on every rank, the embeddings are not finite or the probe does not fit the memory.
+    """
+    probe = _fit(encoder, inputs, settings, seed, device, settings.probe.max_rows)
     dev = embed(encoder, inputs.dev_rows, inputs, device, settings.train.precision)
-    if probe is None:
+    if distributed.rank() != 0:
         return {}
     strength = {"probe/l2": float(probe.l2)} if settings.probe.grow else {}
     return _dev_metrics(probe, dev, inputs, settings)[0] | strength
@@ -55,8 +66,7 @@ def _dev_metrics(
     probe: Probe, dev: Float[Tensor, "dev width"], inputs: Inputs, settings: Settings
 ) -> tuple[dict[str, float], float]:
     """Metrics of the probe's scores of dev, and the threshold that was chosen there."""
-    scores = probe.predict_proba(dev).cpu().numpy()
-    labels = inputs.dev_labels.to_multi_hot(torch.bool).numpy()
+    scores, labels = probe.predict_proba(dev).cpu().numpy(), inputs.dev_labels
     threshold = float(tune_threshold(scores, labels))
     metrics = objective.dev_metrics(
         scores,
@@ -71,17 +81,20 @@ def _dev_metrics(
 def last_stage(
     encoder: nn.Module, inputs: Inputs, settings: Settings, job: Job, device: torch.device
 ) -> dict[str, float]:
-    """Fit the probe once more and score the test inputs into the job's folder; their labels are not known here.
+    """Fit the probe on all of train and score the test inputs into the job's folder; their labels are not known here.
 
     Rank 0 writes ``test_scores.npz`` (rows, scores) and the encoder.
 
     Returns:
         Dev metrics, dev's threshold and the probe's strength; empty on ranks other than 0.
+
+    Raises:
+        SettingFailure: as ``dev_metrics``.
     """
-    probe = _fit(encoder, inputs, settings, job.seed, device)
+    probe = _fit(encoder, inputs, settings, job.seed, device, most=None)
     dev = embed(encoder, inputs.dev_rows, inputs, device, settings.train.precision)
     test = embed(encoder, inputs.test_rows, inputs, device, settings.train.precision)
-    if probe is None:
+    if distributed.rank() != 0:
         return {}
     metrics, threshold = _dev_metrics(probe, dev, inputs, settings)
     folder = Path(job.folder)

@@ -12,8 +12,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from sdl_study.config import ProbeSettings
+from sdl_study.evaluation.strength import STRONGEST, WEAKEST, next_strength
 from sdl_study.losses import LabelSets
-from sdl_study.training.stages.probe import L2_GRID, STRONGEST, WEAKEST, Probe, fit_probe, next_strength
+from sdl_study.training.stages.probe import L2_GRID, Probe, fit_probe
 
 
 def case(
