@@ -133,7 +133,8 @@ class TrainSettings(Section):
     How it is computed, not what: ``micro_batch`` rows of a worker pass the encoder at once ("auto": as many as fit a
     GPU's memory, all on a CPU; None: all), with the gradient of the whole batch; ``checkpoint_activations`` computes
     activations twice instead of keeping them; a checkpoint is written after every epoch and within one every
-    ``checkpoint_minutes`` (0: never).
+    ``checkpoint_minutes`` (0: never). What a frozen encoder or its frozen layers give is kept in the study's stores,
+    computed once for all jobs, where it takes at most ``frozen_outputs_gib``.
     """
 
     epochs: int = Field(ge=1)
@@ -156,6 +157,7 @@ class TrainSettings(Section):
     compile: bool = False
     parallel: Literal["ddp", "fsdp"] = "ddp"
     checkpoint_minutes: float = Field(default=10.0, ge=0)
+    frozen_outputs_gib: float = Field(default=32.0, ge=0)
     collapse_of: Literal["embeddings", "outputs"] = "embeddings"
     workers: int | None = Field(default=None, ge=1)
     trials_per_group: Literal["all", 1] = "all"

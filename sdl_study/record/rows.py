@@ -96,7 +96,9 @@ class RowMaker:
         row = Row(
             name=name,
             role=own[0].role,
-            encoder=self._encoder(own[0].slot.parameters) if is_arm or name in BEFORE_TRAINING else None,
+            encoder=self._encoder(own[0].slot.parameters)
+            if own[0].role == "final" or name in BEFORE_TRAINING
+            else None,
             temperature=None,
             dev=dev,
             test=mean_test(own, name).get(self._metric),

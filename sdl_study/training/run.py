@@ -13,6 +13,7 @@ from sdl_study import distributed
 from sdl_study.arms import Arm
 from sdl_study.config import Settings, build_settings
 from sdl_study.training.checkpoint import Progress
+from sdl_study.training.frozen import with_frozen_outputs
 from sdl_study.training.inputs import Inputs, open_inputs
 from sdl_study.training.model import PretrainingModel, build_model
 from sdl_study.training.stages.scoring import last_stage
@@ -42,6 +43,8 @@ def run_job(job: Job, report: Report, channel: Any, device: torch.device) -> dic
     model = build_model(Arm(**job.arm), job.seed, settings, inputs.spec, inputs.train_labels.num_labels).to(
         device
     )
+    if settings.train.augment == "none":
+        inputs = with_frozen_outputs(inputs, model.encoder, Path(job.stores), settings.train, device)
     if job.kind == "control":
         return _scored(job, model, Progress(), settings, inputs, channel, device)
     trainer = Trainer(job, settings, inputs, model, device, channel)

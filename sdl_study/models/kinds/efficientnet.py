@@ -38,7 +38,7 @@ class Settings(EncoderSettings):
     """
 
     modalities: ClassVar[tuple[Modality, ...]] = ("image",)
-    pretrained: bool = True
+    pretrained: bool = True  # pyright: ignore[reportIncompatibleVariableOverride]
     freeze: bool = False
     frozen_stages: Annotated[int, Field(ge=0, le=7, strict=True)] = 0
     norm: Literal["frozen", "sync"] = "frozen"
