@@ -61,7 +61,7 @@ def check_pretrained(settings: Pretrained, spec: InputSpec) -> None:
     place = f"{FIELD}: {settings.name!r}"
     _check_form(config, place)
     _check_fit(config, place, spec)
-    folder = _files_at_hand(settings)
+    folder = files_at_hand(settings)
     if folder is not None:
         try:
             shapes = read_shapes(folder)
@@ -118,7 +118,7 @@ def _check_config_file(folder: Path) -> None:
         raise UserError(f"{FIELD}: cannot load {error}") from None
 
 
-def _files_at_hand(settings: Pretrained) -> Path | None:
+def files_at_hand(settings: Pretrained) -> Path | None:
     """The folder of a model's files: its own, or that of the hub's cache; None if they are yet to be downloaded."""
     folder = find_folder(settings.name, FIELD)
     if folder is not None:
@@ -150,21 +150,6 @@ def _check_form(config: PreTrainedConfig, place: str) -> None:
     output_width(config, place)
 
 
-def check_frozen_layers(config: PreTrainedConfig, count: int, place: str) -> None:
-    """Refuse to freeze more layers than there are, as far as a configuration tells their number.
-
-    Raises:
-        UserError: one line.
-    """
-    depths = getattr(config, "depths", None)
-    layers = len(depths) if depths else getattr(config, "num_hidden_layers", None)
-    if layers is not None and count > layers:
-        what = "stages" if depths else "layers"
-        raise UserError(
-            f"setting 'frozen_layers' of encoder 'hub': {count} is more than the {layers} {what} of {place}"
-        )
-
-
 def output_width(config: PreTrainedConfig, place: str) -> int:
     """Width of the last hidden state: one number for transformers, the last stage's for convolutional models.
 
@@ -191,6 +176,8 @@ def _check_fit(config: PreTrainedConfig, place: str, spec: InputSpec) -> None:
             " take the tokenizer that it was trained with"
         )
     positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and positions < 1:
+        positions = None  # XLNet's way to say that there is no end
     if positions is not None and config.model_type in _POSITIONS_AFTER_PADDING:
         positions -= (config.pad_token_id or 0) + 1
     if positions is not None and positions < spec.max_length:
@@ -222,14 +209,19 @@ def _check_embedding(config: PreTrainedConfig, shapes: Shapes, place: str) -> No
 
 
 def _check_tokenizer(settings: Pretrained, spec: InputSpec, place: str) -> None:
-    """The store was made by the model's own tokenizer, where it has one: other ids are other words."""
+    """The store was made by the model's own tokenizer: other ids are other words, however few there are."""
     folder = find_folder(settings.name, FIELD)
     if folder is None:
         own = _identity_on_hub(settings.name, settings.revision)
     else:
-        files = sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())
+        files = sorted((path.name, path.lstat().st_mtime_ns) for path in folder.iterdir())
         own = _identity_in(folder.resolve(), tuple(files))
-    if own is not None and own != spec.tokenizer:
+    if own is None:
+        raise UserError(
+            f"{place} has no tokenizer at hand by which to tell whether the store's tokens are its own; put the model's "
+            "tokenizer beside it with save_pretrained"
+        )
+    if own != spec.tokenizer:
         raise UserError(
             f"{place} has a tokenizer that reads texts in another way than the store's; give its own: "
             f"data.store.tokenizer=pretrained, data.store.name={settings.name}"

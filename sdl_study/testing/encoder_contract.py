@@ -53,11 +53,14 @@ class EncoderContract:
         kind: name, module or file of the kind.
         settings: its settings.
         spec: the inputs that it is tried with.
+        saved_within: how far the embeddings of a saved encoder, read again, may be from the ones before; not at all,
+            but for one that is saved in another form (adapters merged into the weights).
     """
 
     kind: str
     settings: Mapping[str, object] = {}
     spec: InputSpec
+    saved_within: float = 0.0
 
     def make(self, **changes: object) -> Encoder:
         """The encoder with other settings, from one seed."""
@@ -134,7 +137,8 @@ class EncoderContract:
         loaded = _models().load_encoder(tmp_path / "encoder")
         assert torch.equal(torch.random.get_rng_state(), state), "reading it drew random numbers"
         assert (loaded.width, loaded.spec, loaded.kind) == (encoder.width, encoder.spec, encoder.kind)
-        assert torch.equal(loaded.eval()(**inputs), encoder.eval()(**inputs))
+        expected = encoder.eval()(**inputs)
+        torch.testing.assert_close(loaded.eval()(**inputs), expected, rtol=0.0, atol=self.saved_within)
 
     def test_the_seed_decides_the_weights(self) -> None:
         first, second = self.make().state_dict(), self.make().state_dict()
