@@ -218,7 +218,7 @@ def _check_tokenizer(settings: Pretrained, spec: InputSpec, place: str) -> None:
         own = _identity_in(folder.resolve(), tuple(files))
     if own is None:
         raise UserError(
-            f"{place} has no tokenizer at hand by which to tell whether the store's tokens are its own; put the model's "
+            f"{place} has no tokenizer at hand by which to tell whether the tokens are its own; put the model's "
             "tokenizer beside it with save_pretrained"
         )
     if own != spec.tokenizer:
