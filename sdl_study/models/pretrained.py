@@ -23,6 +23,9 @@ FIELD = "setting 'name' of encoder 'hub'"
 _POSITIONS_AFTER_PADDING = frozenset(
     {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "mpnet"}
 )
+_ANY_SIZE = frozenset(
+    {"dinov2", "dinov2_with_registers"}
+)  # their table of positions is stretched as it is needed
 _VOCABULARIES_ON_HUB = (
     "tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
 )  # fmt: skip
@@ -193,8 +196,15 @@ def _check_image_fit(config: PreTrainedConfig, place: str, spec: InputSpec) -> N
         raise UserError(f"{place} is no image encoder (it has a vocabulary)")
     if channels is not None and channels != spec.channels:
         raise UserError(f"{place} reads {channels} channels, the images have {spec.channels}")
-    size = getattr(config, "image_size", None)
-    if getattr(config, "patch_size", None) is not None and size is not None and size != spec.image_size:
+    size, patch = getattr(config, "image_size", None), getattr(config, "patch_size", None)
+    if config.model_type in _ANY_SIZE and isinstance(patch, int):
+        if spec.image_size % patch:
+            raise UserError(
+                f"{place} reads images of a multiple of {patch} pixels, the store gives {spec.image_size}; change "
+                "image_size"
+            )
+        return
+    if patch is not None and size is not None and size != spec.image_size:
         raise UserError(f"{place} reads images of side {size}, the store gives {spec.image_size}")
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from sdl_study.errors import UserError
 from sdl_study.input_spec import InputSpec, Modality
-from sdl_study.models.settings import EncoderSettings, Size, TextPooling
+from sdl_study.models.settings import EncoderSettings, Names, Size, TextPooling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,7 +30,8 @@ class Settings(EncoderSettings):
     A ``lora_rank`` above 0 trains low-rank adapters of the linear layers (``lora_targets``: all of those that are not
     frozen, or some by their names, "q_proj,v_proj") in the place of the weights, scaled by ``lora_alpha`` over the rank
     (twice the rank by default); they are saved merged into the weights. ``checkpointing`` computes the states inside
-    of layers again in the backward pass in order to save memory.
+    of layers again in the backward pass in order to save memory. ``pretrained_on`` names the sources that the model has
+    read already ("mimic-iii"), where its name does not tell.
     """
 
     modalities: ClassVar[tuple[Modality, ...]] = ("text", "image")
@@ -47,6 +48,7 @@ class Settings(EncoderSettings):
     lora_alpha: Annotated[float, Field(gt=0)] | None = None
     lora_targets: Annotated[str, Field(min_length=1)] = "all-linear"
     checkpointing: bool = False
+    pretrained_on: Names = ()
 
     @model_validator(mode="after")
     def _something_is_trained(self) -> Settings:

@@ -120,7 +120,7 @@ def test_tokenizers_that_split_numbers_in_another_way(tmp_path: Path) -> None:
     split = published.tokenizer(tmp_path / "split", words)
     made = Tokenizer.from_file(str(split / "tokenizer.json"))
     digits = pre_tokenizers.Digits(individual_digits=True)
-    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), digits])  # type: ignore[assignment]
+    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), digits])
     made.save(str(split / "tokenizer.json"))
     assert own(tmp_path / "whole").tokenizer != own(split).tokenizer
 
@@ -168,3 +168,15 @@ def test_a_tokenizer_without_a_padding_token_pads_with_its_end(tmp_path: Path) -
     together = encoder(**inputs)
     alone = encoder(**{name: values[1:2, :2] for name, values in inputs.items()})
     torch.testing.assert_close(alone[0], together[1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_of_patches_for_images_of_another_size(tmp_path: Path) -> None:
+    """DINOv2 is published for 518 pixels and read at 224; ViT has one size."""
+    sizes: dict[str, Any] = {"image_size": 64, "patch_size": 8, "num_channels": 3}
+    dinov2 = published.model(tmp_path / "dinov2", "dinov2", **sizes)
+    little = InputSpec.image(channels=3, image_size=32)
+    assert build_encoder("hub", {"name": str(dinov2)}, little)(**example_inputs(little)).shape == (4, 16)
+    odd = InputSpec.image(channels=3, image_size=36)
+    assert "reads images of a multiple of 8 pixels, the store gives 36" in refused(dinov2, odd)
+    vit = published.model(tmp_path / "vit", "vit", **sizes)
+    assert "reads images of side 64, the store gives 32" in refused(vit, little)
