@@ -119,7 +119,8 @@ def _skeleton_of(settings: Settings) -> Skeleton:
             sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir() if path.exists())
         )
     try:
-        return _loaded(found_at(settings.name, FIELD), settings.revision, files)
+        with torch.random.fork_rng(devices=[]):  # a later call finds it kept, and is to draw the same numbers
+            return _loaded(found_at(settings.name, FIELD), settings.revision, files)
     except (
         Exception
     ) as error:  # foreign files may make their reader raise anything; its words tell of no data

@@ -153,6 +153,31 @@ class EncoderContract:
         for name, values in encoder.state_dict().items():
             assert torch.equal(values, before[name]), f"evaluation changed {name}"
 
+    def test_a_frozen_part_runs_apart(self) -> None:
+        """What it gives is computed once and used in every trial: with it, all comes out as from the inputs."""
+        encoder, inputs = self.make(), example_inputs(self.spec)
+        if not encoder.can_split:
+            return
+        key = encoder.frozen_key()
+        assert key == self.make().frozen_key()
+        lower = encoder.lower(**inputs)
+        mask = {name: inputs[name] for name in ("attention_mask",) if name in inputs and "hidden" in lower}
+        assert not any(values.requires_grad for values in lower.values())
+        assert torch.equal(encoder.eval()(**lower, **mask), encoder(**inputs))
+        empty = encoder.lower(**{name: values[:0] for name, values in inputs.items()})
+        assert {name: values.shape for name, values in empty.items()} == {
+            name: (0, *values.shape[1:]) for name, values in lower.items()
+        }
+        if encoder.frozen:
+            return
+        optimizer = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=0.1)
+        encoder.train()(**inputs).square().sum().backward()
+        optimizer.step()
+        assert encoder.frozen_key() == key, "a step changed the frozen part"
+        again = encoder.lower(**inputs)
+        for name, values in lower.items():
+            assert torch.equal(again[name], values), "a step changed what the frozen part gives"
+
     def test_frozen_is_frozen(self) -> None:
         """Where the kind can be frozen: no gradient, and no dropout or running statistics in training either."""
         settings_class = _models().find_kind(self.kind).settings_class
