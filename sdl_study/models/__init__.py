@@ -19,6 +19,7 @@ from sdl_study.models.catalogue import (
     locate_encoder,
     parse_encoder_settings,
 )
+from sdl_study.models.seen import overlap
 from sdl_study.models.settings import EncoderSettings
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ __all__ = [
     "kinds",
     "load_encoder",
     "locate_encoder",
+    "overlap",
     "parse_encoder_settings",
 ]
 

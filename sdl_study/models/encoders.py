@@ -91,6 +91,9 @@ class Encoder(nn.Module):
         """
         if not self.can_split:
             raise ValueError("this encoder has no frozen part that runs by itself")
+        if next(iter(inputs.values())).shape[0] == 0:
+            one = self.lower(**{name: _one_row(name, values) for name, values in inputs.items()})
+            return {name: values[:0] for name, values in one.items()}
         with torch.no_grad():
             if self.frozen:
                 return {"embedding": self(**inputs)}

@@ -39,12 +39,14 @@ def reached_by(backbone: nn.Module, run: Callable[[], Tensor]) -> set[str]:
     modules = {module: module.training for module in backbone.modules()}
     trained = [parameter.requires_grad for _, parameter in named]
     backbone.eval().requires_grad_(True)
-    with torch.enable_grad():
-        leaves = _leaves(run())
-    for (_, parameter), was in zip(named, trained, strict=True):
-        parameter.requires_grad_(was)
-    for module, was in modules.items():
-        module.training = was
+    try:
+        with torch.enable_grad():
+            leaves = _leaves(run())
+    finally:
+        for (_, parameter), was in zip(named, trained, strict=True):
+            parameter.requires_grad_(was)
+        for module, was in modules.items():
+            module.training = was
     return {name for name, parameter in named if id(parameter) in leaves}
 
 

@@ -23,6 +23,9 @@ FIELD = "setting 'name' of encoder 'hub'"
 _POSITIONS_AFTER_PADDING = frozenset(
     {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "mpnet"}
 )
+_ANY_SIZE = frozenset(
+    {"dinov2", "dinov2_with_registers"}
+)  # their table of positions is stretched as it is needed
 _VOCABULARIES_ON_HUB = (
     "tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
 )  # fmt: skip
@@ -61,7 +64,7 @@ def check_pretrained(settings: Pretrained, spec: InputSpec) -> None:
     place = f"{FIELD}: {settings.name!r}"
     _check_form(config, place)
     _check_fit(config, place, spec)
-    folder = _files_at_hand(settings)
+    folder = files_at_hand(settings)
     if folder is not None:
         try:
             shapes = read_shapes(folder)
@@ -118,7 +121,7 @@ def _check_config_file(folder: Path) -> None:
         raise UserError(f"{FIELD}: cannot load {error}") from None
 
 
-def _files_at_hand(settings: Pretrained) -> Path | None:
+def files_at_hand(settings: Pretrained) -> Path | None:
     """The folder of a model's files: its own, or that of the hub's cache; None if they are yet to be downloaded."""
     folder = find_folder(settings.name, FIELD)
     if folder is not None:
@@ -150,21 +153,6 @@ def _check_form(config: PreTrainedConfig, place: str) -> None:
     output_width(config, place)
 
 
-def check_frozen_layers(config: PreTrainedConfig, count: int, place: str) -> None:
-    """Refuse to freeze more layers than there are, as far as a configuration tells their number.
-
-    Raises:
-        UserError: one line.
-    """
-    depths = getattr(config, "depths", None)
-    layers = len(depths) if depths else getattr(config, "num_hidden_layers", None)
-    if layers is not None and count > layers:
-        what = "stages" if depths else "layers"
-        raise UserError(
-            f"setting 'frozen_layers' of encoder 'hub': {count} is more than the {layers} {what} of {place}"
-        )
-
-
 def output_width(config: PreTrainedConfig, place: str) -> int:
     """Width of the last hidden state: one number for transformers, the last stage's for convolutional models.
 
@@ -191,6 +179,8 @@ def _check_fit(config: PreTrainedConfig, place: str, spec: InputSpec) -> None:
             " take the tokenizer that it was trained with"
         )
     positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and positions < 1:
+        positions = None  # XLNet's way to say that there is no end
     if positions is not None and config.model_type in _POSITIONS_AFTER_PADDING:
         positions -= (config.pad_token_id or 0) + 1
     if positions is not None and positions < spec.max_length:
@@ -206,8 +196,15 @@ def _check_image_fit(config: PreTrainedConfig, place: str, spec: InputSpec) -> N
         raise UserError(f"{place} is no image encoder (it has a vocabulary)")
     if channels is not None and channels != spec.channels:
         raise UserError(f"{place} reads {channels} channels, the images have {spec.channels}")
-    size = getattr(config, "image_size", None)
-    if getattr(config, "patch_size", None) is not None and size is not None and size != spec.image_size:
+    size, patch = getattr(config, "image_size", None), getattr(config, "patch_size", None)
+    if config.model_type in _ANY_SIZE and isinstance(patch, int):
+        if spec.image_size % patch:
+            raise UserError(
+                f"{place} reads images of a multiple of {patch} pixels, the store gives {spec.image_size}; change "
+                "image_size"
+            )
+        return
+    if patch is not None and size is not None and size != spec.image_size:
         raise UserError(f"{place} reads images of side {size}, the store gives {spec.image_size}")
 
 
@@ -222,14 +219,19 @@ def _check_embedding(config: PreTrainedConfig, shapes: Shapes, place: str) -> No
 
 
 def _check_tokenizer(settings: Pretrained, spec: InputSpec, place: str) -> None:
-    """The store was made by the model's own tokenizer, where it has one: other ids are other words."""
+    """The store was made by the model's own tokenizer: other ids are other words, however few there are."""
     folder = find_folder(settings.name, FIELD)
     if folder is None:
         own = _identity_on_hub(settings.name, settings.revision)
     else:
-        files = sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())
+        files = sorted((path.name, path.lstat().st_mtime_ns) for path in folder.iterdir())
         own = _identity_in(folder.resolve(), tuple(files))
-    if own is not None and own != spec.tokenizer:
+    if own is None:
+        raise UserError(
+            f"{place} has no tokenizer at hand by which to tell whether the tokens are its own; put the model's "
+            "tokenizer beside it with save_pretrained"
+        )
+    if own != spec.tokenizer:
         raise UserError(
             f"{place} has a tokenizer that reads texts in another way than the store's; give its own: "
             f"data.store.tokenizer=pretrained, data.store.name={settings.name}"

@@ -6,11 +6,16 @@ from pathlib import Path
 
 from torch import nn
 
+from sdl_study.models.adapters import has_adapters, merged_state
+
 WEIGHTS_FILE = "model.safetensors"
 
 
 def save_backbone(backbone: nn.Module, folder: Path) -> None:
-    """Write a backbone into a folder, with its configuration if it has one."""
+    """Write a backbone into a folder, with its configuration if it has one.
+
+    Adapters are merged into its weights: what is written loads anywhere, and rounds anew in the last digit.
+    """
     save = getattr(backbone, "save_pretrained", None)
     if save is None:
         from safetensors.torch import save_model
@@ -20,7 +25,10 @@ def save_backbone(backbone: nn.Module, folder: Path) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # its lines would mix with the study's own
-    save(folder)
+    if has_adapters(backbone):
+        save(folder, state_dict=merged_state(backbone))
+    else:
+        save(folder)
 
 
 def load_weights(backbone: nn.Module, folder: Path) -> None:

@@ -25,6 +25,12 @@ def _sizes_from_text(value: object) -> object:
     return value
 
 
+def _names_from_text(value: object) -> object:
+    """A command line writes a list of names as one word: "a,b"."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names_from_text)]
 Sizes = Annotated[tuple[Size, ...], BeforeValidator(_sizes_from_text), Field(min_length=1)]
 
 

@@ -26,7 +26,9 @@ _BESIDE = (
     "merges.txt",
     "config.json",
 )
-_OTHER_TEXT = "Two  blanks, 3.5 mg/dl; x-ray\n\tnaïve Ünïcode ﬁt 漢字 [brackets]"
+_OTHER_TEXT = (
+    "Two  blanks, 3.5 mg/dl; x-ray\n\tnaïve Ünïcode ﬁt 漢字 [brackets] 10 250 1234567 2026-11-26 1,024"
+)
 _WORDS = 2_000
 
 
@@ -64,13 +66,15 @@ def tokenizer_identity(backend: Tokenizer) -> str:
     """Digest of what a tokenizer makes of texts: its vocabulary with the ids, and the tokens of a test text.
 
     Not of its file, of which several say the same. The test text is made of the vocabulary's own words, also in
-    capitals and run together, and of what tokenizers treat in different ways (blanks, accents, punctuation).
+    capitals and run together, of its numbers, and of what tokenizers treat in different ways (blanks, accents,
+    punctuation, digits).
     """
     vocabulary = backend.get_vocab()
-    bare = (token.lstrip("Ġ▁#") for token in sorted(vocabulary, key=lambda token: vocabulary[token]))
+    bare = [token.lstrip("Ġ▁#") for token in sorted(vocabulary, key=lambda token: vocabulary[token])]
     words = [word for word in bare if word.isalpha()][:_WORDS]
+    numbers = " ".join([word for word in bare if word.isdigit() and len(word) > 1][:_WORDS])
     lower = " ".join(words)
-    text = "\n".join([lower, lower.upper(), lower.title(), "".join(words[:200]), _OTHER_TEXT])
+    text = "\n".join([lower, lower.upper(), lower.title(), "".join(words[:200]), numbers, _OTHER_TEXT])
     return _digest([sorted(vocabulary.items()), backend.encode(text).ids])
 
 

@@ -159,7 +159,8 @@ def test_a_users_own_switch_wins() -> None:
 
 def test_lowest_constraints_are_the_bounds_of_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"]
+    required = [*project["dependencies"], *extras["pretrained"], *extras["test"]]
     pattern = re.compile(r"([\w-]+)(?:\[.*\])?>=([\d.]+)$")
     bounds = {found[1]: found[2] for text in required if (found := pattern.match(text))}
     assert len(bounds) == len(required)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -18,6 +20,22 @@ class OwnModel(PreTrainedModel):
         reset = getattr(module, "reset_parameters", None)
         if reset is not None:
             reset()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers neither reports nor shows its progress: its lines would mix with the study's own."""
+    from transformers.utils import logging
+
+    verbosity, shows = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if shows:
+            logging.enable_progress_bar()
 
 
 def register(config: type[PreTrainedConfig], model: type[PreTrainedModel]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sdl_study.errors import UserError
 from sdl_study.input_spec import InputSpec, Modality
-from sdl_study.models.settings import EncoderSettings, Size, TextPooling
+from sdl_study.models.settings import EncoderSettings, Names, Size, TextPooling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,6 +26,12 @@ class Settings(EncoderSettings):
     The name is a folder's, one of the hub's, or ``minilm``, which the extra ``pretrained`` installs. Texts are read by
     the model's own tokenizer, in ``max_chunks`` chunks of ``max_length`` tokens, images as the model's own processor
     prepares them, at ``image_size``; what is not given here is as the store or the processor has it.
+
+    A ``lora_rank`` above 0 trains low-rank adapters of the linear layers (``lora_targets``: all of those that are not
+    frozen, or some by their names, "q_proj,v_proj") in the place of the weights, scaled by ``lora_alpha`` over the rank
+    (twice the rank by default); they are saved merged into the weights. ``checkpointing`` computes the states inside
+    of layers again in the backward pass in order to save memory. ``pretrained_on`` names the sources that the model has
+    read already ("mimic-iii"), where its name does not tell.
     """
 
     modalities: ClassVar[tuple[Modality, ...]] = ("text", "image")
@@ -38,6 +45,17 @@ class Settings(EncoderSettings):
     frozen_layers: Annotated[int, Field(ge=0, strict=True)] = 0
     pooling: TextPooling = "mean"
     norm: Literal["sync", "frozen"] = "frozen"
+    lora_rank: Annotated[int, Field(ge=0, strict=True)] = 0
+    lora_alpha: Annotated[float, Field(gt=0)] | None = None
+    lora_targets: Annotated[str, Field(min_length=1)] = "all-linear"
+    checkpointing: bool = False
+    pretrained_on: Names = ()
+
+    @model_validator(mode="after")
+    def _something_is_trained(self) -> Settings:
+        if self.freeze and self.lora_rank:
+            raise ValueError("freeze leaves nothing that lora_rank could train; take one of them")
+        return self
 
     def located(self) -> dict[str, object]:
         """The name, where it is that of a folder."""
@@ -50,10 +68,11 @@ def check(settings: Settings, spec: InputSpec) -> None:
     Raises:
         UserError: as ``check_pretrained``.
     """
-    from sdl_study.models.pretrained import check_frozen_layers, check_pretrained, read_config
+    from sdl_study.models.pretrained import check_pretrained
+    from sdl_study.models.skeleton import check_whole
 
     check_pretrained(settings, spec)
-    check_frozen_layers(read_config(settings), settings.frozen_layers, repr(settings.name))
+    check_whole(settings, spec)
 
 
 def reads(settings: Settings) -> dict[str, Any]:
@@ -70,7 +89,9 @@ def reads(settings: Settings) -> dict[str, Any]:
 def load(settings: Settings, spec: InputSpec, folder: Path) -> tuple[PreTrainedModel, int]:
     """The model that was saved in a folder, with its output width."""
     here = settings.model_copy(update={"name": str(folder), "revision": None})
-    check(here, spec)
+    check(
+        here, replace(spec, tokenizer="")
+    )  # it was told when it was trained, and does not lie in the folder
     return build(here, spec)
 
 
@@ -85,51 +106,74 @@ def build(settings: Settings, spec: InputSpec) -> tuple[PreTrainedModel, int]:
     from sdl_study.models.norm import replace_batch_norm
     from sdl_study.models.places import first_line
     from sdl_study.models.pretrained import FIELD, output_width, read_config
+    from sdl_study.models.skeleton import check_lacking
 
     config = read_config(settings)
     place = f"{FIELD}: {settings.name!r}"
     try:
         model, missing = _load(settings, config)
+        model.config.use_cache = False  # nothing is generated, and what decoders would keep takes memory
         replace_batch_norm(model, settings.norm)
-        unused = _freeze_unused(model, spec)
+        used = _freeze_unused(model, spec)
+        if settings.checkpointing:
+            _compute_again(model)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except (
         Exception
     ) as error:  # foreign weights may make their reader raise anything; its words tell of no data
         raise UserError(f"{FIELD}: cannot load {settings.name!r}: {first_line(error)}") from error
-    if lacking := sorted(missing - unused):
-        raise UserError(
-            f"{place} lacks {len(lacking)} of the weights that its config.json speaks of, {lacking[0]} among them; "
-            "choose a model whose weights are whole"
-        )
+    check_lacking(missing & used, place)
+    if settings.lora_rank:
+        _adapt(model, settings, used)
     return model, output_width(config, place)
+
+
+def _adapt(model: PreTrainedModel, settings: Settings, used: set[str]) -> None:
+    """Adapters above the frozen layers."""
+    from sdl_study.models.adapters import add_lora
+    from sdl_study.models.layers import Layers
+
+    layers, frozen = Layers.of(model), settings.frozen_layers
+    above = used if layers is None else {n for n in used if not frozen or layers.depth_of(n) > frozen}
+    alpha = settings.lora_alpha or 2.0 * settings.lora_rank
+    add_lora(model, settings.lora_rank, alpha, settings.lora_targets, above, repr(settings.name))
+
+
+def _compute_again(model: PreTrainedModel) -> None:
+    """Let layers compute their inner states again in the backward pass."""
+    newer = getattr(model, "activation_checkpointing_enable", None)
+    enable = model.gradient_checkpointing_enable if newer is None else newer
+    enable({"use_reentrant": False})
 
 
 def _load(settings: Settings, config: Any) -> tuple[PreTrainedModel, set[str]]:
     """The model, and the names of those parameters that its file does not hold."""
     import torch
     from transformers import AutoModel
-    from transformers.utils.logging import disable_progress_bar
 
+    from sdl_study.models.backbones.own import quiet
     from sdl_study.models.places import found_at
     from sdl_study.models.pretrained import FIELD, revision
 
-    disable_progress_bar()  # its lines would mix with the study's own
-    model, info = AutoModel.from_pretrained(
-        found_at(settings.name, FIELD),
-        config=config,
-        use_safetensors=True,
-        trust_remote_code=False,
-        dtype=torch.float32,
-        output_loading_info=True,
-        **revision(settings),
-    )
+    with quiet():
+        model, info = AutoModel.from_pretrained(
+            found_at(settings.name, FIELD),
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **revision(settings),
+        )
     return model, set(info["missing_keys"]) & {name for name, _ in model.named_parameters()}
 
 
 def _freeze_unused(model: PreTrainedModel, spec: InputSpec) -> set[str]:
-    """Freeze the parameters that the hidden states do not depend on (a pooler, a mask token); returns their names.
+    """Freeze the parameters that the hidden states do not depend on (a pooler, a mask token).
+
+    Returns:
+        Names of the other ones.
 
     Data-parallel training would wait for their gradient for ever.
     """
@@ -138,8 +182,7 @@ def _freeze_unused(model: PreTrainedModel, spec: InputSpec) -> set[str]:
 
     inputs = example_inputs(spec)
     used = reached_by(model, lambda: model(**inputs).last_hidden_state)
-    unused = {name for name, _ in model.named_parameters() if name not in used}
     for name, parameter in model.named_parameters():
-        if name in unused:
+        if name not in used:
             parameter.requires_grad_(False)
-    return unused
+    return used

@@ -199,7 +199,7 @@ def test_more_layers_than_there_are(
     make(folders, family)
     settings = {"name": str(folders[family]), "frozen_layers": 4}
     with pytest.raises(
-        UserError, match=f"'frozen_layers' of encoder 'hub': 4 is more than the 3 {what} of "
+        UserError, match=r"'frozen_layers' of encoder 'hub': 4 is more than the 3 layers \(stages\) of "
     ) as caught:
         check_encoder("hub", settings, spec)
     assert "\n" not in str(caught.value)

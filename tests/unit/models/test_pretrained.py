@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 import time
@@ -63,9 +64,15 @@ def test_a_good_model_passes_quickly_and_reads_no_weights(
     bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = of_spec(bert)
-    monkeypatch.setattr(
-        "transformers.AutoModel.from_pretrained", lambda *_, **__: pytest.fail("weights were loaded")
-    )
+    from transformers import AutoModel
+
+    whole = AutoModel.from_pretrained
+
+    def only_shapes(*names: Any, device_map: Any = None, **more: Any) -> Any:
+        assert device_map == "meta", "weights were loaded"
+        return whole(*names, device_map=device_map, **more)
+
+    monkeypatch.setattr("transformers.AutoModel.from_pretrained", only_shapes)
     started = time.monotonic()
     check_encoder("hub", {"name": str(bert)}, spec)
     assert time.monotonic() - started < 1.0
@@ -214,8 +221,8 @@ def test_a_downloaded_name_is_looked_at_like_a_folder(
     words = [*published.SPECIALS, *reversed(published.WORDS)]
     other = of_spec(published.tokenizer(tmp_path / "other", words))
     cached("some/model", bert, "[cm]o*")  # configuration and weights
-    check_encoder("hub", {"name": "some/model"}, of_spec(bert))
-    check_encoder("hub", {"name": "some/model"}, other)  # it has no tokenizer of its own
+    check_encoder("hub", {"name": "some/model"}, TEXT)
+    assert "has no tokenizer at hand" in refused("some/model", of_spec(bert))
     snapshot = cached("some/whole", bert, "*")
     check_encoder("hub", {"name": "some/whole"}, of_spec(bert))
     assert build_encoder("hub", {"name": "some/whole"}, of_spec(bert)).width == 16
@@ -241,14 +248,6 @@ def test_another_tokenizer_than_the_models_own(bert: Path, tmp_path: Path) -> No
     edit(again / "tokenizer.json", truncation=None, padding=None)
     check_encoder("hub", {"name": str(bert)}, of_spec(again))  # the same one from elsewhere
     check_encoder("hub", {"name": str(bert)}, TEXT)  # a store that does not tell
-
-
-def test_a_model_without_a_tokenizer_takes_any_that_fits(folder: Path, tmp_path: Path) -> None:
-    for file in folder.glob("tokenizer*"):
-        file.unlink()
-    other = published.tokenizer(tmp_path / "other", [*published.SPECIALS, *reversed(published.WORDS)])
-    check_encoder("hub", {"name": str(folder)}, of_spec(other))
-    assert "knows 13 tokens, the store's tokenizer 14" in refused(folder, of_spec(other, vocab_size=14))
 
 
 def test_a_tokenizer_that_changes_is_seen(folder: Path, tmp_path: Path) -> None:
@@ -281,13 +280,9 @@ def test_weights_that_the_configuration_speaks_of_and_the_file_lacks(folder: Pat
     save_file(weights, file, metadata={"format": "pt"})
     build_encoder("hub", {"name": str(folder)}, TEXT)
     edit(folder / "config.json", num_hidden_layers=2)
-    with pytest.raises(UserError, match=r"lacks 16 of the weights .* encoder\.layer\.1\.") as caught:
-        build_encoder("hub", {"name": str(folder)}, TEXT)
-    assert "\n" not in str(caught.value)
+    assert re.search(r"lacks 16 of the weights .* encoder\.layer\.1\.", refused(folder))
 
 
 def test_weights_of_another_size(folder: Path) -> None:
     edit(folder / "config.json", hidden_size=32)
-    with pytest.raises(UserError, match="cannot load") as caught:
-        build_encoder("hub", {"name": str(folder)}, TEXT)
-    assert "\n" not in str(caught.value)
+    assert re.search(r"not of one model: \S+ is \[16\] in the file and \[32\] by config", refused(folder))
