@@ -6,13 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sdl_study.record.trials import TrialRecord
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 VALID_ANCHORS = "train/valid_anchor_fraction"
 LEAST_VALID_ANCHORS = 0.01
@@ -89,8 +92,8 @@ def convergence(
     )
 
 
-def _rise(curve: np.ndarray) -> tuple[float, float]:
-    """How much a curve [epochs] rises over its last quarter, and the standard error that its noise leaves in that.
+def _rise(curve: Float[np.ndarray, " epochs"]) -> tuple[float, float]:
+    """How much a curve rises over its last quarter, and the standard error that its noise leaves in that.
 
     The noise is what a parabola leaves over in its second half: a curve that flattens is no noise.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from math import ceil
 from statistics import fmean
 
 from sdl_study.errors import UserError
@@ -121,7 +122,7 @@ def unable_arms(found: Sequence[Winner], records: Sequence[TrialRecord]) -> tupl
 def final_seeds(plan: Plan, found: Sequence[Winner], records: Sequence[TrialRecord]) -> int:
     """How many finals a winner gets: what the settings say, or what the length of trials suggests.
 
-    A study that was declared before keeps its number.
+    A study that was declared before keeps its number; several searches share it.
     """
     wanted = plan.settings.budget.final_seeds
     if wanted != "auto":
@@ -132,7 +133,8 @@ def final_seeds(plan: Plan, found: Sequence[Winner], records: Sequence[TrialReco
     by_number = {record.number: record for record in records}
     own = [by_number[winner.trial] for winner in found]
     seconds = max(plan.settings.train.epochs * record.seconds / len(record.epochs) for record in own)
-    return SEEDS_OF_SHORT if seconds < SHORT_FINAL_SECONDS else SEEDS_OF_LONG
+    seeds = SEEDS_OF_SHORT if seconds < SHORT_FINAL_SECONDS else SEEDS_OF_LONG
+    return ceil(seeds / plan.settings.budget.searches)
 
 
 def declare(

@@ -103,5 +103,12 @@ def test_a_verdict_about_an_arm_that_was_still_rising_says_so(rising: tuple[str,
     assert verdict_sentence(CONTRAST, rising) == verdict_sentence(CONTRAST) + clause
 
 
+def test_a_verdict_about_an_arm_that_could_not_learn_says_so() -> None:
+    told = verdict_sentence(CONTRAST, ("sd", "any"), ("sd",))
+    assert told.endswith(
+        ": better; sd could not learn; any was still rising: longer training may change this"
+    )
+
+
 def test_the_printed_verdict_carries_the_clause() -> None:
     assert answer_text(ANSWER).endswith(": better; sd was still rising: longer training may change this")
