@@ -36,6 +36,7 @@ class Convergence:
         rising: whether dev rose by more than the error, and by more than a small share of what it gained in all.
         rise: of dev over the last quarter of the winner's epochs, by a straight line through them; mean over winners.
         gained: by dev from the first epoch to the last; mean over winners.
+        last_half: by dev over the last half of the epochs, about what twice as many would bring; mean over winners.
         error: what the rise is measured by: the standard error of dev over the final seeds of one setting or, with
             one seed, twice the error that the epochs' own noise leaves in ``rise``.
         over: where the error comes from.
@@ -46,6 +47,7 @@ class Convergence:
     rising: bool
     rise: float
     gained: float
+    last_half: float
     error: float
     over: Literal["seeds", "epochs"]
     epochs: int
@@ -92,6 +94,7 @@ def convergence(
         rising=rise > max(error, _SHARE * gained, _SEEN),
         rise=rise,
         gained=gained,
+        last_half=fmean(curve[-1] - curve[-1 - len(curve) // 2] for curve in curves),
         error=error,
         over="seeds" if several else "epochs",
         epochs=max(map(len, curves)),

@@ -86,8 +86,8 @@ def convergence_sentence(row: Row) -> str | None:
         return None
     over = "over seeds" if found.over == "seeds" else "by the noise of its epochs"
     numbers = (
-        f"{found.rise:+.4f} over the last quarter of {found.epochs} epochs, of {found.gained:+.4f} in all; error "
-        f"{over} {found.error:.4f}"
+        f"{found.rise:+.4f} over the last quarter of {found.epochs} epochs, {found.last_half:+.4f} over the last half, "
+        f"{found.gained:+.4f} in all; error {over} {found.error:.4f}"
     )
     if found.rising:
         return f"{row.name} was still rising at its end: dev {numbers}; train it longer"

@@ -58,6 +58,7 @@ def test_the_rise_is_that_of_a_line_through_the_last_quarter() -> None:
     assert found is not None
     assert found.rise == pytest.approx(0.02)
     assert found.error == 0
+    assert (found.last_half, found.gained) == pytest.approx((0.04, 0.07))
     assert found.rising
 
 
