@@ -63,8 +63,8 @@ def test_what_is_to_be_known_of_the_arms() -> None:
             "all; error by the noise of its epochs 0.0040"
         ),
         (
-            "sd was still rising at its end: dev +0.0231 over the last quarter of 8 epochs, +0.0600 over the last half, "
-            "+0.3100 in all; error over seeds 0.0080; train it longer"
+            "sd was still rising at its end: dev +0.0231 over the last quarter of 8 epochs, +0.0600 over the last "
+            "half, +0.3100 in all; error over seeds 0.0080; train it longer"
         ),
         "sd was best at the edge of its range, loss.temperature 0.48 (high): a wider range may hold a better setting",
     ]
