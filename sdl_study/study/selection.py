@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
-from math import ceil
 from statistics import fmean
 
 from sdl_study.errors import UserError
@@ -134,7 +134,7 @@ def final_seeds(plan: Plan, found: Sequence[Winner], records: Sequence[TrialReco
     own = [by_number[winner.trial] for winner in found]
     seconds = max(plan.settings.train.epochs * record.seconds / len(record.epochs) for record in own)
     seeds = SEEDS_OF_SHORT if seconds < SHORT_FINAL_SECONDS else SEEDS_OF_LONG
-    return ceil(seeds / plan.settings.budget.searches)
+    return math.ceil(seeds / plan.settings.budget.searches)
 
 
 def declare(
