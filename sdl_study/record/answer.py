@@ -81,6 +81,11 @@ class Answer:
         """The arms that were still rising where their training ended."""
         return tuple(row.name for row in self.table if row.convergence is not None and row.convergence.rising)
 
+    @property
+    def unable(self) -> tuple[str, ...]:
+        """The arms that could not learn."""
+        return tuple(row.name for row in self.table if not row.could_learn)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as it stands in answer.json."""
         return asdict(self)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from sdl_study.arms import BEFORE_TRAINING
 from sdl_study.evaluation.predictions import PREDICTIONS_FILE, metrics_from_predictions
-from sdl_study.record.declaration import Declaration
+from sdl_study.record.declaration import Declaration, Winner
 from sdl_study.record.files import StudyFiles
 from sdl_study.record.outcome import Failure, Result, read_outcome
 from sdl_study.space import ParameterValue
@@ -30,6 +30,7 @@ class FinalSlot:
         parameters: the searched parameters that it uses.
         folder: where its outcome, predictions and encoder lie.
         key: its name in the whole tracking database.
+        search: of a final, which search its setting won.
     """
 
     name: str
@@ -39,6 +40,7 @@ class FinalSlot:
     parameters: Mapping[str, ParameterValue]
     folder: Path
     key: str
+    search: int = 0
 
     @property
     def predictions(self) -> Path:
@@ -84,13 +86,10 @@ def final_slots(files: StudyFiles, declaration: Declaration) -> list[FinalSlot]:
     """Every final and control; that of the reference arm's encoder before training has every final seed."""
     each = declaration.final_seeds
     found = [
-        _slot(
-            files, declaration, winner.arm, "final", winner.search * each + number, winner.arm,
-            dict(winner.parameters),
-        )
+        _of_winner(files, declaration, winner, number)
         for number in range(each)
         for winner in declaration.winners
-    ]  # fmt: skip
+    ]
     reference = declaration.reference_arm
     chosen = declaration.winner(reference).parameters
     encoder = {key: value for key, value in chosen.items() if key.startswith("model.")}
@@ -102,6 +101,12 @@ def final_slots(files: StudyFiles, declaration: Declaration) -> list[FinalSlot]:
             for number in range(seeds)
         ]
     return found
+
+
+def _of_winner(files: StudyFiles, declaration: Declaration, winner: Winner, number: int) -> FinalSlot:
+    seed_number = winner.search * declaration.final_seeds + number
+    slot = _slot(files, declaration, winner.arm, "final", seed_number, winner.arm, dict(winner.parameters))
+    return replace(slot, search=winner.search)
 
 
 def _slot(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -14,10 +14,16 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from sdl_study.record.trials import TrialRecord
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 VALID_ANCHORS = "train/valid_anchor_fraction"
 LEAST_VALID_ANCHORS = 0.01
 _EDGE = 0.05  # of a range, from either end
 _SEEN = 5e-4  # a smaller rise is not seen where dev is printed with three decimals
+# Of what was gained since the first epoch: a curve that approaches its end exponentially, and whose last quarter adds
+# so much, has two more hundredths ahead. A learning rate that decays flattens every curve: the share is small.
+_SHARE = 0.03
 _ERRORS = 2.0
 _FEWEST_EPOCHS = 4
 
@@ -27,18 +33,22 @@ class Convergence:
     """Whether an arm was still rising where its training ended.
 
     Attributes:
-        rising: whether dev rose by more than the spread.
+        rising: whether dev rose by more than the error, and by more than a small share of what it gained in all.
         rise: of dev over the last quarter of the winner's epochs, by a straight line through them; mean over winners.
-        spread: what it is measured by: the standard deviation of dev over the final seeds of one setting or, with one
-            seed, twice the error that the epochs' own noise leaves in ``rise``.
-        over: where the spread comes from.
+        gained: by dev from the first epoch to the last; mean over winners.
+        last_half: by dev over the last half of the epochs, about what twice as many would bring; mean over winners.
+        error: what the rise is measured by: the standard error of dev over the final seeds of one setting or, with
+            one seed, twice the error that the epochs' own noise leaves in ``rise``.
+        over: where the error comes from.
         epochs: of a winner.
         best_epoch: of the winner; of several the latest.
     """
 
     rising: bool
     rise: float
-    spread: float
+    gained: float
+    last_half: float
+    error: float
     over: Literal["seeds", "epochs"]
     epochs: int
     best_epoch: int
@@ -75,32 +85,34 @@ def convergence(
         return None
     found = [_rise(np.asarray(curve)) for curve in curves]
     rise = fmean(value for value, _ in found)
+    gained = fmean(curve[-1] - curve[0] for curve in curves)
     several = [dev for dev in finals if len(dev) > 1]
-    over_seeds = math.sqrt(fmean(variance(dev) for dev in several)) if several else 0.0
+    over_seeds = math.sqrt(sum(variance(dev) / len(dev) for dev in several)) / max(1, len(several))
     of_epochs = _ERRORS * math.sqrt(sum(error**2 for _, error in found)) / len(found)
-    spread = over_seeds if several else of_epochs
+    error = over_seeds if several else of_epochs
     return Convergence(
-        rising=rise > max(spread, _SEEN),
+        rising=rise > max(error, _SHARE * gained, _SEEN),
         rise=rise,
-        spread=spread,
+        gained=gained,
+        last_half=fmean(curve[-1] - curve[-1 - len(curve) // 2] for curve in curves),
+        error=error,
         over="seeds" if several else "epochs",
         epochs=max(map(len, curves)),
         best_epoch=max(record.best_epoch or 0 for record in winners),
     )
 
 
-def _rise(curve: np.ndarray) -> tuple[float, float]:
-    """How much a curve [epochs] rises over its last quarter, and the standard error that its noise leaves in that.
+def _rise(curve: Float[np.ndarray, " epochs"]) -> tuple[float, float]:
+    """How much a curve rises over its last quarter, and the standard error that its noise leaves in that.
 
-    The noise is what a parabola leaves over in its second half: a curve that flattens is no noise.
+    The noise is told by the steps down in its second half: half of the steps of noise go down, and none of a curve that
+    rises without noise, however it flattens.
     """
     quarter = math.ceil(curve.size / 4)
     last = np.arange(quarter + 1.0)
     slope = float(np.polyfit(last, curve[-last.size :], 1)[0])
-    half = curve[-max(_FEWEST_EPOCHS, curve.size // 2 + 1) :]
-    at = np.arange(float(half.size))
-    left = half - np.polyval(np.polyfit(at, half, 2), at)
-    noise = math.sqrt(float(left @ left) / (half.size - 3))
+    down = np.minimum(np.diff(curve[-max(_FEWEST_EPOCHS, curve.size // 2 + 1) :]), 0.0)
+    noise = math.sqrt(float(np.square(down).mean()))
     return quarter * slope, quarter * noise / math.sqrt(float(np.square(last - last.mean()).sum()))
 
 

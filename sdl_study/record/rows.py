@@ -131,12 +131,11 @@ class RowMaker:
 
     def _dev_of_finals(self, own: Sequence[Final]) -> list[list[float]]:
         """Dev of an arm's finals, those of one winner together."""
-        each = self.declaration.final_seeds
         found: list[list[float]] = [[] for _ in range(self.declaration.searches)]
         for final in own:
             if final.result is not None:
                 value = final.result.metrics[self.settings.objective_key]
-                found[final.slot.seed_number // each].append(value)
+                found[final.slot.search].append(value)
         return found
 
     def _encoder(self, parameters: Mapping[str, Any]) -> str:

@@ -19,14 +19,26 @@ def contrast_name(comparison: Comparison) -> str:
     return f"{first} against {second}, {comparison.metric} ({comparison.stage})"
 
 
-def verdict_sentence(comparison: Comparison, rising: Collection[str] = ()) -> str:
+def verdict_sentence(
+    comparison: Comparison, rising: Collection[str] = (), unable: Collection[str] = ()
+) -> str:
     """A contrast and its verdict in one line.
 
     Args:
         comparison: the contrast.
         rising: arms that were still rising where their training ended.
+        unable: arms that could not learn.
     """
-    return f"{_verdict(comparison)}{_rising_clause(comparison, rising)}"
+    own = (comparison.first, comparison.second)
+    not_able = [arm for arm in own if arm in unable]
+    still = [arm for arm in own if arm in rising and arm not in unable]
+    found = _verdict(comparison)
+    if not_able:
+        found += f"; {_listed(not_able)} could not learn"
+    if still:
+        was = "was" if len(still) == 1 else "were"
+        found += f"; {_listed(still)} {was} still rising: longer training may change this"
+    return found
 
 
 def _verdict(comparison: Comparison) -> str:
@@ -46,15 +58,6 @@ def _verdict(comparison: Comparison) -> str:
     if error == 0:
         return f"{found} (no {pair} and no group shows a difference)"
     return f"{found} (this study could have found a difference of {interval.detectable:.{digits}f})"
-
-
-def _rising_clause(comparison: Comparison, rising: Collection[str]) -> str:
-    own = [arm for arm in (comparison.first, comparison.second) if arm in rising]
-    if not own:
-        return ""
-    return (
-        f"; {_listed(own)} {'was' if len(own) == 1 else 'were'} still rising: longer training may change this"
-    )
 
 
 def controls_sentence(answer: Answer) -> str | None:
@@ -81,9 +84,10 @@ def convergence_sentence(row: Row) -> str | None:
     found = row.convergence
     if found is None:
         return None
-    over = "over seeds" if found.over == "seeds" else "of its epochs"
+    over = "over seeds" if found.over == "seeds" else "by the noise of its epochs"
     numbers = (
-        f"{found.rise:+.4f} over the last quarter of {found.epochs} epochs, spread {over} {found.spread:.4f}"
+        f"{found.rise:+.4f} over the last quarter of {found.epochs} epochs, {found.last_half:+.4f} over the last half, "
+        f"{found.gained:+.4f} in all; error {over} {found.error:.4f}"
     )
     if found.rising:
         return f"{row.name} was still rising at its end: dev {numbers}; train it longer"

@@ -72,7 +72,7 @@ def _remarks(row: Row) -> str | None:
 
 def _worded(answer: Answer, contrast: Comparison) -> str:
     if not answer.exploratory:
-        return verdict_sentence(contrast, answer.rising)
+        return verdict_sentence(contrast, answer.rising, answer.unable)
     return f"{contrast_name(contrast)}: {contrast.difference:+.4f}, exploratory"
 
 

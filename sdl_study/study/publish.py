@@ -95,14 +95,14 @@ def _of_published(record: TrialRecord, space: SearchSpace) -> dict[str, str]:
 
 def final_run(final: Final, stage: str, trials_of_arm: int) -> FinalRun:
     """A final's or control's run: the arm's parameters, dev and test metrics, what it cost."""
-    slot = final.slot
+    slot, is_arm = final.slot, final.role == "final"
     return FinalRun(
         key=slot.key,
         name=f"{final.role} {setting_name(final.name, slot.parameters)} {stage} seed {slot.seed_number}",
         role=final.role,
         parameters={"arm": final.name, "stage": stage, "seed": slot.seed_number, **slot.parameters},
         metrics={"trials_of_arm": float(trials_of_arm), **_measured(final)},
-        tags={"arm": final.name, "stage": stage},
+        tags={"arm": final.name, "stage": stage, **({"sdl.search": str(slot.search)} if is_arm else {})},
         failure=final.failure,
     )
 

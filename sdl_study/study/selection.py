@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -125,7 +126,7 @@ def unable_arms(found: Sequence[Winner], records: Sequence[TrialRecord]) -> tupl
 def final_seeds(plan: Plan, found: Sequence[Winner], records: Sequence[TrialRecord]) -> int:
     """How many finals a winner gets: what the settings say, or what the length of trials suggests.
 
-    A study that was declared before keeps its number.
+    A study that was declared before keeps its number; several searches share it.
     """
     wanted = plan.settings.budget.final_seeds
     if wanted != "auto":
@@ -136,7 +137,8 @@ def final_seeds(plan: Plan, found: Sequence[Winner], records: Sequence[TrialReco
     by_number = {record.number: record for record in records}
     own = [by_number[winner.trial] for winner in found]
     seconds = max(plan.settings.train.epochs * record.seconds / len(record.epochs) for record in own)
-    return SEEDS_OF_SHORT if seconds < SHORT_FINAL_SECONDS else SEEDS_OF_LONG
+    seeds = SEEDS_OF_SHORT if seconds < SHORT_FINAL_SECONDS else SEEDS_OF_LONG
+    return math.ceil(seeds / plan.settings.budget.searches)
 
 
 def _named(controls: Sequence[str], plan: Plan, reference: Winner) -> tuple[str, ...]:

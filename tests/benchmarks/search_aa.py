@@ -31,7 +31,7 @@ from sdl_study.evaluation.final import score_final
 from sdl_study.evaluation.metrics import weighted_metric
 from sdl_study.evaluation.predictions import FinalIdentity, read_predictions
 from sdl_study.evaluation.scores import SCORES_FILE
-from sdl_study.evaluation.verdict import group_weights, paired_interval
+from sdl_study.evaluation.verdict import UndefinedMetricError, group_weights, paired_interval
 from sdl_study.seeds import derive_seed
 from sdl_study.space import SearchSpace
 from sdl_study.study.plan import Plan, make_plan
@@ -46,7 +46,7 @@ CONFIGURATIONS = 40
 FINAL_SEEDS = 3
 REPLICATES = 200
 TRIALS = (4, 6, 10, 20)
-SEARCHES = (1, 2, 3, 4, 5)
+SEARCHES = (1, 2, 3, 4, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -148,14 +148,20 @@ def side(
 
 
 def study(pool: Pool, trials: int, searches: int, generator: np.random.Generator) -> tuple[bool, float]:
-    """Whether a study of the arm against itself finds a difference, and which it could have found."""
+    """Whether a study of the arm against itself finds a difference, and which it could have found.
+
+    Where neither pairs nor images vary there is no verdict, and nothing that could be found.
+    """
     finals = (
         np.arange(pool.test.shape[1])
         if searches == 1
         else generator.integers(pool.test.shape[1], size=searches)
     )
     one, other = (side(pool, trials, searches, finals, generator) for _ in range(2))
-    found = paired_interval(one[:, 0] - other[:, 0], (one[:, 1:] - other[:, 1:]).T, pool.groups)
+    try:
+        found = paired_interval(one[:, 0] - other[:, 0], (one[:, 1:] - other[:, 1:]).T, pool.groups)
+    except UndefinedMetricError:
+        return False, np.nan
     return found.p_value < 0.05, found.detectable
 
 
@@ -175,10 +181,10 @@ def main() -> None:
     print(f"{pool.dev.size} configurations, {given.studies} studies per line, nominal 5%")
     print(f"{'trials':>6}{'searches':>10}{'wrong':>8}{'could find':>12}")
     for trials in TRIALS:
-        for searches in (r for r in SEARCHES if trials % r == 0):
+        for searches in (r for r in SEARCHES if trials % r == 0 and trials // r > 1):
             generator = np.random.default_rng([trials, searches])
             told = [study(pool, trials, searches, generator) for _ in range(given.studies)]
-            wrong, detectable = np.mean([w for w, _ in told]), np.median([d for _, d in told])
+            wrong, detectable = np.mean([w for w, _ in told]), np.nanmedian([d for _, d in told])
             print(f"{trials:>6}{searches:>10}{wrong:>8.1%}{detectable:>12.3f}", flush=True)
 
 

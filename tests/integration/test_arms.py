@@ -71,7 +71,9 @@ def test_the_verdict_is_about_the_method_and_no_variant_of_it_is_what_it_is_comp
     assert pairs[0] == ("similarity_only", answer.primary.second)
     others = [name for name in NAMES if name not in ("sd", "similarity_only", answer.primary.second)]
     assert pairs[1:] == [("sd", name) for name in others]
-    assert all(f"sd against {name}, map (probe)" in answer_text(answer) for name in others)
+    chosen = "the setting chosen for sd against the setting chosen for"
+    assert all(f"{chosen} {name}, map (probe)" in answer_text(answer) for name in others)
+    assert [(contrast.first, contrast.second) for contrast in answer.twins] == [("any", "any_again")]
 
 
 def test_the_same_setting_under_two_names_is_the_same_training(answer: Answer) -> None:

@@ -182,7 +182,7 @@ def test_where_nothing_ends_in_time_everything_is_said(
     out, told = driver.communicate(timeout=200)
     if labels:
         assert (driver.returncode, told) == (0, "")
-        assert "primary contrast: sd against any" in out
+        assert "primary contrast: the setting chosen for sd against the setting chosen for any" in out
     else:
         assert driver.returncode == 2
         assert told.startswith(f"error: {data / 'test_labels.parquet'}: missing")

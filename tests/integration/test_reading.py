@@ -34,7 +34,7 @@ folder = pathlib.Path(sys.argv[1])
 seen = []
 print("ready", flush=True)
 sys.stdin.readline()
-for _ in range(200):
+while len(seen) < 200 or not (folder / "answer.json").exists():  # a busy machine may be slow to begin
     seen.append(sum(len(trial.epochs) for trial in read(folder / "journal.log").all()))
     if (folder / "study.json").exists():
         read_identity(folder / "study.json")
@@ -100,7 +100,7 @@ def test_two_hundred_readings_of_a_running_study_change_nothing(
     told, error = reader.communicate(timeout=120)
     assert reader.returncode == 0, error
     seen = json.loads(told)
-    assert len(seen) == 200
+    assert len(seen) >= 200
     assert seen == sorted(seen)
     assert len(set(seen)) > 2  # it was read while it grew
     assert hashlib.sha256(plan.files.journal.read_bytes()).hexdigest() == written.hexdigest()

@@ -46,6 +46,6 @@ def test_from_csv_to_a_finished_study(
     )
     answer = engines.run(plan)
     text = answer_text(answer)
-    assert "primary contrast: sd against" in text
+    assert "primary contrast: the setting chosen for sd against" in text
     assert all(arm in text for arm in plan.arm_names)
     assert answer_text(engines.run(plan)) == text

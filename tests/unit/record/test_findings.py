@@ -38,6 +38,10 @@ def record(curve: tuple[float, ...], state: State = "complete", anchors: float |
         (tuple(1 - 0.8**n for n in range(1, 9)), True),
         (tuple(0.9 - 0.5 * 0.3**n for n in range(16)), False),
         ((0.5,) * 8, False),
+        ((0.577, 0.686, 0.745, 0.756), True),  # demo_coco, any: .928 with three times the epochs
+        ((0.438, 0.479, 0.523, 0.539), True),  # and bce: .922
+        ((0.594, 0.739, 0.788, 0.834, 0.877, 0.888, 0.895, 0.913, 0.922, 0.927, 0.928, 0.928), False),
+        ((0.522, 0.664, 0.729, 0.796, 0.805, 0.866, 0.873, 0.879, 0.889, 0.888, 0.892, 0.893), False),
         ((0.1, 0.5, 0.6, 0.58, 0.55, 0.5, 0.45, 0.4), False),
     ],
 )
@@ -53,7 +57,8 @@ def test_the_rise_is_that_of_a_line_through_the_last_quarter() -> None:
     found = convergence([record(tuple(0.01 * n for n in range(8)))], "dev/map", [])
     assert found is not None
     assert found.rise == pytest.approx(0.02)
-    assert found.spread == pytest.approx(0, abs=1e-12)
+    assert found.error == 0
+    assert (found.last_half, found.gained) == pytest.approx((0.04, 0.07))
     assert found.rising
 
 
@@ -61,15 +66,15 @@ def test_noise_alone_is_seldom_a_rise() -> None:
     generator = np.random.default_rng(0)
     curves = 0.5 + 0.01 * generator.normal(size=(400, 12))
     told = [convergence([record(tuple(curve.tolist()))], "dev/map", []) for curve in curves]
-    assert sum(found.rising for found in told if found is not None) < 0.06 * len(curves)
+    assert sum(found.rising for found in told if found is not None) < 0.1 * len(curves)
 
 
-@pytest.mark.parametrize(("finals", "rising"), [([[0.7, 0.71, 0.69]], True), ([[0.5, 0.9]], False)])
+@pytest.mark.parametrize(("finals", "rising"), [([[0.7, 0.71, 0.69]], True), ([[0.6, 0.8]], False)])
 def test_several_seeds_are_what_a_rise_is_measured_by(finals: list[list[float]], rising: bool) -> None:
     found = convergence([record(RISING)], "dev/map", finals)
     assert found is not None
     assert (found.rising, found.over) == (rising, "seeds")
-    assert found.spread == pytest.approx(np.std(finals[0], ddof=1))
+    assert found.error == pytest.approx(np.std(finals[0], ddof=1) / len(finals[0]) ** 0.5)
 
 
 def test_winners_of_several_searches_are_taken_together() -> None:

@@ -14,8 +14,8 @@ from sdl_study.record.rows import Row
 from sdl_study.report.sentences import controls_sentence, findings, verdict_sentence
 from sdl_study.report.text import answer_text
 
-RISING = Convergence(True, 0.0231, 0.008, "seeds", 8, 8)
-SETTLED = Convergence(False, -0.0012, 0.004, "epochs", 8, 5)
+RISING = Convergence(True, 0.0231, 0.31, 0.06, 0.008, "seeds", 8, 8)
+SETTLED = Convergence(False, -0.0012, 0.2, 0.01, 0.004, "epochs", 8, 5)
 INTERVAL = Interval(0.0312, 0.008, 12.0, 0.95, 0.0137, 0.0487, 0.002, 4e-5, 2.4e-5, 0.0251)
 CONTRAST = Comparison(
     first="sd", second="any", metric="map", stage="probe", seeds=(0, 1, 2, 3, 4, 5), values=((0.5, 0.4),) * 6,
@@ -58,10 +58,13 @@ def test_without_controls_or_a_result_there_is_no_such_line() -> None:
 
 def test_what_is_to_be_known_of_the_arms() -> None:
     assert findings(ANSWER) == [
-        "any had converged: dev -0.0012 over the last quarter of 8 epochs, spread of its epochs 0.0040",
         (
-            "sd was still rising at its end: dev +0.0231 over the last quarter of 8 epochs, spread over seeds 0.0080; "
-            "train it longer"
+            "any had converged: dev -0.0012 over the last quarter of 8 epochs, +0.0100 over the last half, +0.2000 in "
+            "all; error by the noise of its epochs 0.0040"
+        ),
+        (
+            "sd was still rising at its end: dev +0.0231 over the last quarter of 8 epochs, +0.0600 over the last "
+            "half, +0.3100 in all; error over seeds 0.0080; train it longer"
         ),
         "sd was best at the edge of its range, loss.temperature 0.48 (high): a wider range may hold a better setting",
     ]
@@ -101,6 +104,13 @@ def test_several_searches_speak_of_the_arms_and_one_of_their_settings() -> None:
 )
 def test_a_verdict_about_an_arm_that_was_still_rising_says_so(rising: tuple[str, ...], clause: str) -> None:
     assert verdict_sentence(CONTRAST, rising) == verdict_sentence(CONTRAST) + clause
+
+
+def test_a_verdict_about_an_arm_that_could_not_learn_says_so() -> None:
+    told = verdict_sentence(CONTRAST, ("sd", "any"), ("sd",))
+    assert told.endswith(
+        ": better; sd could not learn; any was still rising: longer training may change this"
+    )
 
 
 def test_the_printed_verdict_carries_the_clause() -> None:

@@ -204,11 +204,14 @@ def test_a_declaration_from_before_there_were_searches_keeps_its_hash() -> None:
     assert Declaration.from_dict(declaration.to_dict()) == declaration
 
 
-@pytest.mark.parametrize(("seconds", "seeds"), [(59.0, 10), (61.0, 3)])
+@pytest.mark.parametrize(
+    ("seconds", "searches", "seeds"), [(59.0, 1, 10), (61.0, 1, 3), (59.0, 4, 3), (61.0, 4, 1)]
+)
 def test_the_number_of_final_seeds_follows_from_how_long_trials_took(
-    seconds: float, seeds: int, tmp_path: Path
+    seconds: float, searches: int, seeds: int, tmp_path: Path
 ) -> None:
-    plan, chosen = small_plan(tmp_path, {"budget.final_seeds": "auto"}), found(any=0.5, sd=0.4)
+    plan = small_plan(tmp_path, {"budget.final_seeds": "auto", "budget.searches": searches})
+    chosen = found(any=0.5, sd=0.4)
     epoch = seconds / plan.settings.train.epochs  # the only one that they have run
     records = [
         trial(0, "any", 0.5, metrics={"seconds": 1.0}),
