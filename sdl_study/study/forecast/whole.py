@@ -1,0 +1,188 @@
+"""The forecast of a study: every encoder traced, and what follows for its trials, its hours and its disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sdl_study.config import Settings, with_values
+from sdl_study.data.sizes import DataSizes
+from sdl_study.errors import UserError
+from sdl_study.input_spec import InputSpec
+from sdl_study.models import LinearHead, ProjectionHead
+from sdl_study.models.outlines import as_on_gpu, outline_failure, shape_encoder, without_numbers
+from sdl_study.study.checks import extremes
+from sdl_study.study.forecast.devices import Device
+from sdl_study.study.forecast.inputs import Reading, reading_of
+from sdl_study.study.forecast.measured import Measured, measure_step
+from sdl_study.study.forecast.memory import Fit, State, fewest_workers
+from sdl_study.study.forecast.plans import Amount, amount_of, epoch_work, scoring_work
+from sdl_study.study.forecast.trace import Traced, Work, trace
+from sdl_study.study.located import encoder_of
+from sdl_study.training.model import PretrainingModel
+
+if TYPE_CHECKING:
+    from sdl_study.data.prepared import PreparedData
+    from sdl_study.study.plan import Plan
+
+
+@dataclass(frozen=True)
+class EncoderForecast:
+    """What is known of one encoder.
+
+    Attributes:
+        name: in the study.
+        kind, settings: of the encoder.
+        reading: its inputs.
+        parameters, trained: numbers of its parameters, without a head.
+        state: what stays between steps, the larger head included.
+        traced: a row of a contrastive arm and of a supervised one, where the study has such arms.
+    """
+
+    name: str
+    kind: str
+    settings: Mapping[str, Any]
+    reading: Reading
+    parameters: int
+    trained: int
+    state: State
+    traced: Mapping[str, Traced]
+
+    @property
+    def heaviest(self) -> Traced:
+        """The arm that needs more memory."""
+        return max(self.traced.values(), key=lambda traced: traced.peaks[-1][1])
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A study's forecast.
+
+    Attributes:
+        plan: the study.
+        sizes: of its data, and whether they were counted in the data themselves.
+        from_data: whether the data were there.
+        encoders: those to choose from.
+        amount: what each arm trains.
+        measured: a step on this machine; None where even one row takes too long.
+    """
+
+    plan: Plan
+    sizes: DataSizes
+    from_data: bool
+    encoders: tuple[EncoderForecast, ...]
+    amount: Amount
+    measured: Measured | None
+
+    @property
+    def settings(self) -> Settings:
+        """With the published point's batch size, which the others of a search stand around."""
+        return settings_of(self.plan)
+
+    def fit(self, encoder: EncoderForecast, device: Device) -> Fit | None:
+        """On how few devices a trial fits."""
+        train = self.settings.train
+        return fewest_workers(
+            encoder.state, encoder.heaviest, train.batch_size, device.usable, self.plan.settings.train.workers
+        )
+
+    def trial_work(self, encoder: EncoderForecast, fit: Fit | None, pretraining: str) -> Work:
+        """Operations of a whole training."""
+        return self._epoch(encoder, fit, pretraining) * self.amount.epochs
+
+    def study_work(self, encoder: EncoderForecast, fit: Fit | None) -> Work:
+        """Operations of the study if all trials took this encoder."""
+        total = Work()
+        for arm in self.plan.arms:
+            epochs = self.amount.search_epochs + self.amount.whole * self.amount.epochs
+            total += self._epoch(encoder, fit, arm.pretraining) * epochs
+        controls = 1 if "untrained" in self.settings.controls else 0
+        scored = (len(self.plan.arms) + controls) * self.amount.finals
+        rows = 1 if fit is None else fit.micro_batch
+        return total + scoring_work(self.sizes, encoder.heaviest, encoder.reading.padded_share(rows)) * scored
+
+    def _epoch(self, encoder: EncoderForecast, fit: Fit | None, pretraining: str) -> Work:
+        rows = self.settings.train.batch_size if fit is None else fit.micro_batch
+        twice = pretraining == "contrastive" and fit is not None and fit.in_parts
+        padded = encoder.reading.padded_share(rows)
+        return epoch_work(self.settings, self.sizes, encoder.traced[pretraining], twice, padded)
+
+
+def settings_of(plan: Plan) -> Settings:
+    """The settings of a study with the batch size of its published point."""
+    batch = plan.space.published.get("train.batch_size")
+    return (
+        plan.settings if batch is None else with_values(plan.settings, {"train.batch_size": batch}, plan.name)
+    )
+
+
+def make_forecast(plan: Plan, expects: DataSizes | None, data: PreparedData | None) -> Forecast:
+    """Trace the encoders of a study; nothing is written, nothing trained, and no data are read but a few texts.
+
+    Args:
+        plan: the study.
+        expects: how large its data are, where they are not there.
+        data: they, where they are.
+
+    Raises:
+        UserError: nobody says how large the data are, or an encoder's configuration is out of reach.
+    """
+    sizes = DataSizes.of(data.manifest) if data is not None else expects
+    if sizes is None:
+        raise UserError(
+            f"{plan.name}: --dry-run: nothing says how large the data are; name them with --data DIR"
+        )
+    settings = settings_of(plan)
+    encoders = tuple(_encoder_forecast(plan, settings, name, sizes, data) for name in _names(plan))
+    smallest = min(encoders, key=lambda encoder: encoder.heaviest.both.total)
+    return Forecast(
+        plan, sizes, data is not None, encoders, amount_of(settings),
+        measure_step(smallest.kind, smallest.settings, smallest.reading, smallest.heaviest, smallest.state,
+                     settings),
+    )  # fmt: skip
+
+
+def _names(plan: Plan) -> list[str]:
+    """The encoders to choose from."""
+    for parameter in plan.space.parameters:
+        if parameter.name == "model.encoder":
+            return list(extremes(parameter.distribution))
+    return [plan.settings.model.encoder]
+
+
+def _encoder_forecast(
+    plan: Plan, settings: Settings, name: str, sizes: DataSizes, data: PreparedData | None
+) -> EncoderForecast:
+    kind, own = encoder_of(settings.model.encoders[name], plan.module)
+    try:
+        reading = reading_of(kind, own, settings.data.store, sizes, data)
+    except UserError as error:
+        raise UserError(f"{plan.name}: model.encoders.{name}: {error}") from None
+    traced: dict[str, Traced] = {}
+    models: list[PretrainingModel] = []
+    try:
+        with without_numbers():
+            for pretraining in dict.fromkeys(arm.pretraining for arm in plan.arms):
+                models.append(outline_model(kind, own, reading.spec, pretraining, settings, sizes.labels))
+                traced[pretraining] = trace(as_on_gpu(models[-1]), reading.batch, settings.train.precision)
+            state = max((State.of(model) for model in models), key=lambda state: state.total)
+    except UserError as error:
+        raise UserError(f"{plan.name}: model.encoders.{name}: {error}") from None
+    except Exception as error:  # a kind of the user's own may look at numbers that are not there
+        raise outline_failure(name, error) from error
+    sizes_of = [(p.numel(), p.requires_grad) for p in models[0].encoder.parameters()]
+    total, trained = sum(size for size, _ in sizes_of), sum(size for size, trained in sizes_of if trained)
+    return EncoderForecast(name, kind, own, reading, total, trained, state, traced)
+
+
+def outline_model(
+    kind: str, own: Mapping[str, Any], spec: InputSpec, pretraining: str, settings: Settings, labels: int
+) -> PretrainingModel:
+    """What an arm trains, from its configuration, in training mode; inside ``without_numbers``."""
+    encoder = shape_encoder(kind, own, spec)
+    projection = settings.model.projection
+    if pretraining == "supervised":
+        return PretrainingModel(encoder, LinearHead(encoder.width, labels), unit_length=False).train()
+    head = ProjectionHead(encoder.width, projection.hidden, projection.features, projection.norm)
+    return PretrainingModel(encoder, head, unit_length=True).train()
