@@ -100,9 +100,8 @@ def _one_batch(forecast: Forecast) -> Iterator[str]:
     batch = forecast.settings.train.batch_size
     for encoder in forecast.encoders:
         shapes: dict[str, tuple[int, ...]] = {}
-        for pretraining, traced in encoder.traced.items():
-            last = "projections" if pretraining == "contrastive" else "logits"
-            shapes |= {last if name == "outputs" else name: shape for name, shape in traced.shapes.items()}
+        for traced in encoder.traced.values():
+            shapes |= traced.shapes
         told = ", ".join(f"{name} {[batch, *shape[1:]]}" for name, shape in shapes.items())
         yield f"  {encoder.name}: {told}"
 
@@ -249,9 +248,9 @@ def _bytes(count: float) -> str:
 
 
 def _time(seconds: float) -> str:
-    """A time in the largest unit that leaves at least one and a half."""
-    for unit, length in (("h", 3600.0), ("min", 60.0), ("s", 1.0)):
-        if seconds >= 1.5 * length:
+    """A time in hours, minutes, seconds or milliseconds."""
+    for unit, length, least in (("h", 3600.0, 5400.0), ("min", 60.0, 90.0), ("s", 1.0, 1.0)):
+        if seconds >= least:
             return (
                 f"{seconds / length:,.3g} {unit}"
                 if seconds < 1000 * length

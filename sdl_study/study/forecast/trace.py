@@ -5,18 +5,17 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-if TYPE_CHECKING:
-    from sdl_study.training.model import PretrainingModel
-
 Batch = dict[str, torch.Tensor]
+Run = Callable[[Batch], torch.Tensor]
 _ROWS = (2, 16)  # of the traces: between them, and beyond, what is alive at once grows linearly
 
 
@@ -52,13 +51,19 @@ class Traced:
         forward: operations of a pass forward.
         both: of a pass forward and backward, activations that are computed again included.
         peaks: rows of a pass, and the bytes then alive at once beside weights, gradients and the optimizer's state.
-        shapes: of the inputs, the embeddings and the outputs of a batch of one row.
+        shapes: of the inputs and of what is made of them, for one row.
     """
 
     forward: Work
     both: Work
     peaks: tuple[tuple[int, float], ...]
     shapes: dict[str, tuple[int, ...]]
+
+    def __add__(self, other: Traced) -> Traced:
+        """What one module and then another cost, as if all of both were alive at once."""
+        peaks = tuple((rows, a + b) for (rows, a), (_, b) in zip(self.peaks, other.peaks, strict=True))
+        shapes = {**self.shapes, **other.shapes}
+        return Traced(self.forward + other.forward, self.both + other.both, peaks, shapes)
 
     def alive(self, rows: int) -> float:
         """Bytes that a pass of so many rows needs beside weights, gradients and the optimizer's state."""
@@ -68,66 +73,58 @@ class Traced:
         return alive[-1] + (rows - at[-1]) * (alive[-1] - alive[-2]) / (at[-1] - at[-2])
 
 
-def trace(model: PretrainingModel, batch_of: Callable[[int], Batch], precision: str) -> Traced:
-    """Trace a model forward and backward; inside ``without_numbers`` nothing is computed.
+def trace(module: nn.Module, batch_of: Callable[[int], Batch], run: Run, precision: str, made: str) -> Traced:
+    """Trace a module forward and backward; inside ``without_numbers`` nothing is computed.
 
     Args:
-        model: in training mode, on a CPU.
+        module: in training mode, on a CPU.
         batch_of: makes a batch of so many rows.
+        run: gives the module's output for a batch.
         precision: "bf16" runs under autocast, as training does.
+        made: what the output is called among the shapes.
     """
     least = _ROWS[0]
-    forward, both = (_operations(model, batch_of, least, precision, backward) for backward in (False, True))
-    peaks = tuple((rows, _most_alive(model, batch_of, rows, precision)) for rows in _ROWS)
-    return Traced(forward * (1 / least), both * (1 / least), peaks, _shapes(model, batch_of))
+    forward, both = (_operations(batch_of, run, precision, backward) for backward in (False, True))
+    peaks = tuple((rows, _most_alive(module, batch_of, rows, run, precision)) for rows in _ROWS)
+    with torch.no_grad():
+        batch = batch_of(least)
+        shapes = {name: (1, *tensor.shape[1:]) for name, tensor in {**batch, made: run(batch)}.items()}
+    return Traced(forward * (1 / least), both * (1 / least), peaks, shapes)
 
 
-def _operations(
-    model: PretrainingModel, batch_of: Callable[[int], Batch], rows: int, precision: str, backward: bool
-) -> Work:
+def _operations(batch_of: Callable[[int], Batch], run: Run, precision: str, backward: bool) -> Work:
     """Operations of a pass."""
     counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU)
     with counter:
-        _pass(model, batch_of, rows, precision, backward)
+        _pass(batch_of(_ROWS[0]), run, precision, backward)
     by_operation = counter.get_flop_counts().get("Global", {})
     convolution = sum(count for operation, count in by_operation.items() if "conv" in str(operation))
     return Work(float(counter.get_total_flops() - convolution), float(convolution))
 
 
 def _most_alive(
-    model: PretrainingModel, batch_of: Callable[[int], Batch], rows: int, precision: str
+    module: nn.Module, batch_of: Callable[[int], Batch], rows: int, run: Run, precision: str
 ) -> float:
     """Bytes alive at the peak of a pass, beside parameters and gradients.
 
     A micro-batch adds to gradients that are there. Operations are counted apart: counting keeps what would be let go.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.grad = torch.zeros_like(parameter)
     gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
-    alive = AliveBytes([*model.parameters(), *model.buffers(), *gradients])
+    alive = AliveBytes([*module.parameters(), *module.buffers(), *gradients])
     with alive:
-        _pass(model, batch_of, rows, precision, backward=True)
+        _pass(batch_of(rows), run, precision, backward=True)
     return alive.peak
 
 
-def _pass(
-    model: PretrainingModel, batch_of: Callable[[int], Batch], rows: int, precision: str, backward: bool
-) -> None:
+def _pass(batch: Batch, run: Run, precision: str, backward: bool) -> None:
     with torch.set_grad_enabled(backward):
-        batch = batch_of(rows)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            outputs, _ = model(batch)
-        if backward:
-            torch.autograd.backward(outputs.float().square().mean())
-
-
-def _shapes(model: PretrainingModel, batch_of: Callable[[int], Batch]) -> dict[str, tuple[int, ...]]:
-    with torch.no_grad():
-        batch = batch_of(_ROWS[0])
-        outputs, embeddings = model(batch)
-    found = {**batch, "embeddings": embeddings, "outputs": outputs}
-    return {name: (1, *values.shape[1:]) for name, values in found.items()}
+            made = run(batch)
+        if made.requires_grad:
+            torch.autograd.backward(made.float().square().mean())
 
 
 class AliveBytes(TorchDispatchMode):

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import nn
+
 from sdl_study.config import Settings, with_values
 from sdl_study.data.sizes import DataSizes
 from sdl_study.errors import UserError
-from sdl_study.input_spec import InputSpec
 from sdl_study.models import LinearHead, ProjectionHead
 from sdl_study.models.outlines import as_on_gpu, outline_failure, shape_encoder, without_numbers
 from sdl_study.study.checks import extremes
@@ -18,9 +20,8 @@ from sdl_study.study.forecast.inputs import Reading, reading_of
 from sdl_study.study.forecast.measured import Measured, measure_step
 from sdl_study.study.forecast.memory import Fit, State, fewest_workers
 from sdl_study.study.forecast.plans import Amount, amount_of, epoch_work, scoring_work
-from sdl_study.study.forecast.trace import Traced, Work, trace
+from sdl_study.study.forecast.trace import Batch, Traced, Work, trace
 from sdl_study.study.located import encoder_of
-from sdl_study.training.model import PretrainingModel
 
 if TYPE_CHECKING:
     from sdl_study.data.prepared import PreparedData
@@ -159,30 +160,46 @@ def _encoder_forecast(
         reading = reading_of(kind, own, settings.data.store, sizes, data)
     except UserError as error:
         raise UserError(f"{plan.name}: model.encoders.{name}: {error}") from None
-    traced: dict[str, Traced] = {}
-    models: list[PretrainingModel] = []
     try:
         with without_numbers():
-            for pretraining in dict.fromkeys(arm.pretraining for arm in plan.arms):
-                models.append(outline_model(kind, own, reading.spec, pretraining, settings, sizes.labels))
-                traced[pretraining] = trace(as_on_gpu(models[-1]), reading.batch, settings.train.precision)
-            state = max((State.of(model) for model in models), key=lambda state: state.total)
+            encoder = as_on_gpu(shape_encoder(kind, own, reading.spec).train())
+            alone = _trace_encoder(encoder, reading, settings)
+            heads = {
+                pretraining: _head(pretraining, encoder.width, settings, sizes.labels)
+                for pretraining in dict.fromkeys(arm.pretraining for arm in plan.arms)
+            }
+            traced = {
+                name: alone + _trace_head(head, encoder.width, settings) for name, head in heads.items()
+            }
+            largest = max(heads.values(), key=lambda head: State.of(head).total)
+            state = State.of(nn.ModuleList([encoder, largest]))
     except UserError as error:
         raise UserError(f"{plan.name}: model.encoders.{name}: {error}") from None
     except Exception as error:  # a kind of the user's own may look at numbers that are not there
         raise outline_failure(name, error) from error
-    sizes_of = [(p.numel(), p.requires_grad) for p in models[0].encoder.parameters()]
-    total, trained = sum(size for size, _ in sizes_of), sum(size for size, trained in sizes_of if trained)
+    counts = [(p.numel(), p.requires_grad) for p in encoder.parameters()]
+    total, trained = sum(count for count, _ in counts), sum(count for count, learns in counts if learns)
     return EncoderForecast(name, kind, own, reading, total, trained, state, traced)
 
 
-def outline_model(
-    kind: str, own: Mapping[str, Any], spec: InputSpec, pretraining: str, settings: Settings, labels: int
-) -> PretrainingModel:
-    """What an arm trains, from its configuration, in training mode; inside ``without_numbers``."""
-    encoder = shape_encoder(kind, own, spec)
-    projection = settings.model.projection
+def _trace_encoder(encoder: nn.Module, reading: Reading, settings: Settings) -> Traced:
+    return trace(
+        encoder, reading.batch, lambda batch: encoder(**batch), settings.train.precision, "embeddings"
+    )
+
+
+def _trace_head(head: nn.Module, width: int, settings: Settings) -> Traced:
+    """A head on embeddings that a gradient goes through."""
+
+    def embeddings(rows: int) -> Batch:
+        return {"embeddings": torch.zeros(rows, width, requires_grad=torch.is_grad_enabled())}
+
+    made = "logits" if isinstance(head, LinearHead) else "projections"
+    return trace(head, embeddings, lambda batch: head(batch["embeddings"]), settings.train.precision, made)
+
+
+def _head(pretraining: str, width: int, settings: Settings, labels: int) -> nn.Module:
     if pretraining == "supervised":
-        return PretrainingModel(encoder, LinearHead(encoder.width, labels), unit_length=False).train()
-    head = ProjectionHead(encoder.width, projection.hidden, projection.features, projection.norm)
-    return PretrainingModel(encoder, head, unit_length=True).train()
+        return LinearHead(width, labels)
+    projection = settings.model.projection
+    return ProjectionHead(width, projection.hidden, projection.features, projection.norm)
