@@ -60,11 +60,8 @@ def run(given: argparse.Namespace) -> None:
     for option, value in (("--name", given.name), ("--data", given.data)):
         if value is not None and len(names) > 1:
             raise UserError(f"{option}: give it with one study")
-    from sdl_study.report.text import answer_text
     from sdl_study.study.checks import check_name
     from sdl_study.study.plan import make_plan
-    from sdl_study.study.session import execute
-    from sdl_study.study.tracking_server import how_to_look
 
     found = [load_study(name) for name in names]
     overrides = parse_overrides(given.overrides)
@@ -88,6 +85,10 @@ def run(given: argparse.Namespace) -> None:
     if given.dry_run:
         _print_forecasts(found, plans)
         return
+    from sdl_study.report.text import answer_text
+    from sdl_study.study.session import execute
+    from sdl_study.study.tracking_server import how_to_look
+
     answers = execute(plans, given.address, given.tracking_uri, given.allow_record_artifacts)
     for own, answer in zip(found, answers, strict=True):
         print("\n".join(("", answer_text(answer), *own.study.published)))

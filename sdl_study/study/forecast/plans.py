@@ -50,10 +50,15 @@ class Amount:
         return self.repeats + self.finals
 
 
-def amount_of(settings: Settings) -> Amount:
-    """What a study trains for each arm; of the trials that reach a rung the best 1/r go on, as ASHA aims at."""
+def amount_of(settings: Settings, first: int) -> Amount:
+    """What a study trains for each arm; of the trials that reach a rung the best 1/r go on, as ASHA aims at.
+
+    Args:
+        settings: of the study.
+        first: epoch of the first rung.
+    """
     budget, epochs = settings.budget, settings.train.epochs
-    at = rungs(epochs, budget.first_rung, budget.reduction_factor)
+    at = rungs(epochs, first, budget.reduction_factor)
     return Amount(
         _reached(budget.trials, (*at, epochs), budget.reduction_factor),
         min(budget.selection_top, budget.trials) * budget.selection_seeds,

@@ -138,7 +138,7 @@ def make_forecast(plan: Plan, expects: DataSizes | None, data: PreparedData | No
     encoders = tuple(_encoder_forecast(plan, settings, name, sizes, data) for name in _names(plan))
     smallest = min(encoders, key=lambda encoder: encoder.heaviest.both.total)
     return Forecast(
-        plan, sizes, data is not None, encoders, amount_of(settings),
+        plan, sizes, data is not None, encoders, amount_of(settings, settings.budget.first_rung),
         measure_step(smallest.kind, smallest.settings, smallest.reading, smallest.heaviest, smallest.state,
                      settings),
     )  # fmt: skip

@@ -38,7 +38,7 @@ def plan_of(out: Path, **overrides: object) -> Plan:
 
 def test_trials_at_each_rung_and_epochs_in_all(tmp_path: Path) -> None:
     given = {"budget__trials": 9, "train__epochs": 8, "budget__selection_seeds": 2, "budget__final_seeds": 5}
-    amount = amount_of(plan_of(tmp_path, **given).settings)
+    amount = amount_of(plan_of(tmp_path, **given).settings, first=1)
     assert [(rung.epoch, rung.trials) for rung in amount.rungs] == [(1, 9), (2, 5), (4, 3), (8, 2)]
     assert amount.search_epochs == 9 + 5 + 2 * 3 + 4 * 2
     assert amount.whole == 3 * 2 + 5
@@ -159,7 +159,7 @@ def test_a_dry_run_needs_no_ray_and_no_mlflow(tmp_path: Path) -> None:
     code = (
         "import sys; from sdl_study.run import main; "
         f"code = main(['study', 'demo_coco', '--dry-run', '--out', {str(tmp_path / 'out')!r}]); "
-        "print(code, sorted({'mlflow'} & set(sys.modules)))"
+        "print(code, sorted({'mlflow', 'ray'} & set(sys.modules)))"
     )
     assert run_python(code).splitlines()[-1] == "0 []"
     assert not any(tmp_path.iterdir())
