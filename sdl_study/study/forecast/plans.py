@@ -25,12 +25,14 @@ class Amount:
     """What a study trains for each arm.
 
     Attributes:
-        rungs: trials of its search that reach each rung, and the last epoch.
-        repeats: trainings on selection seeds.
-        finals: trainings on final seeds.
+        searches: independent searches of the arm.
+        rungs: trials of each search that reach each rung, and the last epoch.
+        repeats: trainings on selection seeds, of all searches.
+        finals: trainings on final seeds, of all searches.
         epochs: of a whole training.
     """
 
+    searches: int
     rungs: tuple[Rung, ...]
     repeats: int
     finals: int
@@ -38,31 +40,39 @@ class Amount:
 
     @property
     def search_epochs(self) -> int:
-        """Epochs of an arm's search."""
+        """Epochs of an arm's searches."""
         starts = (0, *(rung.epoch for rung in self.rungs))
-        return sum(
-            rung.trials * (rung.epoch - start) for rung, start in zip(self.rungs, starts, strict=False)
-        )
+        each = [rung.trials * (rung.epoch - start) for rung, start in zip(self.rungs, starts, strict=False)]
+        return self.searches * sum(each)
+
+    @property
+    def trainings(self) -> int:
+        """Trainings of an arm, trials that are stopped early among them."""
+        return self.searches * self.rungs[0].trials + self.whole
 
     @property
     def whole(self) -> int:
-        """Trainings of an arm that run to the end, beside the search's."""
+        """Trainings of an arm that run to the end, beside those of its searches."""
         return self.repeats + self.finals
 
 
-def amount_of(settings: Settings, first: int) -> Amount:
+def amount_of(settings: Settings, first: int, searches: int, final_seeds: int) -> Amount:
     """What a study trains for each arm; of the trials that reach a rung the best 1/r go on, as ASHA aims at.
 
     Args:
         settings: of the study.
         first: epoch of the first rung.
+        searches: that share the arm's trials.
+        final_seeds: of each search's winner.
     """
     budget, epochs = settings.budget, settings.train.epochs
-    at = rungs(epochs, first, budget.reduction_factor)
+    at = (*rungs(epochs, first, budget.reduction_factor), epochs)
+    trials = budget.trials // searches
     return Amount(
-        _reached(budget.trials, (*at, epochs), budget.reduction_factor),
-        min(budget.selection_top, budget.trials) * budget.selection_seeds,
-        budget.final_seeds,
+        searches,
+        _reached(trials, at, budget.reduction_factor),
+        searches * min(budget.selection_top, trials) * budget.selection_seeds,
+        searches * final_seeds,
         epochs,
     )
 

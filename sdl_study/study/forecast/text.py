@@ -109,10 +109,14 @@ def _one_batch(forecast: Forecast) -> Iterator[str]:
 def _trials(forecast: Forecast) -> Iterator[str]:
     amount, arms = forecast.amount, len(forecast.plan.arms)
     reached = ", ".join(f"{rung.trials} to epoch {rung.epoch}" for rung in amount.rungs)
-    yield f"trials of each of {arms} arms: {reached} (about: ASHA goes by what it sees), {amount.search_epochs} epochs"
+    each = f" in each of {amount.searches} searches" if amount.searches > 1 else ""
+    yield (
+        f"trials of each of {arms} arms{each}: {reached} (about: ASHA goes by what it sees), "
+        f"{amount.search_epochs} epochs"
+    )
     yield (
         f"then {amount.repeats} repeats of the best on selection seeds and {amount.finals} finals, "
-        f"{amount.epochs} epochs each; in all {arms * (amount.rungs[0].trials + amount.whole)} trainings"
+        f"{amount.epochs} epochs each; in all {arms * amount.trainings} trainings"
     )
 
 

@@ -137,8 +137,10 @@ def make_forecast(plan: Plan, expects: DataSizes | None, data: PreparedData | No
     settings = settings_of(plan)
     encoders = tuple(_encoder_forecast(plan, settings, name, sizes, data) for name in _names(plan))
     smallest = min(encoders, key=lambda encoder: encoder.heaviest.both.total)
+    budget = settings.budget
+    amount = amount_of(settings, budget.first_rung, searches=1, final_seeds=budget.final_seeds)
     return Forecast(
-        plan, sizes, data is not None, encoders, amount_of(settings, settings.budget.first_rung),
+        plan, sizes, data is not None, encoders, amount,
         measure_step(smallest.kind, smallest.settings, smallest.reading, smallest.heaviest, smallest.state,
                      settings),
     )  # fmt: skip
