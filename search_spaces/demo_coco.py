@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sdl_study.config import BudgetSettings, DataSettings, TrainSettings
+from sdl_study.data.sizes import DataSizes
 from sdl_study.space import choice
 from search_spaces._common import six_arms
 
@@ -21,4 +22,5 @@ STUDY = six_arms(
     data=DataSettings(name="demo_coco", pipeline="pipelines.demo", store={"image_size": 32}),
     train=TrainSettings(epochs=4, batch_size=128),
     budget=BudgetSettings(trials=4, final_seeds=1, selection_seeds=0),
+    expects=DataSizes("the scenes of digits", "image", train=3_991, dev=459, test=500, labels=10),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sdl_study.config import BudgetSettings, DataSettings, TrainSettings
+from sdl_study.data.sizes import DataSizes
 from sdl_study.space import choice, uniform
 from search_spaces._common import six_arms
 
@@ -23,4 +24,5 @@ STUDY = six_arms(
     budget=BudgetSettings(trials=4, final_seeds=1, selection_seeds=0),
     objective="dev/map_document",
     primary_metric="test/map_document",
+    expects=DataSizes("the synthetic notes", "text", train=8_103, dev=950, test=947, labels=40),
 )

@@ -6,10 +6,13 @@ import argparse
 import ast
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdl_study.errors import UserError
-from sdl_study.own_modules import load_study
+from sdl_study.own_modules import OwnStudy, load_study
+
+if TYPE_CHECKING:
+    from sdl_study.study.plan import Plan
 
 DEMOS = ("demo_mimic", "demo_coco")
 
@@ -28,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="prepared data set to use: the setting data.path (check data DIR looks at it)",
     )
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="print what the study needs (memory, GPU hours, disk), computed from its encoders' sizes; write nothing",
+    )  # fmt: skip
     parser.add_argument("--name", help="another name for the study, to start it anew with other settings")
     parser.add_argument("--trials", type=int, help="trials per arm; a larger number extends a study")
     parser.add_argument(
@@ -53,11 +60,8 @@ def run(given: argparse.Namespace) -> None:
     for option, value in (("--name", given.name), ("--data", given.data)):
         if value is not None and len(names) > 1:
             raise UserError(f"{option}: give it with one study")
-    from sdl_study.report.text import answer_text
     from sdl_study.study.checks import check_name
     from sdl_study.study.plan import make_plan
-    from sdl_study.study.session import execute
-    from sdl_study.study.tracking_server import how_to_look
 
     found = [load_study(name) for name in names]
     overrides = parse_overrides(given.overrides)
@@ -78,11 +82,29 @@ def run(given: argparse.Namespace) -> None:
         )
         for own in found
     ]
+    if given.dry_run:
+        _print_forecasts(found, plans)
+        return
+    from sdl_study.report.text import answer_text
+    from sdl_study.study.session import execute
+    from sdl_study.study.tracking_server import how_to_look
+
     answers = execute(plans, given.address, given.tracking_uri, given.allow_record_artifacts)
     for own, answer in zip(found, answers, strict=True):
         print("\n".join(("", answer_text(answer), *own.study.published)))
     look = how_to_look(given.tracking_uri, plans[0].files.mlflow_uri)
     print(f"\nTrials, parameters and metrics: {look}")
+
+
+def _print_forecasts(found: Sequence[OwnStudy], plans: Sequence[Plan]) -> None:
+    from sdl_study.data.prepared import PreparedData
+    from sdl_study.study.forecast import forecast_text, make_forecast
+
+    for number, (own, plan) in enumerate(zip(found, plans, strict=True)):
+        path = plan.settings.data.path
+        data = PreparedData.load(Path(path)) if path else None
+        text = forecast_text(make_forecast(plan, own.study.expects, data))
+        print("\n".join([*([""] if number else []), text, *own.study.published]))
 
 
 def _refuse_pipeline(pipeline: str | None, overrides: Mapping[str, Any]) -> None:

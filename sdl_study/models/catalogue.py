@@ -31,6 +31,7 @@ _PARAMETERS = {
     "build": ("settings", "spec"),
     "check": ("settings", "spec"),
     "load": ("settings", "spec", "folder"),
+    "outline": ("settings", "spec"),
     "reads": ("settings",),
 }
 
@@ -45,6 +46,7 @@ class EncoderKind:
         build: makes the backbone, with its output width, from torch's global generator.
         check: raises a UserError for what would make ``build`` fail; cheap, for the driver. None: nothing to check.
         load: reads a saved backbone from its folder. None: it is built, and its weights are filled in.
+        outline: makes what ``build`` makes without its weights. None: ``build`` needs none.
         reads: how its inputs are made (a tokenizer, a size, a normalisation), as settings of the store that come
             before the study's ``data.store``. None: it reads whatever the store gives.
     """
@@ -54,6 +56,7 @@ class EncoderKind:
     build: Callable[[Any, InputSpec], Built]
     check: Callable[[Any, InputSpec], None] | None = None
     load: Callable[[Any, InputSpec, Path], Built] | None = None
+    outline: Callable[[Any, InputSpec], Built] | None = None
     reads: Callable[[Any], dict[str, Any]] | None = None
 
 

@@ -186,3 +186,32 @@ def _freeze_unused(model: PreTrainedModel, spec: InputSpec) -> set[str]:
         if name not in used:
             parameter.requires_grad_(False)
     return used
+
+
+def outline(settings: Settings, spec: InputSpec) -> tuple[PreTrainedModel, int]:
+    """The untrained model of that configuration, and its output width; without the hub, of the sizes that are known.
+
+    Raises:
+        UserError: the configuration is out of reach, and none that the project knows.
+    """
+    from transformers import AutoModel
+
+    from sdl_study.models.known import known_config
+    from sdl_study.models.norm import replace_batch_norm
+    from sdl_study.models.pretrained import FIELD, output_width, read_config
+
+    try:
+        config = read_config(settings)
+    except UserError:
+        found = known_config(settings.name)
+        if found is None:
+            raise
+        config = found
+    model = AutoModel.from_config(config)
+    replace_batch_norm(model, settings.norm)
+    used = _freeze_unused(model, spec)
+    if settings.checkpointing:
+        _compute_again(model)
+    if settings.lora_rank:
+        _adapt(model, settings, used)
+    return model, output_width(config, f"{FIELD}: {settings.name!r}")

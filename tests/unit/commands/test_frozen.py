@@ -16,8 +16,8 @@ OPTIONS = {
     "check": {"what", "path", "--batch-size"},
     "report": {"study", "--out"},
     "study": {
-        "names", "--out", "--data", "--name", "--trials", "--workers", "--set", "--address", "--tracking-uri",
-        "--allow-record-artifacts",
+        "names", "--out", "--data", "--dry-run", "--name", "--trials", "--workers", "--set", "--address",
+        "--tracking-uri", "--allow-record-artifacts",
     },
 }  # fmt: skip
 

@@ -1,0 +1,207 @@
+"""The forecast of a study: every encoder traced, and what follows for its trials, its hours and its disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from sdl_study.config import Settings, with_values
+from sdl_study.data.sizes import DataSizes
+from sdl_study.errors import UserError
+from sdl_study.models import LinearHead, ProjectionHead
+from sdl_study.models.outlines import as_on_gpu, outline_failure, shape_encoder, without_numbers
+from sdl_study.study.checks import extremes
+from sdl_study.study.forecast.devices import Device
+from sdl_study.study.forecast.inputs import Reading, reading_of
+from sdl_study.study.forecast.measured import Measured, measure_step
+from sdl_study.study.forecast.memory import Fit, State, fewest_workers
+from sdl_study.study.forecast.plans import Amount, amount_of, epoch_work, scoring_work
+from sdl_study.study.forecast.trace import Batch, Traced, Work, trace
+from sdl_study.study.located import encoder_of
+
+if TYPE_CHECKING:
+    from sdl_study.data.prepared import PreparedData
+    from sdl_study.study.plan import Plan
+
+
+@dataclass(frozen=True)
+class EncoderForecast:
+    """What is known of one encoder.
+
+    Attributes:
+        name: in the study.
+        kind, settings: of the encoder.
+        reading: its inputs.
+        parameters, trained: numbers of its parameters, without a head.
+        state: what stays between steps, the larger head included.
+        traced: a row of a contrastive arm and of a supervised one, where the study has such arms.
+    """
+
+    name: str
+    kind: str
+    settings: Mapping[str, Any]
+    reading: Reading
+    parameters: int
+    trained: int
+    state: State
+    traced: Mapping[str, Traced]
+
+    @property
+    def heaviest(self) -> Traced:
+        """The arm that needs more memory."""
+        return max(self.traced.values(), key=lambda traced: traced.peaks[-1][1])
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A study's forecast.
+
+    Attributes:
+        plan: the study.
+        sizes: of its data, and whether they were counted in the data themselves.
+        from_data: whether the data were there.
+        encoders: those to choose from.
+        amount: what each arm trains.
+        measured: a step on this machine; None where even one row takes too long.
+    """
+
+    plan: Plan
+    sizes: DataSizes
+    from_data: bool
+    encoders: tuple[EncoderForecast, ...]
+    amount: Amount
+    measured: Measured | None
+
+    @property
+    def settings(self) -> Settings:
+        """With the published point's batch size, which the others of a search stand around."""
+        return settings_of(self.plan)
+
+    def fit(self, encoder: EncoderForecast, device: Device) -> Fit | None:
+        """On how few devices a trial fits."""
+        train = self.settings.train
+        return fewest_workers(
+            encoder.state, encoder.heaviest, train.batch_size, device.usable, self.plan.settings.train.workers
+        )
+
+    def trial_work(self, encoder: EncoderForecast, fit: Fit | None, pretraining: str) -> Work:
+        """Operations of a whole training."""
+        return self._epoch(encoder, fit, pretraining) * self.amount.epochs
+
+    def study_work(self, encoder: EncoderForecast, fit: Fit | None) -> Work:
+        """Operations of the study if all trials took this encoder."""
+        total = Work()
+        for arm in self.plan.arms:
+            epochs = self.amount.search_epochs + self.amount.whole * self.amount.epochs
+            total += self._epoch(encoder, fit, arm.pretraining) * epochs
+        controls = 1 if "untrained" in self.settings.controls else 0
+        scored = (len(self.plan.arms) + controls) * self.amount.finals
+        rows = 1 if fit is None else fit.micro_batch
+        return total + scoring_work(self.sizes, encoder.heaviest, encoder.reading.padded_share(rows)) * scored
+
+    def _epoch(self, encoder: EncoderForecast, fit: Fit | None, pretraining: str) -> Work:
+        rows = self.settings.train.batch_size if fit is None else fit.micro_batch
+        twice = pretraining == "contrastive" and fit is not None and fit.in_parts
+        padded = encoder.reading.padded_share(rows)
+        return epoch_work(self.settings, self.sizes, encoder.traced[pretraining], twice, padded)
+
+
+def settings_of(plan: Plan) -> Settings:
+    """The settings of a study with the batch size of its published point."""
+    batch = plan.space.published.get("train.batch_size")
+    return (
+        plan.settings if batch is None else with_values(plan.settings, {"train.batch_size": batch}, plan.name)
+    )
+
+
+def make_forecast(plan: Plan, expects: DataSizes | None, data: PreparedData | None) -> Forecast:
+    """Trace the encoders of a study; nothing is written, nothing trained, and no data are read but a few texts.
+
+    Args:
+        plan: the study.
+        expects: how large its data are, where they are not there.
+        data: they, where they are.
+
+    Raises:
+        UserError: nobody says how large the data are, or an encoder's configuration is out of reach.
+    """
+    sizes = DataSizes.of(data.manifest) if data is not None else expects
+    if sizes is None:
+        raise UserError(
+            f"{plan.name}: --dry-run: nothing says how large the data are; name them with --data DIR"
+        )
+    settings = settings_of(plan)
+    encoders = tuple(_encoder_forecast(plan, settings, name, sizes, data) for name in _names(plan))
+    smallest = min(encoders, key=lambda encoder: encoder.heaviest.both.total)
+    budget = settings.budget
+    amount = amount_of(settings, budget.first_rung, searches=1, final_seeds=budget.final_seeds)
+    return Forecast(
+        plan, sizes, data is not None, encoders, amount,
+        measure_step(smallest.kind, smallest.settings, smallest.reading, smallest.heaviest, smallest.state,
+                     settings),
+    )  # fmt: skip
+
+
+def _names(plan: Plan) -> list[str]:
+    """The encoders to choose from."""
+    for parameter in plan.space.parameters:
+        if parameter.name == "model.encoder":
+            return list(extremes(parameter.distribution))
+    return [plan.settings.model.encoder]
+
+
+def _encoder_forecast(
+    plan: Plan, settings: Settings, name: str, sizes: DataSizes, data: PreparedData | None
+) -> EncoderForecast:
+    kind, own = encoder_of(settings.model.encoders[name], plan.module)
+    try:
+        reading = reading_of(kind, own, settings.data.store, sizes, data)
+    except UserError as error:
+        raise UserError(f"{plan.name}: model.encoders.{name}: {error}") from None
+    try:
+        with without_numbers():
+            encoder = as_on_gpu(shape_encoder(kind, own, reading.spec).train())
+            alone = _trace_encoder(encoder, reading, settings)
+            heads = {
+                pretraining: _head(pretraining, encoder.width, settings, sizes.labels)
+                for pretraining in dict.fromkeys(arm.pretraining for arm in plan.arms)
+            }
+            traced = {
+                name: alone + _trace_head(head, encoder.width, settings) for name, head in heads.items()
+            }
+            largest = max(heads.values(), key=lambda head: State.of(head).total)
+            state = State.of(nn.ModuleList([encoder, largest]))
+    except UserError as error:
+        raise UserError(f"{plan.name}: model.encoders.{name}: {error}") from None
+    except Exception as error:  # a kind of the user's own may look at numbers that are not there
+        raise outline_failure(name, error) from error
+    counts = [(p.numel(), p.requires_grad) for p in encoder.parameters()]
+    total, trained = sum(count for count, _ in counts), sum(count for count, learns in counts if learns)
+    return EncoderForecast(name, kind, own, reading, total, trained, state, traced)
+
+
+def _trace_encoder(encoder: nn.Module, reading: Reading, settings: Settings) -> Traced:
+    return trace(
+        encoder, reading.batch, lambda batch: encoder(**batch), settings.train.precision, "embeddings"
+    )
+
+
+def _trace_head(head: nn.Module, width: int, settings: Settings) -> Traced:
+    """A head on embeddings that a gradient goes through."""
+
+    def embeddings(rows: int) -> Batch:
+        return {"embeddings": torch.zeros(rows, width, requires_grad=torch.is_grad_enabled())}
+
+    made = "logits" if isinstance(head, LinearHead) else "projections"
+    return trace(head, embeddings, lambda batch: head(batch["embeddings"]), settings.train.precision, made)
+
+
+def _head(pretraining: str, width: int, settings: Settings, labels: int) -> nn.Module:
+    if pretraining == "supervised":
+        return LinearHead(width, labels)
+    projection = settings.model.projection
+    return ProjectionHead(width, projection.hidden, projection.features, projection.norm)
