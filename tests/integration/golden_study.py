@@ -29,7 +29,10 @@ from tests.unit.study.fakes import arms_named
 
 ARMS = ("bce", "asl", "any", "all", "mulsupcon", "jaccard", "sd", "sd_weighted")
 # What has become better since the record was made is switched off here: the record tells of everything else.
-AS_RECORDED = {"probe.l2_grid": (1e-4, 1e-3, 1e-2), "probe.grow": False, "objective_min_positives": 0}
+AS_RECORDED = {
+    "probe.l2_grid": (1e-4, 1e-3, 1e-2), "probe.grow": False, "probe.scaling": ("standard",),
+    "objective_min_positives": 0,
+}  # fmt: skip
 OVERRIDES = {"train.epochs": 3, "budget.trials": 2, **AS_RECORDED}
 WALL_CLOCK = ("seconds", "cpu_seconds", "gpu_seconds")
 RECORD = Path(__file__).parents[1] / "golden" / "study" / "tiny.json"
