@@ -16,7 +16,9 @@ from sdl_study.config import ProbeSettings
 from sdl_study.evaluation.strength import STRONGEST, WEAKEST, next_strength
 from sdl_study.losses import LabelSets
 from sdl_study.training.stages import logistic
-from sdl_study.training.stages.probe import L2_GRID, Probe, fit_probe
+from sdl_study.training.stages.probe import L2_GRID, Probe, Scaling, fit_probe
+
+SCALINGS: tuple[Scaling, ...] = ("standard", "unit")
 
 
 def case(
@@ -140,13 +142,13 @@ def test_the_scaling_is_chosen_by_held_out_loss() -> None:
     by_length = (lengths > lengths.median()).expand(400, 3)
     for truth, right in ((by_direction, "unit"), (by_length, "standard")):
         embeddings = torch.cat([directions * lengths, lengths], dim=1)
-        alone = {way: fit_probe(embeddings, sets(truth), scaling=(way,)) for way in ("standard", "unit")}
-        for ways in (("standard", "unit"), ("unit", "standard")):
+        alone = {way: fit_probe(embeddings, sets(truth), scaling=(way,)) for way in SCALINGS}
+        for ways in (SCALINGS, SCALINGS[::-1]):
             found = fit_probe(embeddings, sets(truth), scaling=ways)
             assert found.scaling == right
             assert torch.equal(found.weight, alone[right].weight)
             assert found.holdout_loss == alone[right].holdout_loss
-        single = fit_probe(embeddings, sets(truth), l2_grid=(1e-2,), scaling=("standard", "unit"))
+        single = fit_probe(embeddings, sets(truth), l2_grid=(1e-2,), scaling=SCALINGS)
         assert (single.scaling, single.l2) == (right, 1e-2)
     with pytest.raises(ValueError, match="one way of scaling"):
         fit_probe(embeddings, sets(by_length), scaling=())
