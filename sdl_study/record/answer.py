@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from sdl_study.arms import LABEL_PRIOR, RAW, TFIDF, Arm
+from sdl_study.arms import BEFORE_TRAINING, Arm
 from sdl_study.config import Settings
 from sdl_study.errors import UserError
 from sdl_study.evaluation.verdict import (
@@ -240,7 +240,7 @@ def _rows(
             Row(
                 name=name,
                 role=own[0].role,
-                encoder=None if name in (LABEL_PRIOR, TFIDF, RAW) else str(encoder),
+                encoder=str(encoder) if is_arm or name in BEFORE_TRAINING else None,
                 temperature=temperature,
                 dev=dev.get(name, fmean(objective) if objective else None),
                 test=mean_test(finals, name).get(metric),

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from sdl_study.arms import BEFORE_TRAINING, FROZEN, LABEL_PRIOR, RAW, TFIDF, UNTRAINED
+from sdl_study.arms import LABEL_PRIOR, RAW, TFIDF
 from sdl_study.config import Settings
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation.controls import (
@@ -26,11 +25,7 @@ from sdl_study.evaluation.objective import dev_metrics
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
 from sdl_study.evaluation.strength import best_of
 from sdl_study.evaluation.thresholds import tune_threshold
-from sdl_study.models import parse_encoder_settings
-from sdl_study.record.declaration import Winner
 from sdl_study.record.outcome import Result
-from sdl_study.study.located import encoder_of
-from sdl_study.study.plan import Plan
 from sdl_study.training.inputs import train_labels
 from sdl_study.training.stages.probe import fit_probe
 
@@ -47,19 +42,6 @@ def controls_of(data: PreparedData, wanted: tuple[str, ...]) -> tuple[str, ...]:
     """The controls that these data allow, in the order asked for: a bag of words needs texts, ``raw`` features."""
     holds = data.manifest.modality
     return tuple(name for name in wanted if _ONLY_OF.get(name, holds) == holds)
-
-
-def named_controls(wanted: Sequence[str], plan: Plan, found: Sequence[Winner]) -> tuple[str, ...]:
-    """The controls, with the encoder before training once and under its right name, whichever was asked for.
-
-    It is ``frozen`` where the encoder that the method chose is built with published weights, else ``untrained``.
-    Without a winner of the method that of the best arm on dev tells, as in ``Declaration.reference_arm``.
-    """
-    own = [winner for winner in found if winner.arm == plan.method] or [max(found, key=lambda w: w.dev)]
-    model = plan.with_parameters(own[0].parameters).model
-    kind, chosen = encoder_of(model.encoders[model.encoder], plan.module)
-    right = FROZEN if parse_encoder_settings(kind, chosen).pretrained else UNTRAINED
-    return tuple(dict.fromkeys(right if name in BEFORE_TRAINING else name for name in wanted))
 
 
 def run_control(name: str, data: PreparedData, settings: Settings, folder: Path) -> Result:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from sdl_study.arms import BEFORE_TRAINING, FROZEN, UNTRAINED
 from sdl_study.errors import UserError
+from sdl_study.models import parse_encoder_settings
 from sdl_study.record.declaration import Declaration, Winner, keep_or_write
 from sdl_study.record.outcome import Repeat
 from sdl_study.record.trials import TrialRecord
-from sdl_study.study.controls import named_controls
 from sdl_study.study.jobs import JobMaker, Work
+from sdl_study.study.located import encoder_of
 from sdl_study.study.plan import Plan
 
 
@@ -80,6 +83,15 @@ def primary_contrast(plan: Plan, found: Sequence[Winner]) -> tuple[str, str] | N
     return plan.method, max(others, key=lambda winner: winner.dev).arm
 
 
+def _named(controls: Sequence[str], plan: Plan, reference: Winner) -> tuple[str, ...]:
+    """The controls, with the encoder before training under its right name, once, whichever of the two was asked for:
+    ``frozen`` where the reference's encoder is built with published weights, else ``untrained``."""
+    model = plan.with_parameters(reference.parameters).model
+    kind, chosen = encoder_of(model.encoders[model.encoder], plan.module)
+    right = FROZEN if parse_encoder_settings(kind, chosen).pretrained else UNTRAINED
+    return tuple(dict.fromkeys(right if name in BEFORE_TRAINING else name for name in controls))
+
+
 def declare(
     plan: Plan, found: Sequence[Winner], controls: tuple[str, ...], fingerprint: str, code_version: str
 ) -> Declaration:
@@ -89,24 +101,23 @@ def declare(
     extended without another winner keeps its finals.
     """
     settings = plan.settings
-    return keep_or_write(
-        plan.files,
-        Declaration(
-            study=plan.name,
-            winners=tuple(found),
-            best_arm_on_dev=max(found, key=lambda winner: winner.dev).arm,
-            method=plan.method,
-            variants=plan.variants,
-            primary_contrast=primary_contrast(plan, found),
-            primary_metric=settings.primary_metric,
-            primary_stage=settings.stage,
-            controls=named_controls(controls, plan, found),
-            study_seed=settings.seed,
-            final_seeds=settings.budget.final_seeds,
-            selection_seeds=settings.budget.selection_seeds,
-            trials_per_arm=settings.budget.trials,
-            epochs=settings.train.epochs,
-            data_fingerprint=fingerprint,
-            code_version=code_version,
-        ),
+    declaration = Declaration(
+        study=plan.name,
+        winners=tuple(found),
+        best_arm_on_dev=max(found, key=lambda winner: winner.dev).arm,
+        method=plan.method,
+        variants=plan.variants,
+        primary_contrast=primary_contrast(plan, found),
+        primary_metric=settings.primary_metric,
+        primary_stage=settings.stage,
+        controls=controls,
+        study_seed=settings.seed,
+        final_seeds=settings.budget.final_seeds,
+        selection_seeds=settings.budget.selection_seeds,
+        trials_per_arm=settings.budget.trials,
+        epochs=settings.train.epochs,
+        data_fingerprint=fingerprint,
+        code_version=code_version,
     )
+    reference = declaration.winner(declaration.reference_arm)
+    return keep_or_write(plan.files, replace(declaration, controls=_named(controls, plan, reference)))

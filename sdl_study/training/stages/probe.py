@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 
+from sdl_study import distributed
 from sdl_study.evaluation.strength import best_strength, next_strength
 from sdl_study.training.stages.label_blocks import LabelBlocks, together
 from sdl_study.training.stages.logistic import fit_block
@@ -117,6 +118,7 @@ def fit_probe(
                     embeddings.float(), labels, way, seed, holdout, tolerance, block_elements
                 )
             )
+            fit.agree()
             if len(grid) > 1 or len(ways) > 1:
                 fit.try_all(grid, grow and len(grid) > 1)
             if best is None or fit.loss < best.loss:
@@ -180,9 +182,8 @@ class _Fit:
         block_elements: int,
     ) -> None:
         self.scaling: Scaling = scaling
-        self.mean, self.scale, standardised = _standardised(_lengthened(embeddings, scaling), scaling)
-        self.rotation = _principal_axes(standardised)
-        self._data = standardised @ self.rotation
+        self.mean, self.scale, self._data = _standardised(_lengthened(embeddings, scaling), scaling)
+        self.rotation = _principal_axes(self._data)
         count = self._data.shape[0]
         self._blocks = LabelBlocks(labels, max(1, block_elements // count), self._data.device)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).to(self._data.device)
@@ -197,6 +198,12 @@ class _Fit:
     def loss(self) -> float:
         """The smallest loss of the strengths that were tried."""
         return min(self.losses.values(), default=math.inf)
+
+    def agree(self) -> None:
+        """Turn the data into the first rank's axes: another rank's eigenvectors may have other signs."""
+        # They lie in memory by columns, also after the exchange: products round by the order of their operands.
+        self.rotation = distributed.all_gather_same(self.rotation.T)[0].T
+        self._data = together(lambda: self._data @ self.rotation)
 
     def try_all(self, grid: Sequence[float], grow: bool) -> None:
         """Note the mean log loss of strengths; where the best one's fits end, the refit starts.

@@ -149,36 +149,6 @@ def test_another_declaration_supersedes_and_the_old_one_is_kept(
     assert first.sha[:12] in old.name
 
 
-PRETRAINED = {"model.encoders.published": {"kind": "hub", "name": "some/model"}}
-
-
-@pytest.mark.parametrize("wanted", [("untrained",), ("frozen",), ("untrained", "frozen")])
-@pytest.mark.parametrize(("encoder", "right"), [("published", "frozen"), ("conv", "untrained")])
-def test_the_encoder_before_training_has_its_right_name_once(
-    tmp_path: Path, wanted: tuple[str, ...], encoder: str, right: str
-) -> None:
-    """Of the method's encoder, whatever the other arms chose."""
-    plan = small_plan(tmp_path, PRETRAINED)
-    other = {"conv": "published", "published": "conv"}[encoder]
-    chosen = [
-        Winner("any", 0, {"model.encoder": other}, 0.9),
-        Winner("sd", 1, {"model.encoder": encoder}, 0.1),
-    ]
-    declaration = declare(plan, chosen, (*wanted, "label_prior"), "f", "1")
-    assert declaration.controls == (right, "label_prior")
-    seeds = plan.settings.budget.final_seeds
-    slots = [slot for slot in final_slots(plan.files, declaration) if slot.name == right]
-    assert [slot.parameters for slot in slots] == [{"model.encoder": encoder}] * seeds
-
-
-def test_without_a_winner_of_the_method_the_best_arm_names_the_encoder_before_training(
-    tmp_path: Path,
-) -> None:
-    plan = small_plan(tmp_path, PRETRAINED, arms=("bce", "any"))
-    chosen = [Winner("bce", 0, {"model.encoder": "published"}, 0.9), Winner("any", 1, {}, 0.1)]
-    assert declare(plan, chosen, ("untrained",), "f", "1").controls == ("frozen",)
-
-
 def test_finals_of_another_declaration_have_another_folder(tmp_path: Path) -> None:
     plan = small_plan(tmp_path)
     first, second = declared(plan), declared(plan, fingerprint="g")
