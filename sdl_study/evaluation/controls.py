@@ -16,6 +16,7 @@ import numpy as np
 from sdl_study.errors import UserError
 from sdl_study.evaluation.metrics import OBJECTIVES
 from sdl_study.evaluation.objective import dev_metrics, objective_key
+from sdl_study.evaluation.strength import best_of
 from sdl_study.evaluation.targets import Targets, as_targets
 from sdl_study.evaluation.thresholds import tune_threshold
 
@@ -72,6 +73,7 @@ def tfidf_logistic_regression(
     dev_labels: Labels,
     *,
     c_grid: Sequence[float] = C_GRID,
+    grow: bool = False,
     objective: str = "dev/map",
     min_positives: int = 0,
     max_features: int | None = 200_000,
@@ -89,6 +91,7 @@ def tfidf_logistic_regression(
         texts: of train, dev and test, in the order of their labels and rows.
         train_labels, dev_labels: label sets or multi-hot matrices.
         c_grid: values of C.
+        grow: whether the grid goes on where its end is the best, as the probe's does.
         objective: what C is chosen by: an objective of a study, with ``dev/``.
         min_positives: positives in dev that a label needs to count in it.
         max_features: bound on the vocabulary, most frequent words first; None for no bound.
@@ -106,17 +109,16 @@ def tfidf_logistic_regression(
     targets = _targets(train_labels, len(texts[0]), num_labels)
     dev_targets = _targets(dev_labels, len(texts[1]), num_labels)
     (train, *inputs), min_df = _tfidf(texts, max_features)
-    best: ControlScores | None = None
-    best_value = -np.inf
-    for c in c_grid:
-        dev_scores, test_scores = _fit_labels(train, targets, inputs, float(c), workers)
+
+    def fitted(c: float) -> tuple[float, ControlScores]:
+        dev_scores, test_scores = _fit_labels(train, targets, inputs, c, workers)
         threshold = tune_threshold(dev_scores, dev_targets)
         key, value = objective_on_dev("tfidf", dev_scores, dev_targets, threshold, objective, min_positives)
-        if best is None or value > best_value:
-            chosen = {"C": float(c), "min_df": float(min_df), key: value}
-            best, best_value = ControlScores(dev_scores, test_scores, threshold, chosen), value
-    assert best is not None
-    return best
+        chosen = {"C": c, "min_df": float(min_df), key: value}
+        return -value, ControlScores(dev_scores, test_scores, threshold, chosen)
+
+    grid = {1.0 / c: float(c) for c in c_grid}
+    return best_of(lambda strength: fitted(grid.get(strength, 1.0 / strength)), sorted(grid), grow)
 
 
 def _tfidf(texts: Sequence[Sequence[str]], max_features: int | None) -> tuple[list[Any], int]:

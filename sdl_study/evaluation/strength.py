@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 # Beyond these a fit is as good as unregularised, or knows the frequencies alone.
 WEAKEST, STRONGEST = 1e-6, 1e3
 _LEAST_RATIO = 2.0
+T = TypeVar("T")
 
 
 def best_strength(losses: Mapping[float, float]) -> float:
@@ -32,3 +34,26 @@ def next_strength(losses: Mapping[float, float]) -> float | None:
     else:
         return None
     return value if WEAKEST <= value <= STRONGEST else None
+
+
+def best_of(fit: Callable[[float], tuple[float, T]], grid: Sequence[float], grow: bool) -> T:
+    """What the best strength gives.
+
+    Args:
+        fit: strength → loss, and what is kept of the fit.
+        grid: strengths to try.
+        grow: whether the grid goes on where its end is the best; not from a single one.
+    """
+    losses: dict[float, float] = {}
+    kept: list[T] = []
+
+    def attempt(strength: float) -> None:
+        losses[strength], found = fit(strength)
+        if best_strength(losses) == strength:
+            kept[:] = [found]
+
+    for strength in grid:
+        attempt(strength)
+    while grow and len(losses) > 1 and (strength := next_strength(losses)) is not None:
+        attempt(strength)
+    return kept[0]

@@ -23,7 +23,7 @@ from sdl_study.evaluation.controls import (
 )
 from sdl_study.evaluation.objective import dev_metrics
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
-from sdl_study.evaluation.strength import best_strength, next_strength
+from sdl_study.evaluation.strength import best_of
 from sdl_study.evaluation.thresholds import tune_threshold
 from sdl_study.record.outcome import Result
 from sdl_study.training.inputs import train_labels
@@ -85,6 +85,7 @@ def _scores(name: str, data: PreparedData, settings: Settings, workers: int) -> 
         workers=workers,
         objective=settings.objective,
         min_positives=settings.objective_min_positives,
+        grow=settings.probe.grow,
     )
 
 
@@ -95,21 +96,15 @@ def _raw(data: PreparedData, train: LabelSets, dev: LabelSets, settings: Setting
     """
     inputs = _standardised(data)
     objective, min_positives = settings.objective, settings.objective_min_positives
-    tried: dict[float, ControlScores] = {}
 
-    def loss_of(l2: float) -> float:
+    def fitted(l2: float) -> tuple[float, ControlScores]:
         probe = fit_probe(inputs[0], train, l2_grid=(l2,))
         of_dev, of_test = (probe.predict_proba(part).numpy() for part in inputs[1:])
         threshold = float(tune_threshold(of_dev, dev))
         key, value = objective_on_dev(RAW, of_dev, dev, threshold, objective, min_positives)
-        tried[l2] = ControlScores(of_dev, of_test, threshold, {"l2": l2, key: value})
-        return -value
+        return -value, ControlScores(of_dev, of_test, threshold, {"l2": l2, key: value})
 
-    losses = {l2: loss_of(l2) for l2 in settings.probe.l2_grid}
-    grows = settings.probe.grow and len(losses) > 1
-    while grows and (l2 := next_strength(losses)) is not None:
-        losses[l2] = loss_of(l2)
-    return tried[best_strength(losses)]
+    return best_of(fitted, settings.probe.l2_grid, settings.probe.grow)
 
 
 def _standardised(data: PreparedData) -> list[Float[Tensor, "_ D"]]:

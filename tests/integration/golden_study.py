@@ -32,6 +32,7 @@ ARMS = ("bce", "asl", "any", "all", "mulsupcon", "jaccard", "sd", "sd_weighted")
 AS_RECORDED = {
     "probe.l2_grid": (1e-4, 1e-3, 1e-2),
     "probe.grow": False,
+    "probe.scaling": ("standard",),
     "objective_min_positives": 0,
     "train.decay_all": True,
     "train.collapse_of": "outputs",

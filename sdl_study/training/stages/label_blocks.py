@@ -1,4 +1,5 @@
-"""Labels in blocks that are solved apart, shared out over the ranks: each takes every W-th block.
+"""Labels in blocks that are solved apart, shared out over the ranks in turn, to and fro: labels are often sorted by how
+frequent they are, and the frequent ones take longer.
 
 The blocks do not depend on the number of ranks, and sums over them are made in their order, so that neither does a
 result. Where one rank's share raises, all raise: none is left waiting in a collective.
@@ -43,7 +44,8 @@ class LabelBlocks:
     def __init__(self, labels: LabelSets, width: int, device: torch.device) -> None:
         count = labels.num_labels
         self.bounds = [(start, min(start + width, count)) for start in range(0, count, width)]
-        self.own = range(distributed.rank(), len(self.bounds), distributed.world_size())
+        self._by_rank = shared_out(len(self.bounds), distributed.world_size())
+        self.own = self._by_rank[distributed.rank()]
         self._rows = torch.from_numpy(labels.row_of_entry()).to(device)
         self._columns = torch.from_numpy(labels.indices).to(device)
         self._count = len(labels)
@@ -65,9 +67,8 @@ class LabelBlocks:
         own = torch.zeros(len(self.bounds), dtype=torch.float64)
         for block, loss in losses.items():
             own[block] = loss
-        by_rank = distributed.all_gather_same(own)
-        world = by_rank.shape[0]
-        return sum(float(by_rank[block % world, block]) for block in range(len(self.bounds)))
+        # Each column has one number that is not 0: the sum over ranks is exact.
+        return sum(distributed.all_reduce_sum(own).tolist())
 
     def gathered(self, solutions: Mapping[int, Float[Tensor, "p _"]], rows: int) -> Float[Tensor, "p L"]:
         """All labels' columns on every rank, in the labels' order.
@@ -80,10 +81,19 @@ class LabelBlocks:
         columns = distributed.all_gather_rows(
             torch.cat(own) if own else torch.zeros(0, rows, device=self._rows.device)
         )
-        world = distributed.world_size()
-        blocks = [block for rank in range(world) for block in range(rank, len(self.bounds), world)]
-        order = torch.cat([torch.arange(*self.bounds[block]) for block in blocks]).to(columns.device)
-        return torch.empty_like(columns).index_copy_(0, order, columns).T
+        order = torch.cat(
+            [torch.arange(*self.bounds[block]) for blocks in self._by_rank for block in blocks]
+        ).to(columns.device)
+        return torch.empty_like(columns).index_copy_(0, order, columns).T.contiguous()
+
+
+def shared_out(blocks: int, ranks: int) -> list[list[int]]:
+    """The blocks of every rank: 0, 1, …, W-1, then W-1, …, 1, 0, and so on."""
+    found: list[list[int]] = [[] for _ in range(ranks)]
+    for block in range(blocks):
+        turn, place = divmod(block, ranks)
+        found[place if turn % 2 == 0 else ranks - 1 - place].append(block)
+    return found
 
 
 def together(share: Callable[[], T]) -> T:

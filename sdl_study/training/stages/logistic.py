@@ -5,7 +5,7 @@ per label. The inputs are expected in their principal axes, where the matrix c·
 label's Hessian is diagonal; its inverse is the initial metric, so that few steps suffice.
 
 Cost: a step is two products of 2·n·D·L operations, L being the labels that have not converged: a wide block is cut
-down to these each time that they have become half as many.
+down to these each time that they have become half as many, and only those search on whose step was too long.
 """
 
 from __future__ import annotations
@@ -150,20 +150,48 @@ def _direction(
 
 
 def _line_search(
-    problem: Problem, params: Tensor, loss: Tensor, gradient: Tensor, direction: Tensor
+    problem: Problem,
+    params: Tensor,
+    loss: Tensor,
+    gradient: Tensor,
+    direction: Tensor,
+    halvings: int = _MAX_HALVINGS,
 ) -> tuple[Tensor, Tensor, Tensor, Bool[Tensor, " L"]]:
-    """Halve the step of every label that did not gain enough (Armijo); the last value tells who moved."""
+    """Halve the step of every label that did not gain enough (Armijo); the last value tells who moved.
+
+    In a wide block these labels are searched for apart, where they are the fewer.
+    """
     slope = (direction * gradient).sum(dim=0).double()
     size = torch.ones_like(slope, dtype=params.dtype)
     # float32 logits cannot resolve a smaller gain than this.
     noise = 1e-7 * loss.abs() + 1e-12
     accepted = torch.zeros_like(slope, dtype=torch.bool)
-    for _ in range(_MAX_HALVINGS):
+    for made in range(1, halvings + 1):
         moved = params + size * direction
         new_loss, new_gradient = problem.evaluate(moved)
         accepted = new_loss <= loss + 1e-4 * size * slope + noise
-        if bool(accepted.all()):
+        left = (~accepted).nonzero().squeeze(1)
+        if len(left) == 0:
             return moved, new_loss, new_gradient, accepted
+        if made == 1 and _LEAST_CUT <= accepted.numel() >= 2 * len(left):
+            part = _line_search(
+                problem.of(left),
+                params[:, left],
+                loss[left],
+                gradient[:, left],
+                0.5 * direction[:, left],
+                halvings - 1,
+            )
+            moved, new_gradient = (
+                whole.index_copy(1, left, found)
+                for whole, found in ((moved, part[0]), (new_gradient, part[2]))
+            )
+            return (
+                moved,
+                new_loss.index_copy(0, left, part[1]),
+                new_gradient,
+                accepted.index_copy(0, left, part[3]),
+            )
         size = torch.where(accepted, size, 0.5 * size)
     size = torch.where(accepted, size, torch.zeros_like(size))
     moved = params + size * direction

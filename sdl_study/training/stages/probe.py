@@ -4,22 +4,28 @@ One L2-regularised logistic regression per label, all labels of a block solved t
 
     minimise over w, b   mean_i [softplus(x_i·w + b) - y_i (x_i·w + b)] + l2/2 |w|²
 
-on standardised embeddings x, the bias unregularised. One strength ``l2`` serves all labels; it is the one with the
-smallest mean log loss on a part of train that was held out, after which the probe is fitted on all of train. A grid
-of strengths whose end is the best is too short: it grows there by its own ratio until the best lies inside, so that
-an encoder with wide or noisy embeddings is probed as well as any other.
+on scaled embeddings x, the bias unregularised. They are scaled dimension by dimension (``standard``), or to unit
+length and then as a whole (``unit``), which is better where their length says more of an input's size than of its
+labels. One strength ``l2`` serves all labels. It is, like the scaling, the one with the smallest mean log loss on a
+part of train that was held out, after which the probe is fitted on all of train. A grid of strengths whose end is
+the best is too short: it grows there by its own ratio until the best lies inside, so that an encoder with wide or
+noisy embeddings is probed as well as any other. Weaker strengths than one that is worse than a stronger one are not
+tried then: they take the most steps.
 
-The solver (``logistic.py``) works in the embeddings' principal axes. Memory: a few times ``block_elements`` floats.
+The solver (``logistic.py``) works in the embeddings' principal axes. The labels are shared out over the ranks
+(``label_blocks.py``). Memory: a few times the embeddings, and a few times ``block_elements`` floats.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 
+from sdl_study import distributed
 from sdl_study.evaluation.strength import best_strength, next_strength
 from sdl_study.training.stages.label_blocks import LabelBlocks, together
 from sdl_study.training.stages.logistic import fit_block
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 
     from sdl_study.losses import LabelSets
 
+Scaling: TypeAlias = Literal["standard", "unit"]
 L2_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
@@ -38,12 +45,14 @@ class Probe:
     """A fitted probe.
 
     Attributes:
-        mean, scale: of the embeddings it was fitted on.
+        scaling: how embeddings are scaled.
+        mean, scale: of the embeddings it was fitted on, brought to unit length or not.
         weight, bias: act on (embeddings - mean) / scale.
         l2: the strength that was chosen.
         holdout_loss: strength → mean log loss on the held-out rows; empty where there was no choice.
     """
 
+    scaling: Scaling
     mean: Float[Tensor, " D"]
     scale: Float[Tensor, " D"]
     weight: Float[Tensor, "D L"]
@@ -59,7 +68,7 @@ class Probe:
         """
         if embeddings.ndim != 2 or embeddings.shape[1] != self.mean.shape[0]:
             raise ValueError(f"expected embeddings [n, {self.mean.shape[0]}], not {tuple(embeddings.shape)}")
-        standardised = (embeddings.float() - self.mean) / self.scale
+        standardised = (_lengthened(embeddings.float(), self.scaling) - self.mean) / self.scale
         return torch.sigmoid(torch.addmm(self.bias, standardised, self.weight))
 
 
@@ -69,6 +78,7 @@ def fit_probe(
     *,
     l2_grid: Sequence[float] = L2_GRID,
     grow: bool = True,
+    scaling: Sequence[Scaling] = ("standard",),
     seed: int = 0,
     holdout: float = 0.2,
     tolerance: float = 1e-5,
@@ -85,6 +95,7 @@ def fit_probe(
         l2_grid: strengths to choose from, relative to the mean log loss; a single one is taken without a holdout.
         grow: whether the grid goes on where its end is the best, as far as ``WEAKEST`` and ``STRONGEST``, and ends
             where the loss rises.
+        scaling: those to choose from, as the strength is chosen; the earlier one on a tie.
         seed: draws the held-out rows.
         holdout: share of the rows that is held out to choose the strength.
         tolerance: a label stops when the estimated gain left is below this share of its entropy.
@@ -96,13 +107,27 @@ def fit_probe(
     """
     grid = sorted({float(value) for value in l2_grid}, reverse=True)
     _check(embeddings, labels, grid, holdout)
+    ways = tuple(dict.fromkeys(scaling))
+    if not ways:
+        raise ValueError("scaling needs at least one way of scaling")
+    best: _Fit | None = None
     with torch.no_grad():
-        fit = together(lambda: _Fit(embeddings.float(), labels, seed, holdout, tolerance, block_elements))
-        losses = fit.tried(grid, grow) if len(grid) > 1 else {}
-        chosen = best_strength(losses) if losses else grid[0]
-        solution = fit.whole(chosen)
-    weight = fit.rotation @ solution[:-1]
-    return Probe(fit.mean, fit.scale, weight, solution[-1].contiguous(), chosen, losses)
+        for way in ways:
+            fit = together(
+                lambda way=way: _Fit(
+                    embeddings.float(), labels, way, seed, holdout, tolerance, block_elements
+                )
+            )
+            fit.agree()
+            if len(grid) > 1 or len(ways) > 1:
+                fit.try_all(grid, grow and len(grid) > 1)
+            if best is None or fit.loss < best.loss:
+                best = fit
+        assert best is not None
+        chosen = best_strength(best.losses) if best.losses else grid[0]
+        solution = best.whole(chosen)
+    weight = best.rotation @ solution[:-1]
+    return Probe(best.scaling, best.mean, best.scale, weight, solution[-1].contiguous(), chosen, best.losses)
 
 
 def _check(embeddings: Tensor, labels: LabelSets, grid: Sequence[float], holdout: float) -> None:
@@ -120,11 +145,17 @@ def _check(embeddings: Tensor, labels: LabelSets, grid: Sequence[float], holdout
         raise ValueError("embeddings hold values that are not finite (NaN or infinity)")
 
 
+def _lengthened(data: Float[Tensor, "n D"], scaling: Scaling) -> Float[Tensor, "n D"]:
+    return torch.nn.functional.normalize(data, dim=1) if scaling == "unit" else data
+
+
 def _standardised(
-    data: Float[Tensor, "n D"],
+    data: Float[Tensor, "n D"], scaling: Scaling
 ) -> tuple[Float[Tensor, " D"], Float[Tensor, " D"], Float[Tensor, "n D"]]:
     """Mean, scale and standardised embeddings; a dimension that (nearly) stands still is not blown up."""
     scale, mean = torch.std_mean(data, dim=0, correction=0)
+    if scaling == "unit":
+        scale = scale.square().mean().sqrt().expand_as(scale)
     scale = torch.where(scale > 1e-6 * scale.max().clamp(min=1e-30), scale, torch.ones_like(scale))
     return mean, scale, (data - mean) / scale
 
@@ -144,14 +175,15 @@ class _Fit:
         self,
         embeddings: Float[Tensor, "n D"],
         labels: LabelSets,
+        scaling: Scaling,
         seed: int,
         holdout: float,
         tolerance: float,
         block_elements: int,
     ) -> None:
-        self.mean, self.scale, standardised = _standardised(embeddings)
-        self.rotation = _principal_axes(standardised)
-        self._data = standardised @ self.rotation
+        self.scaling: Scaling = scaling
+        self.mean, self.scale, self._data = _standardised(_lengthened(embeddings, scaling), scaling)
+        self.rotation = _principal_axes(self._data)
         count = self._data.shape[0]
         self._blocks = LabelBlocks(labels, max(1, block_elements // count), self._data.device)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).to(self._data.device)
@@ -160,9 +192,21 @@ class _Fit:
         self._cells = len(self._held) * labels.num_labels
         self._tolerance = tolerance
         self._starts: dict[int, Tensor] = {}
+        self.losses: dict[float, float] = {}
 
-    def tried(self, grid: Sequence[float], grow: bool) -> dict[float, float]:
-        """Mean log loss of every strength that was tried; where the best one's fits end, the refit starts.
+    @property
+    def loss(self) -> float:
+        """The smallest loss of the strengths that were tried."""
+        return min(self.losses.values(), default=math.inf)
+
+    def agree(self) -> None:
+        """Turn the data into the first rank's axes: another rank's eigenvectors may have other signs."""
+        # They lie in memory by columns, also after the exchange: products round by the order of their operands.
+        self.rotation = distributed.all_gather_same(self.rotation.T)[0].T
+        self._data = together(lambda: self._data @ self.rotation)
+
+    def try_all(self, grid: Sequence[float], grow: bool) -> None:
+        """Note the mean log loss of strengths; where the best one's fits end, the refit starts.
 
         Args:
             grid: from strong to weak; each fit is the next one's start, since weak ones take many steps.
@@ -170,22 +214,16 @@ class _Fit:
                 where its end is the best. Without it the whole grid is tried, and no more.
         """
         held_out = together(lambda: (self._data[self._kept], self._data[self._held]))
-        losses: dict[float, float] = {}
         latest: dict[int, Tensor] = {}
         for value in grid:
-            latest = self._try(value, latest, held_out, losses)
-            if grow and best_strength(losses) > value and losses[value] > min(losses.values()):
+            latest = self._try(value, latest, held_out)
+            if grow and best_strength(self.losses) > value and self.losses[value] > self.loss:
                 break
-        while grow and (beyond := next_strength(losses)) is not None:
-            self._try(beyond, self._starts, held_out, losses)
-        return losses
+        while grow and (beyond := next_strength(self.losses)) is not None:
+            self._try(beyond, self._starts, held_out)
 
     def _try(
-        self,
-        l2: float,
-        starts: Mapping[int, Tensor],
-        held_out: tuple[Tensor, Tensor],
-        losses: dict[float, float],
+        self, l2: float, starts: Mapping[int, Tensor], held_out: tuple[Tensor, Tensor]
     ) -> dict[int, Tensor]:
         """Fit with one strength, note its loss, and keep its solutions where it is the best so far."""
         kept, held = held_out
@@ -201,8 +239,8 @@ class _Fit:
             return solutions, found
 
         solutions, found = together(share)
-        losses[l2] = self._blocks.total(found) / self._cells
-        if best_strength(losses) == l2:
+        self.losses[l2] = self._blocks.total(found) / self._cells
+        if best_strength(self.losses) == l2:
             self._starts = solutions
         return solutions
 

@@ -39,6 +39,7 @@ def _fit(
         inputs.train_labels[rows],
         l2_grid=probe.l2_grid,
         grow=probe.grow,
+        scaling=probe.scaling,
         seed=derive_seed(seed, "probe"),
     )
 
@@ -46,7 +47,7 @@ def _fit(
 def dev_metrics(
     encoder: nn.Module, inputs: Inputs, settings: Settings, seed: int, device: torch.device
 ) -> dict[str, float]:
-    """Dev metrics of an epoch's probe on the frozen encoder, with its strength where that may lie outside of the grid.
+    """Dev metrics of an epoch's probe on the frozen encoder, with what was chosen for it.
 
     Returns:
         Nothing on ranks other than 0.
@@ -58,8 +59,13 @@ def dev_metrics(
     dev = embed(encoder, inputs.dev_rows, inputs, device, settings.train.precision)
     if distributed.rank() != 0:
         return {}
-    strength = {"probe/l2": float(probe.l2)} if settings.probe.grow else {}
-    return _dev_metrics(probe, dev, inputs, settings)[0] | strength
+    chosen = {"probe/l2": float(probe.l2)} if settings.probe.grow else {}
+    return _dev_metrics(probe, dev, inputs, settings)[0] | chosen | _scaling(probe, settings)
+
+
+def _scaling(probe: Probe, settings: Settings) -> dict[str, float]:
+    """Which scaling was chosen, where there was a choice: 1 for unit length."""
+    return {"probe/unit_length": float(probe.scaling == "unit")} if len(settings.probe.scaling) > 1 else {}
 
 
 def _dev_metrics(
@@ -100,4 +106,9 @@ def last_stage(
     folder = Path(job.folder)
     save_scores(folder / SCORES_FILE, inputs.test_rows, probe.predict_proba(test).cpu().numpy())
     encoder.save_pretrained(folder / ENCODER_FOLDER)  # type: ignore[operator]
-    return {**metrics, "dev/threshold": threshold, "probe/l2": float(probe.l2)}
+    return {
+        **metrics,
+        "dev/threshold": threshold,
+        "probe/l2": float(probe.l2),
+        **_scaling(probe, settings),
+    }

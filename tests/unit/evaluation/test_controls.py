@@ -59,6 +59,24 @@ def test_a_bag_of_words_finds_words_and_chooses_on_dev() -> None:
     np.testing.assert_array_equal(threads.test, control.test)
 
 
+def test_a_grid_that_is_too_short_goes_on_at_either_end() -> None:
+    (train, train_truth), (dev, dev_truth) = notes(120, 0), notes(60, 1)
+    train_truth ^= (
+        np.random.default_rng(2).random(train_truth.shape) < 0.2
+    )  # so that weak strengths learn mistakes
+
+    def tuned(c_grid: tuple[float, ...], grow: bool) -> dict[str, float]:
+        texts = (train, dev, dev[:1])
+        return tfidf_logistic_regression(texts, train_truth, dev_truth, c_grid=c_grid, grow=grow).chosen
+
+    for start in ((1e-4, 1e-3), (1e3, 1e4)):
+        short, grown = tuned(start, grow=False), tuned(start, grow=True)
+        assert short["C"] in start
+        assert grown["dev/map"] > short["dev/map"]
+        assert 1e-3 < grown["C"] < 1e3
+    assert tuned((1e-4,), grow=True)["C"] == 1e-4
+
+
 def test_labels_that_none_or_all_of_train_carries_predict_their_frequency() -> None:
     (train, truth), (dev, dev_truth) = notes(60, 0), notes(20, 1)
     truth[:, 0], truth[:, 3] = True, False

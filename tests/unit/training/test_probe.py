@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ from sklearn.linear_model import LogisticRegression
 from sdl_study.config import ProbeSettings
 from sdl_study.evaluation.strength import STRONGEST, WEAKEST, next_strength
 from sdl_study.losses import LabelSets
-from sdl_study.training.stages.probe import L2_GRID, Probe, fit_probe
+from sdl_study.training.stages import logistic
+from sdl_study.training.stages.probe import L2_GRID, Probe, Scaling, fit_probe
+
+SCALINGS: tuple[Scaling, ...] = ("standard", "unit")
 
 
 def case(
@@ -115,6 +119,73 @@ def test_a_grown_grid_finds_what_a_long_one_finds() -> None:
     assert grown.l2 == pytest.approx(long.l2)
     torch.testing.assert_close(
         grown.predict_proba(embeddings), long.predict_proba(embeddings), rtol=0, atol=1e-4
+    )
+
+
+def test_a_grid_that_grows_looks_no_further_when_the_loss_rises() -> None:
+    """Weak strengths are the dear ones; the probe is the same as with them."""
+    embeddings, truth = case(rows=80, width=40)
+    grid = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    found, whole = (fit_probe(embeddings, sets(truth), l2_grid=grid, grow=grow) for grow in (True, False))
+    assert found.l2 == whole.l2
+    assert torch.equal(found.weight, whole.weight)
+    assert min(found.holdout_loss) == pytest.approx(found.l2 / 10)
+    assert found.holdout_loss.items() <= whole.holdout_loss.items()
+
+
+def test_the_scaling_is_chosen_by_held_out_loss() -> None:
+    """Unit length where lengths are noise, each dimension's own deviation where the length is what counts."""
+    generator = torch.Generator().manual_seed(2)
+    directions = torch.randn(400, 10, generator=generator)
+    lengths = torch.exp(1.5 * torch.randn(400, 1, generator=generator))
+    by_direction = torch.nn.functional.normalize(directions, dim=1)[:, :3] > 0.1
+    by_length = (lengths > lengths.median()).expand(400, 3)
+    for truth, right in ((by_direction, "unit"), (by_length, "standard")):
+        embeddings = torch.cat([directions * lengths, lengths], dim=1)
+        alone = {way: fit_probe(embeddings, sets(truth), scaling=(way,)) for way in SCALINGS}
+        for ways in (SCALINGS, SCALINGS[::-1]):
+            found = fit_probe(embeddings, sets(truth), scaling=ways)
+            assert found.scaling == right
+            assert torch.equal(found.weight, alone[right].weight)
+            assert found.holdout_loss == alone[right].holdout_loss
+        single = fit_probe(embeddings, sets(truth), l2_grid=(1e-2,), scaling=SCALINGS)
+        assert (single.scaling, single.l2) == (right, 1e-2)
+    with pytest.raises(ValueError, match="one way of scaling"):
+        fit_probe(embeddings, sets(by_length), scaling=())
+
+
+def test_unit_length_forgets_the_length() -> None:
+    embeddings, truth = case()
+    probe = fit_probe(embeddings, sets(truth), scaling=("unit",))
+    torch.testing.assert_close(
+        probe.predict_proba(7 * embeddings), probe.predict_proba(embeddings), rtol=0, atol=1e-5
+    )
+
+
+def test_cutting_a_block_down_to_the_labels_that_are_left_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More than that products of other widths may round otherwise."""
+    generator = torch.Generator().manual_seed(4)
+    embeddings = torch.randn(300, 20, generator=generator)
+    scores = embeddings @ torch.randn(20, 90, generator=generator)
+    truth = scores + 4 * torch.randn(300, 90, generator=generator) > torch.linspace(-9, 15, 90)
+    widths: list[int] = []
+    evaluate = logistic.Problem.evaluate
+
+    def counted(self: logistic.Problem, params: torch.Tensor) -> Any:
+        widths.append(params.shape[1])
+        return evaluate(self, params)
+
+    monkeypatch.setattr(logistic.Problem, "evaluate", counted)
+    cut = fit_probe(embeddings, sets(truth), l2_grid=[1e-4])
+    assert (max(widths), min(widths) < 90) == (90, True)
+    monkeypatch.setattr(logistic, "_LEAST_CUT", 1_000)
+    widths.clear()
+    whole = fit_probe(embeddings, sets(truth), l2_grid=[1e-4])
+    assert set(widths) == {90}
+    torch.testing.assert_close(
+        cut.predict_proba(embeddings), whole.predict_proba(embeddings), rtol=0, atol=1e-4
     )
 
 

@@ -12,6 +12,7 @@ import torch
 
 from sdl_study.losses import LabelSets
 from sdl_study.testing import run_processes
+from sdl_study.training.stages.label_blocks import shared_out
 from sdl_study.training.stages.probe_rows import KEPT_POSITIVES, probe_rows
 from tests.unit.training.probe_ranks import LABELS, fit_on_a_rank, raise_and_fit
 
@@ -54,6 +55,11 @@ def test_a_mistake_on_one_rank_is_its_own_and_keeps_nobody_waiting(two: list[dic
     first, second = (rank["mistake"] for rank in two)
     assert first == ("PeerRaised, of a peer: True", [1, 2])
     assert second == ("ZeroDivisionError, of a peer: False", [1, 2])
+
+
+def test_blocks_are_shared_out_to_and_fro() -> None:
+    assert shared_out(7, 3) == [[0, 5, 6], [1, 4], [2, 3]]
+    assert shared_out(1, 2) == [[0], []]
 
 
 def rare_and_frequent(rows: int = 3_000) -> LabelSets:
