@@ -148,6 +148,12 @@ class TrainSettings(Section):
     trials_per_group: Literal["all", 1] = "all"
     record_batches: bool = False
 
+    @model_validator(mode="after")
+    def _not_both(self) -> TrainSettings:
+        if self.compile and self.parallel == "fsdp":
+            raise ValueError("compile and parallel='fsdp' do not go together; choose one of them")
+        return self
+
     @field_validator("trials_per_group", mode="before")
     @classmethod
     def _number_in_words(cls, value: object) -> object:

@@ -24,7 +24,7 @@ from sdl_study.seeds import derive_seed
 from sdl_study.training import checkpoint
 from sdl_study.training.inputs import Inputs, on_device
 from sdl_study.training.memory import micro_batch_of
-from sdl_study.training.model import PretrainingModel, build_loss
+from sdl_study.training.model import PretrainingModel, apply_options, build_loss
 from sdl_study.training.monitors import BatchLog, EpochMonitor, monitor_of
 from sdl_study.training.prefetch import prefetched
 from sdl_study.training.stages.scoring import dev_metrics
@@ -72,6 +72,7 @@ class Trainer:
         )
         self.passes = train.passes(rows)
         steps = train.epochs * self.passes * self.sampler.steps_per_epoch
+        apply_options(model, train)
         self.micro_batch = micro_batch_of(train, model, inputs, device)
         loss = build_loss(Arm(**job.arm), settings)
         self.step = Step(model, loss, train, steps, self.micro_batch)
@@ -122,11 +123,10 @@ class Trainer:
         """The updates of an epoch that are left, with a checkpoint now and then."""
         self.model.train()
         self.pace.restart()
-        done = self.progress.step
         log = BatchLog(self.folder if self.settings.train.record_batches else None)
-        batches = islice(self._positions(epoch), done, None)
+        batches = islice(enumerate(self._positions(epoch)), self.progress.step, None)
         with log, prefetched(batches, self._read) as read:
-            for number, (rows, chunks, labels) in enumerate(read, done):
+            for number, rows, chunks, labels in read:
                 log.add(epoch, number, rows)
                 on = [on_device(chunk, self.device) for chunk in chunks]
                 self.monitor.add(self.step.update(on, labels))
@@ -143,19 +143,21 @@ class Trainer:
             yield from self.sampler.epoch(number)
 
     def _read(
-        self, positions: Int[np.ndarray, " b"]
-    ) -> tuple[Int[np.ndarray, " b"], list[dict[str, torch.Tensor]], LabelSets]:
-        """Rows of a step in the sampler's order; its inputs, by micro-batches of like length, and their labels."""
+        self, step: tuple[int, Int[np.ndarray, " b"]]
+    ) -> tuple[int, Int[np.ndarray, " b"], list[dict[str, torch.Tensor]], LabelSets]:
+        """Number and rows of a step; its inputs, by micro-batches of texts of like length, and their labels."""
+        number, positions = step
         rows = self.inputs.train_rows[positions]
         if self.micro_batch is None:
-            return rows, [self.inputs.read(rows, self.device)], self.inputs.train_labels[positions]
+            return number, rows, [self.inputs.read(rows, self.device)], self.inputs.train_labels[positions]
         order = self.inputs.by_length(rows)
         parts = [order[start : start + self.micro_batch] for start in range(0, len(order), self.micro_batch)]
         chunks = [self.inputs.read(rows[part], self.device) for part in parts or [order]]
-        return rows, chunks, self.inputs.train_labels[positions[order]]
+        return number, rows, chunks, self.inputs.train_labels[positions[order]]
 
     def _probe(self) -> dict[str, float]:
-        metrics = dev_metrics(self.model.encoder, self.inputs, self.settings, self.job.seed, self.device)
+        with distributed.whole_weights(self.model):
+            metrics = dev_metrics(self.model.encoder, self.inputs, self.settings, self.job.seed, self.device)
         return distributed.broadcast_object(metrics, self.channel)
 
     def _keep(self, epoch: int, metrics: dict[str, float]) -> None:
@@ -181,8 +183,8 @@ class Trainer:
             checkpoint.save(self.folder, state, is_best)
         self.pace.restart()
 
-    def load_best(self) -> None:
-        """Give the model the weights of its best epoch.
+    def load_best(self, model: PretrainingModel) -> None:
+        """Give a model, the trained one or a whole one of its kind, the weights of the best epoch.
 
         Raises:
             FileNotFoundError: nobody left them.
@@ -190,7 +192,7 @@ class Trainer:
         best = checkpoint.load(self.folder, checkpoint.BEST, self.device)
         if best is None:
             raise FileNotFoundError(checkpoint.BEST)
-        self.model.load_state_dict(best.model)
+        model.load_state_dict(best.model)
 
     def close(self) -> None:
         """The job is done: its state is not needed any more."""

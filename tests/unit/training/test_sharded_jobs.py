@@ -1,0 +1,67 @@
+"""A job whose encoder is sharded over the ranks: the numbers of a replicated one, resumed, scored and saved whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sdl_study.evaluation.scores import SCORES_FILE
+from sdl_study.models import load_encoder
+from sdl_study.testing import run_processes
+from sdl_study.training import checkpoint
+from sdl_study.training.stages.scoring import ENCODER_FOLDER
+from sdl_study.workers.job import Job, JobStopped
+from tests.unit.training.jobs import job, run, write_data
+
+
+def whole_and_broken_off(*works: dict[str, Any]) -> list[dict[str, Any]]:
+    """For spawned processes: jobs, the last of which is stopped after its first epoch and goes on."""
+    found = [numbers(*run(Job(**work))) for work in works[:-1]]
+    broken = Job(**works[-1])
+    try:
+        run(broken, lambda epoch: False)
+    except JobStopped:
+        found.append(numbers(*run(replace(broken, resumed=True))))
+    return found
+
+
+def numbers(epochs: dict[int, dict[str, float]], ended: dict[str, Any]) -> dict[str, float]:
+    return {
+        **{f"{epoch}/{name}": value for epoch, metrics in epochs.items() for name, value in metrics.items()},
+        **ended["metrics"],
+        "best_epoch": ended["best_epoch"],
+    }
+
+
+def test_a_sharded_job_is_a_replicated_one(tmp_path: Path) -> None:
+    write_data(tmp_path / "data")
+    ways = {"ddp": ("ddp", None), "fsdp": ("fsdp", None), "broken": ("fsdp", 5)}
+    works = [
+        job(tmp_path / name, kind="final", parallel=parallel, micro_batch=micro, epochs=2)
+        for name, (parallel, micro) in ways.items()
+    ]
+    for replicated, sharded, gone_on in run_processes(
+        whole_and_broken_off, 2, *(work.to_dict() for work in works)
+    ):
+        assert replicated.keys() == sharded.keys() == gone_on.keys()
+        for name, value in replicated.items():
+            tolerance = {"rel": 1e-5} if name.endswith("train/loss") else {"abs": 0.02}
+            assert [sharded[name], gone_on[name]] == pytest.approx([value, value], **tolerance), name
+    for name in ("fsdp", "broken"):
+        _check_files(tmp_path / name / "job", tmp_path / "ddp" / "job")
+
+
+def _check_files(folder: Path, expected: Path) -> None:
+    """Weights are whole: the encoder is read as any other, and a checkpoint by a job that is not sharded."""
+    ours, theirs = (load_encoder(where / ENCODER_FOLDER) for where in (folder, expected))
+    assert [name for name, _ in ours.named_parameters()] == [name for name, _ in theirs.named_parameters()]
+    best = checkpoint.load(folder, checkpoint.BEST, torch.device("cpu"))
+    assert best is not None
+    assert {type(value) for value in best.model.values()} == {torch.Tensor}
+    with np.load(folder / SCORES_FILE) as one, np.load(expected / SCORES_FILE) as other:
+        assert one["scores"].shape == other["scores"].shape
