@@ -188,11 +188,15 @@ class ProbeSettings(Section):
 
 
 class BudgetSettings(Section):
-    """How much is spent on each arm, the same for all."""
+    """How much is spent on each arm, the same for all.
+
+    ``first_rung`` is the first epoch after which a trial may be stopped; "auto" finds one behind the warm-up and some
+    hundred updates.
+    """
 
     trials: int = Field(default=4, ge=1)
     reduction_factor: int = Field(default=2, ge=2)
-    first_rung: int = Field(default=1, ge=1)
+    first_rung: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
     final_seeds: int = Field(default=1, ge=1)
     selection_seeds: int = Field(default=0, ge=0)
     selection_top: int = Field(default=3, ge=1)

@@ -289,6 +289,12 @@ def test_an_epoch_of_a_small_table_passes_over_it_more_than_once(
     assert passes == 1 or epochs * (passes - 1) * rows < least
 
 
+def test_length_can_be_given_in_steps() -> None:
+    train = TrainSettings(epochs=3, batch_size=16, min_steps=60)
+    assert train.passes(50) == 5  # of 4 steps each, in 3 epochs
+    assert train.passes(2_000) == 1
+
+
 @pytest.mark.parametrize("batch_size", [8, 16])
 def test_several_passes_in_an_epoch_are_those_of_as_many_epochs(folder: Path, batch_size: int) -> None:
     """Every batch size sees the same number of examples, in the order of plain epochs."""
