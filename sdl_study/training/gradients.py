@@ -77,10 +77,8 @@ class WholeBatch:
 class AddedBatch:
     """Micro-batches of a supervised loss: the gradients of their shares of the global mean are added up."""
 
-    def __init__(
-        self, model: PretrainingModel, loss: Any, parallel: str, autocast: Autocast, micro_batch: int
-    ) -> None:
-        self._loss, self._autocast, self._most = loss, autocast, micro_batch
+    def __init__(self, model: PretrainingModel, loss: Any, parallel: str, autocast: Autocast) -> None:
+        self._loss, self._autocast = loss, autocast
         self._parallel = shared(model, parallel)
 
     def backward(self, chunks: Chunks, labels: LabelSets) -> Pass:
@@ -88,20 +86,23 @@ class AddedBatch:
 
         Every rank makes as many passes as the one with most chunks, with no rows where it has none left.
         """
-        counts = distributed.row_counts(len(labels))
-        passes, value, found = max(1, math.ceil(max(counts) / self._most)), 0.0, []
+        own = [len(next(iter(chunk.values()))) for chunk in chunks]
+        passes = max(distributed.row_counts(len(chunks)))
+        own += [0] * (passes - len(chunks))
+        rows = distributed.all_gather_same(torch.tensor(own)).sum(0).tolist()
         none = {name: values[:0] for name, values in chunks[0].items()}
+        value, start, found = 0.0, 0, []
         for number in range(passes):
-            start = number * self._most
-            rows = sum(min(max(count - start, 0), self._most) for count in counts)
+            stop = start + own[number]
             with distributed.synchronised(self._parallel, number == passes - 1):
                 with self._autocast():
                     outputs, embeddings = self._parallel(chunks[number] if number < len(chunks) else none)
-                mean = finite_loss(self._loss, outputs, labels[start : start + self._most])
-                loss = mean * (rows / max(1, sum(counts)))
+                mean = finite_loss(self._loss, outputs, labels[start:stop])
+                loss = mean * (rows[number] / max(1, sum(rows)))
                 loss.backward()
             value += float(loss.detach())
             found.append((outputs.detach(), embeddings.detach()))
+            start = stop
         outputs, embeddings = (torch.cat(parts) for parts in zip(*found, strict=True))
         return Pass(value, outputs, embeddings)
 
@@ -177,7 +178,7 @@ def batch_of(
         return WholeBatch(model, loss, train.parallel, autocast)
     check_separable(model.encoder)
     if isinstance(loss, SupervisedLoss):
-        return AddedBatch(model, loss, train.parallel, autocast, micro_batch)
+        return AddedBatch(model, loss, train.parallel, autocast)
     return CachedBatch(model, loss, train.parallel, autocast)
 
 

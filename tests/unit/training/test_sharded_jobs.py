@@ -15,24 +15,45 @@ from sdl_study.models import load_encoder
 from sdl_study.testing import run_processes
 from sdl_study.training import checkpoint
 from sdl_study.training.stages.scoring import ENCODER_FOLDER
-from sdl_study.workers.job import Job, JobStopped
+from sdl_study.training.step import Step
+from sdl_study.workers.job import Job
 from tests.unit.training.jobs import job, run, write_data
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
 def whole_and_broken_off(*works: dict[str, Any]) -> list[dict[str, Any]]:
-    """For spawned processes: jobs, the last of which is stopped after its first epoch and goes on."""
-    found = [numbers(*run(Job(**work))) for work in works[:-1]]
-    broken = Job(**works[-1])
+    """For spawned processes: jobs, the last of which is killed in its second epoch and goes on."""
+    found = [numbers(*run(Job(**work))) for work in works]
+    update, made = Step.update, 0
+
+    def killed(self: Step, *given: Any) -> Any:
+        nonlocal made
+        made += 1
+        if made == 7:  # 4 steps an epoch
+            raise Killed
+        return update(self, *given)
+
+    broken = replace(Job(**works[-1]), folder=works[-1]["folder"] + "-broken")
+    Step.update = killed  # this process ends with the test
     try:
-        run(broken, lambda epoch: False)
-    except JobStopped:
-        found.append(numbers(*run(replace(broken, resumed=True))))
+        run(broken)
+    except Killed:
+        Step.update = update
+        epochs, ended = run(replace(broken, resumed=True))
+        found.append(numbers(epochs, ended))
     return found
 
 
 def numbers(epochs: dict[int, dict[str, float]], ended: dict[str, Any]) -> dict[str, float]:
     return {
-        **{f"{epoch}/{name}": value for epoch, metrics in epochs.items() for name, value in metrics.items()},
+        **{
+            f"{epoch}/{name}": value if name != "seconds" else 0.0
+            for epoch, metrics in epochs.items()
+            for name, value in metrics.items()
+        },
         **ended["metrics"],
         "best_epoch": ended["best_epoch"],
     }
@@ -40,19 +61,21 @@ def numbers(epochs: dict[int, dict[str, float]], ended: dict[str, Any]) -> dict[
 
 def test_a_sharded_job_is_a_replicated_one(tmp_path: Path) -> None:
     write_data(tmp_path / "data")
-    ways = {"ddp": ("ddp", None), "fsdp": ("fsdp", None), "broken": ("fsdp", 5)}
+    often = {"kind": "final", "checkpoint_minutes": 1e-9, "epochs": 2}
     works = [
-        job(tmp_path / name, kind="final", parallel=parallel, micro_batch=micro, epochs=2)
-        for name, (parallel, micro) in ways.items()
+        job(tmp_path / "ddp", **often),
+        job(tmp_path / "fsdp", parallel="fsdp", **often),
+        job(tmp_path / "micro", parallel="fsdp", micro_batch=5, **often),
     ]
-    for replicated, sharded, gone_on in run_processes(
+    for replicated, sharded, micro, gone_on in run_processes(
         whole_and_broken_off, 2, *(work.to_dict() for work in works)
     ):
-        assert replicated.keys() == sharded.keys() == gone_on.keys()
+        assert replicated.keys() == sharded.keys() == micro.keys()
         for name, value in replicated.items():
             tolerance = 1e-5 * value if name.endswith("train/loss") else 0.02
-            assert [sharded[name], gone_on[name]] == pytest.approx([value, value], abs=tolerance), name
-    for name in ("fsdp", "broken"):
+            assert [sharded[name], micro[name]] == pytest.approx([value, value], abs=tolerance), name
+        assert gone_on == micro
+    for name in ("fsdp", "micro"):
         _check_files(tmp_path / name / "job", tmp_path / "ddp" / "job")
 
 
