@@ -163,6 +163,12 @@ class TrainSettings(Section):
     trials_per_group: Literal["all", 1] = "all"
     record_batches: bool = False
 
+    @model_validator(mode="after")
+    def _not_both(self) -> TrainSettings:
+        if self.compile and self.parallel == "fsdp":
+            raise ValueError("compile and parallel='fsdp' do not go together; choose one of them")
+        return self
+
     @field_validator("trials_per_group", mode="before")
     @classmethod
     def _number_in_words(cls, value: object) -> object:
@@ -209,15 +215,17 @@ class ProbeSettings(Section):
 class BudgetSettings(Section):
     """How much is spent on each arm, the same for all.
 
-    The ``trials`` of an arm are shared out evenly to ``searches`` independent searches, each with samplers, seeds, a
-    winner and finals of its own: with several, the verdict is about methods, with one about the settings that were
-    chosen. ``final_seeds`` counts per winner; ``"auto"`` is decided at the declaration, from how long trials took.
+    ``first_rung`` is the first epoch after which a trial may be stopped; "auto" finds one behind the warm-up and some
+    hundred updates. The ``trials`` of an arm are shared out evenly to ``searches`` independent searches, each with
+    samplers, seeds, a winner and finals of its own: with several, the verdict is about methods, with one about the
+    settings that were chosen. ``final_seeds`` counts per winner; ``"auto"`` is decided at the declaration, from how
+    long trials took.
     """
 
     trials: int = Field(default=4, ge=1)
     searches: int = Field(default=1, ge=1)
     reduction_factor: int = Field(default=2, ge=2)
-    first_rung: int = Field(default=1, ge=1)
+    first_rung: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
     final_seeds: Annotated[int | Literal["auto"], PlainValidator(_count_or_auto)] = 1
     selection_seeds: int = Field(default=0, ge=0)
     selection_top: int = Field(default=3, ge=1)

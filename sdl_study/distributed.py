@@ -143,16 +143,34 @@ def data_parallel(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def fully_sharded(model: torch.nn.Module) -> torch.nn.Module:
-    """FSDP2 over the default group: every child that has parameters is sharded, then the model itself."""
+    """FSDP2 over the default group: blocks (what stands in a list of modules), children, then the model itself."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(communication_device().type, (world_size(),))
-    for child in model.children():
-        if next(child.parameters(), None) is not None:
-            fully_shard(child, mesh=mesh)
+    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    blocks = [block for blocks in reversed(lists) for block in blocks]  # the inner ones first
+    for part in dict.fromkeys([*blocks, *model.children()]):
+        if next(part.parameters(), None) is not None and not isinstance(part, torch.nn.ModuleList):
+            fully_shard(part, mesh=mesh)
     fully_shard(model, mesh=mesh)
     return model
+
+
+@contextmanager
+def whole_weights(model: torch.nn.Module) -> Iterator[None]:
+    """Within the block every rank has all weights of a model that FSDP2 may have sharded: no forward pass is a
+    collective there, and the weights can be read as those of any model."""
+    parts: list[Any] = [module for module in model.modules() if hasattr(module, "set_reshard_after_forward")]
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.set_reshard_after_forward(True, recurse=False)
+            part.reshard()
 
 
 @contextmanager
@@ -176,6 +194,32 @@ def full_tensor(values: Tensor) -> Tensor:
     """The whole of a tensor that FSDP2 may hold in shards (a collective then); any other tensor as it is."""
     gather = getattr(values, "full_tensor", None)  # DTensor's own; importing its class takes a second
     return values if gather is None else gather()
+
+
+def is_sharded(values: Tensor) -> bool:
+    """Whether FSDP2 holds a tensor in shards."""
+    return hasattr(values, "device_mesh")
+
+
+def gathered(state: Any) -> Any:
+    """A state dict with whole tensors, on every rank, whatever FSDP2 shards (a collective then)."""
+    if isinstance(state, dict):
+        return {name: gathered(value) for name, value in state.items()}
+    if isinstance(state, list):
+        return [gathered(value) for value in state]
+    return full_tensor(state) if isinstance(state, Tensor) else state
+
+
+def laid_out_as(values: Tensor, like: Tensor) -> Tensor:
+    """This rank's shard of a whole tensor where ``like`` is sharded by FSDP2; else the tensor itself."""
+    if not is_sharded(like):
+        return values
+    from torch.distributed.tensor import distribute_tensor
+
+    layout: Any = like
+    return distribute_tensor(
+        values.to(like.device), layout.device_mesh, layout.placements, src_data_rank=None
+    )
 
 
 def object_channel() -> ProcessGroup | None:

@@ -28,6 +28,5 @@ STUDY = six_arms(
     data=DataSettings(),
     # A step of a perceptron is shorter than the talk of two workers about it: one worker, and more trials at a time.
     train=TrainSettings(epochs=8, min_examples=60_000, workers=1),
-    # One rung, at half of the training: at the largest batch more than a hundred steps, far behind the warm-up.
-    budget=BudgetSettings(trials=10, first_rung=4, final_seeds="auto", selection_seeds=2),
+    budget=BudgetSettings(trials=10, first_rung="auto", final_seeds="auto", selection_seeds=2),
 )

@@ -23,8 +23,9 @@ STUDY = six_arms(
     learning_rate=(5e-4, 1e-2),
     first={"train.learning_rate": 3e-3, "model.encoders.conv.kernel": 5},
     data=DataSettings(store={"max_length": 256}),
-    train=TrainSettings(epochs=8, batch_size=64),
-    budget=BudgetSettings(trials=6, final_seeds="auto", selection_seeds=2),
+    # 1,000 rows are passed over until they made 1,500 updates; from 12,000 rows on it is eight epochs.
+    train=TrainSettings(epochs=8, min_examples=96_000, batch_size=64),
+    budget=BudgetSettings(trials=6, first_rung="auto", final_seeds="auto", selection_seeds=2),
     objective="dev/map_document",
     primary_metric="test/map_document",
 )

@@ -97,6 +97,11 @@ def check_space(
     module: Path | None = None,
 ) -> None:
     """Every value that the space can give is a valid setting, and every arm that searches it can use it."""
+    if settings.train.min_steps and any(p.name == "train.batch_size" for p in space.parameters):
+        raise UserError(
+            f"{origin}: train.min_steps: the batch is searched, and arms are compared at equal examples seen; give "
+            "train.min_examples"
+        )
     for parameter in space.parameters:
         if not parameter.name.startswith(_SECTIONS) and parameter.name not in SEARCHABLE:
             raise UserError(

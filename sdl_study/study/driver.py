@@ -34,7 +34,7 @@ from sdl_study.study.progress import Progress
 from sdl_study.study.publish import TrialPublisher, publish, record_files
 from sdl_study.study.readings import candidates, check_encoders_fit, check_readings
 from sdl_study.study.search.sampler import sampler_for
-from sdl_study.study.search.scheduler import rungs
+from sdl_study.study.search.scheduler import first_rung, rungs
 from sdl_study.study.search.searcher import Search, run_search
 from sdl_study.tracking import Tracker
 from sdl_study.training.inputs import train_labels
@@ -212,7 +212,7 @@ class Driver:
             ask=self._ask,
             job=self.maker.trial,
             trials=settings.budget.trials_of_search,
-            rungs=rungs(settings.train.epochs, settings.budget.first_rung, settings.budget.reduction_factor),
+            rungs=rungs(settings.train.epochs, self._first_rung(), settings.budget.reduction_factor),
             reduction_factor=settings.budget.reduction_factor,
             concurrent=1,
             epochs=settings.train.epochs,
@@ -236,6 +236,9 @@ class Driver:
                 f"{self.plan.name}: the machine ended {search.lost} trials (memory, lost nodes); mend that and start "
                 "the same command again"
             )
+
+    def _first_rung(self) -> int:
+        return first_rung(self.plan.settings, self.plan.space, self.data.manifest.counts["train"].examples)
 
     def _tell_unable(self) -> None:
         """Say which arms cannot learn from these data; they run, so that the table is whole."""

@@ -11,14 +11,17 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
 from sdl_study import distributed
+from sdl_study.config import TrainSettings
 from sdl_study.errors import UserError
 from sdl_study.losses import LabelSets, NonFiniteEmbeddingsError, cached_backward
+from sdl_study.losses.supervised import SupervisedLoss
 from sdl_study.models.norm import GlobalBatchNorm
 from sdl_study.training.model import PretrainingModel
 from sdl_study.workers.job import SettingFailure
@@ -74,11 +77,8 @@ class WholeBatch:
 class AddedBatch:
     """Micro-batches of a supervised loss: the gradients of their shares of the global mean are added up."""
 
-    def __init__(
-        self, model: PretrainingModel, loss: Any, parallel: str, autocast: Autocast, micro_batch: int
-    ) -> None:
-        check_separable(model.encoder)
-        self._loss, self._autocast, self._most = loss, autocast, micro_batch
+    def __init__(self, model: PretrainingModel, loss: Any, parallel: str, autocast: Autocast) -> None:
+        self._loss, self._autocast = loss, autocast
         self._parallel = shared(model, parallel)
 
     def backward(self, chunks: Chunks, labels: LabelSets) -> Pass:
@@ -86,20 +86,23 @@ class AddedBatch:
 
         Every rank makes as many passes as the one with most chunks, with no rows where it has none left.
         """
-        counts = distributed.row_counts(len(labels))
-        passes, value, found = max(1, math.ceil(max(counts) / self._most)), 0.0, []
+        own = [len(next(iter(chunk.values()))) for chunk in chunks]
+        passes = max(distributed.row_counts(len(chunks)))
+        own += [0] * (passes - len(chunks))
+        rows = distributed.all_gather_same(torch.tensor(own)).sum(0).tolist()
         none = {name: values[:0] for name, values in chunks[0].items()}
+        value, start, found = 0.0, 0, []
         for number in range(passes):
-            start = number * self._most
-            rows = sum(min(max(count - start, 0), self._most) for count in counts)
+            stop = start + own[number]
             with distributed.synchronised(self._parallel, number == passes - 1):
                 with self._autocast():
                     outputs, embeddings = self._parallel(chunks[number] if number < len(chunks) else none)
-                mean = finite_loss(self._loss, outputs, labels[start : start + self._most])
-                loss = mean * (rows / max(1, sum(counts)))
+                mean = finite_loss(self._loss, outputs, labels[start:stop])
+                loss = mean * (rows[number] / max(1, sum(rows)))
                 loss.backward()
             value += float(loss.detach())
             found.append((outputs.detach(), embeddings.detach()))
+            start = stop
         outputs, embeddings = (torch.cat(parts) for parts in zip(*found, strict=True))
         return Pass(value, outputs, embeddings)
 
@@ -108,7 +111,6 @@ class CachedBatch:
     """Micro-batches of a contrastive loss; the head and the loss see the embeddings of all of them."""
 
     def __init__(self, model: PretrainingModel, loss: Any, parallel: str, autocast: Autocast) -> None:
-        check_separable(model.encoder)
         self._loss = _LossOfEmbeddings(model, loss, autocast)
         self._encode = shared(_Encode(model.encoder, autocast), parallel)
 
@@ -154,6 +156,30 @@ class _LossOfEmbeddings(nn.Module):
             outputs = self._outputs_of(embeddings)
         self.outputs, self.embeddings = outputs.detach(), embeddings.detach()
         return finite_loss(self._loss, outputs, labels)
+
+
+def batch_of(
+    model: PretrainingModel, loss: Any, train: TrainSettings, micro_batch: int | None
+) -> WholeBatch | AddedBatch | CachedBatch:
+    """How the gradient of a model and its loss is computed.
+
+    Args:
+        model: on its device; shared with the other ranks as ``train.parallel`` says.
+        loss: called with a rank's outputs and label sets.
+        train: the settings of training.
+        micro_batch: rows of this rank that pass the encoder at once; None is all of them.
+
+    Raises:
+        UserError: micro-batches of an encoder that normalises over the batch.
+    """
+    device = next(model.parameters()).device.type
+    autocast = partial(torch.autocast, device, torch.bfloat16, enabled=train.precision == "bf16")
+    if micro_batch is None:
+        return WholeBatch(model, loss, train.parallel, autocast)
+    check_separable(model.encoder)
+    if isinstance(loss, SupervisedLoss):
+        return AddedBatch(model, loss, train.parallel, autocast)
+    return CachedBatch(model, loss, train.parallel, autocast)
 
 
 def finite_loss(loss: Any, outputs: Float[Tensor, "n d"], labels: LabelSets) -> Float[Tensor, ""]:

@@ -6,21 +6,46 @@ learning rate: Clark et al. 2020, ELECTRA, arXiv 2003.10555, table 7.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
+from sdl_study import distributed
 from sdl_study.config import TrainSettings
 
 
 def build_optimizer(model: nn.Module, train: TrainSettings) -> torch.optim.AdamW:
     """AdamW over the parameters that are trained; a frozen encoder's are not."""
+    one_by_one = (
+        False if train.parallel == "fsdp" else None
+    )  # torch updates no mixture of shards and whole tensors
     return torch.optim.AdamW(
-        parameter_groups(model, train), lr=train.learning_rate, weight_decay=train.weight_decay
+        parameter_groups(model, train),
+        lr=train.learning_rate,
+        weight_decay=train.weight_decay,
+        foreach=one_by_one,
     )
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> None:
+    """Scale the gradients of all parameters, sharded or whole, so that their norm is ``most`` at most."""
+    given = [parameter for parameter in parameters if parameter.grad is not None]
+    sharded = [parameter for parameter in given if distributed.is_sharded(parameter)]
+    whole = [parameter for parameter in given if not distributed.is_sharded(parameter)]
+    if not sharded:
+        nn.utils.clip_grad_norm_(whole, most)
+        return
+    norms = [
+        distributed.full_tensor(nn.utils.get_total_norm([p.grad for p in some if p.grad is not None]))
+        for some in (sharded, whole)
+        if some
+    ]
+    total = torch.stack(norms).norm()
+    for some in (sharded, whole):
+        nn.utils.clip_grads_with_norm_(some, most, total, foreach=False)
 
 
 def parameter_groups(model: nn.Module, train: TrainSettings) -> list[dict[str, Any]]:

@@ -40,9 +40,12 @@ def run_job(job: Job, report: Report, channel: Any, device: torch.device) -> dic
     _reset(device)
     settings = build_settings(job.settings, job.key)
     inputs = open_inputs(Path(job.data), Path(job.stores), settings)
-    model = build_model(Arm(**job.arm), job.seed, settings, inputs.spec, inputs.train_labels.num_labels).to(
-        device
-    )
+
+    def fresh() -> PretrainingModel:
+        num_labels = inputs.train_labels.num_labels
+        return build_model(Arm(**job.arm), job.seed, settings, inputs.spec, num_labels).to(device)
+
+    model = fresh()
     if settings.train.augment == "none":
         inputs = with_frozen_outputs(inputs, model.encoder, Path(job.stores), settings.train, device)
     if job.kind == "control":
@@ -52,7 +55,9 @@ def run_job(job: Job, report: Report, channel: Any, device: torch.device) -> dic
     if job.kind == "trial":
         trainer.close()
         return {"objective": trainer.progress.best_value}
-    trainer.load_best()
+    if settings.train.parallel == "fsdp":
+        model = fresh()  # whole on every rank: it is not trained any more, and can be saved
+    trainer.load_best(model)
     found = _scored(job, model, trainer.progress, settings, inputs, channel, device)
     trainer.close()
     return found

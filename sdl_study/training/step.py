@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
+from sdl_study import distributed
 from sdl_study.config import TrainSettings
 from sdl_study.losses import LabelSets
-from sdl_study.losses.supervised import SupervisedLoss
-from sdl_study.training.gradients import AddedBatch, CachedBatch, NonFiniteLoss, WholeBatch
+from sdl_study.training.gradients import NonFiniteLoss, batch_of
 from sdl_study.training.model import PretrainingModel
-from sdl_study.training.optimizer import build_optimizer, warmup_then_cosine
+from sdl_study.training.optimizer import build_optimizer, clip_gradients, warmup_then_cosine
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -60,14 +58,7 @@ class Step:
         micro_batch: int | None = None,
     ) -> None:
         self.model, self._train, self._loss = model, train, loss
-        device = next(model.parameters()).device.type
-        autocast = partial(torch.autocast, device, torch.bfloat16, enabled=train.precision == "bf16")
-        if micro_batch is None:
-            self._batch = WholeBatch(model, loss, train.parallel, autocast)
-        elif isinstance(loss, SupervisedLoss):
-            self._batch = AddedBatch(model, loss, train.parallel, autocast, micro_batch)
-        else:
-            self._batch = CachedBatch(model, loss, train.parallel, autocast)
+        self._batch = batch_of(model, loss, train, micro_batch)
         self._optimizer = build_optimizer(model, train)
         rates = [group["lr"] for group in self._optimizer.param_groups]
         self._shown = rates.index(train.learning_rate) if train.learning_rate in rates else 0
@@ -87,7 +78,7 @@ class Step:
         self._optimizer.zero_grad(set_to_none=True)
         found = self._batch.backward(chunks, labels)
         if self._train.gradient_clip > 0:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self._train.gradient_clip)
+            clip_gradients(self.model.parameters(), self._train.gradient_clip)
         self._optimizer.step()
         self._schedule.step()
         of_outputs = self._train.collapse_of == "outputs" and self.model.unit_length
@@ -95,11 +86,14 @@ class Step:
         return Update(found.loss, float(self._loss.valid_anchor_fraction), vectors)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps: ``model``, ``optimizer``, ``schedule``, and ``loss``, which may count its steps."""
+        """What a checkpoint keeps: ``model``, ``optimizer``, ``schedule``, and ``loss``, which may count its steps.
+
+        Whole tensors, also where they are sharded: every rank has to call this at once.
+        """
         return {
             "loss": self._loss.state_dict() if isinstance(self._loss, nn.Module) else {},
-            "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "model": distributed.gathered(self.model.state_dict()),
+            "optimizer": distributed.gathered(self._optimizer.state_dict()),
             "schedule": self._schedule.state_dict(),
         }
 
@@ -110,9 +104,20 @@ class Step:
         schedule: dict[str, Any],
         loss: dict[str, Any] | None = None,
     ) -> None:
-        """Put back what ``state`` gave."""
+        """Put back what ``state`` gave, of any number of ranks and however it was shared among them."""
         if loss and isinstance(self._loss, nn.Module):
             self._loss.load_state_dict(loss)
-        self.model.load_state_dict(model)
-        self._optimizer.load_state_dict(optimizer)
+        now = self.model.state_dict()
+        self.model.load_state_dict(
+            {name: distributed.laid_out_as(value, now[name]) for name, value in model.items()}
+        )
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        moments = {
+            place: {
+                name: distributed.laid_out_as(value, parameters[place]) if value.ndim else value
+                for name, value in of_one.items()
+            }
+            for place, of_one in optimizer["state"].items()
+        }
+        self._optimizer.load_state_dict({**optimizer, "state": moments})
         self._schedule.load_state_dict(schedule)

@@ -24,7 +24,7 @@ from sdl_study.training import checkpoint
 from sdl_study.training.batches import Batches
 from sdl_study.training.inputs import Inputs
 from sdl_study.training.memory import micro_batch_of
-from sdl_study.training.model import PretrainingModel, build_loss
+from sdl_study.training.model import PretrainingModel, apply_options, build_loss
 from sdl_study.training.monitors import BatchLog, EpochMonitor, monitor_of
 from sdl_study.training.prefetch import prefetched
 from sdl_study.training.stages.scoring import dev_metrics
@@ -72,6 +72,7 @@ class Trainer:
         )
         self.passes = train.passes(rows)
         steps = train.epochs * self.passes * self.sampler.steps_per_epoch
+        apply_options(model, train)
         micro_batch = micro_batch_of(train, model, inputs, device)
         self.batches = Batches(inputs, train, job.seed, device, micro_batch)
         self.step = Step(model, build_loss(Arm(**job.arm), settings), train, steps, micro_batch)
@@ -122,12 +123,12 @@ class Trainer:
         """The updates of an epoch that are left, with a checkpoint now and then."""
         self.model.train()
         self.pace.restart()
-        done = self.progress.step
         log = BatchLog(self.folder if self.settings.train.record_batches else None)
-        steps = islice(enumerate(self._positions(epoch)), done, None)
-        numbered = (((epoch, number), positions) for number, positions in steps)
-        with log, prefetched(numbered, self.batches.read) as read:
-            for number, batch in enumerate(read, done):
+        numbered = islice(enumerate(self._positions(epoch)), self.progress.step, None)
+        batches = (((epoch, number), positions) for number, positions in numbered)
+        with log, prefetched(batches, self.batches.read) as read:
+            for batch in read:
+                number = batch.step[1]
                 log.add(epoch, number, batch.rows)
                 self.monitor.add(self.step.update(*self.batches.on_device(batch)))
                 if self.pace.due():
@@ -143,7 +144,8 @@ class Trainer:
             yield from self.sampler.epoch(number)
 
     def _probe(self) -> dict[str, float]:
-        metrics = dev_metrics(self.model.encoder, self.inputs, self.settings, self.job.seed, self.device)
+        with distributed.whole_weights(self.model):
+            metrics = dev_metrics(self.model.encoder, self.inputs, self.settings, self.job.seed, self.device)
         return distributed.broadcast_object(metrics, self.channel)
 
     def _keep(self, epoch: int, metrics: dict[str, float]) -> None:
@@ -169,8 +171,8 @@ class Trainer:
             checkpoint.save(self.folder, state, is_best)
         self.pace.restart()
 
-    def load_best(self) -> None:
-        """Give the model the weights of its best epoch.
+    def load_best(self, model: PretrainingModel) -> None:
+        """Give a model, the trained one or a whole one of its kind, the weights of the best epoch.
 
         Raises:
             FileNotFoundError: nobody left them.
@@ -178,7 +180,7 @@ class Trainer:
         best = checkpoint.load(self.folder, checkpoint.BEST, self.device)
         if best is None:
             raise FileNotFoundError(checkpoint.BEST)
-        self.model.load_state_dict(best.model)
+        model.load_state_dict(best.model)
 
     def close(self) -> None:
         """The job is done: its state is not needed any more."""

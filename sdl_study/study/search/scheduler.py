@@ -5,11 +5,45 @@ Ray's own ASHA keeps its rungs in memory and starts empty after a restore (ray #
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from sdl_study.config import Settings, value_at
 from sdl_study.record.trials import TrialRecord
+from sdl_study.space import SearchSpace
+from sdl_study.study.checks import extremes
+
+LEAST_STEPS = 200
+
+
+def first_rung(settings: Settings, space: SearchSpace, rows: int) -> int:
+    """Epoch of the first rung: that of the budget or, with "auto", the first one that can tell how good a trial is.
+
+    It lies behind the warm-up and ``LEAST_STEPS`` updates of the trial with the largest batch and the longest warm-up
+    that the space can give, or at half of the training where that comes first.
+
+    Args:
+        settings, space: of the study.
+        rows: of train.
+    """
+    given, epochs = settings.budget.first_rung, settings.train.epochs
+    if given != "auto":
+        return given
+    batch = int(largest(settings, space, "train.batch_size"))
+    train = settings.train.model_copy(update={"batch_size": batch})
+    per_epoch = train.passes(rows) * math.ceil(rows / batch)
+    warmup = round(largest(settings, space, "train.warmup_fraction") * epochs * per_epoch)
+    enough = math.ceil(max(LEAST_STEPS, warmup + 1) / per_epoch)
+    half = max(math.ceil(epochs / 2), math.ceil((warmup + 1) / per_epoch))
+    return min(enough, half)
+
+
+def largest(settings: Settings, space: SearchSpace, name: str) -> float:
+    """The largest value that a number among the settings can have in a trial."""
+    searched = [value for p in space.parameters if p.name == name for value in extremes(p.distribution)]
+    return max(searched or [value_at(settings, name)])
 
 
 def rungs(epochs: int, first: int, reduction_factor: int) -> tuple[int, ...]:

@@ -112,12 +112,16 @@ def test_identity_is_plain_json(tmp_path: Path) -> None:
 
 
 def test_a_study_from_before_a_setting_means_what_it_meant(tmp_path: Path) -> None:
-    """It counted every label and probed on the grid that it names: to go on otherwise would mix two studies."""
-    of_probe = {"probe.l2_grid": (1e-3, 1e-2), "probe.grow": False, "probe.scaling": ("standard",)}
-    as_before = {**of_probe, "objective_min_positives": 0}
+    """It counted every label, probed on the grid that it names, decayed all weights and looked behind the head for a
+    collapse: to go on otherwise would mix two studies."""
+    as_before = {
+        "probe.l2_grid": (1e-3, 1e-2), "probe.grow": False, "probe.scaling": ("standard",),
+        "objective_min_positives": 0, "train.decay_all": True, "train.collapse_of": "outputs",
+    }  # fmt: skip
     plan = small_plan(tmp_path, as_before)
     settings = plan.identity()["settings"]
     del settings["objective_min_positives"], settings["probe"]["grow"], settings["probe"]["scaling"]
+    del settings["train"]["decay_all"], settings["train"]["collapse_of"]
     path = begun(plan, settings=settings)
     assert build_settings(read_identity(path)["settings"], "").objective_key == "dev/map"
     check_resume(plan, FINGERPRINT)
@@ -126,3 +130,20 @@ def test_a_study_from_before_a_setting_means_what_it_meant(tmp_path: Path) -> No
     assert "objective_min_positives: 0 → 10" in str(told.value)
     assert "probe.grow: False → True" in str(told.value)
     assert "probe.scaling: ['standard'] → ['standard', 'unit']" in str(told.value)
+    assert "train.decay_all: True → False" in str(told.value)
+    assert "train.collapse_of: 'outputs' → 'embeddings'" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("train.micro_batch", 7),
+        ("train.checkpoint_minutes", 0.5),
+        ("train.checkpoint_activations", True),
+        ("train.compile", True),
+        ("train.parallel", "fsdp"),
+    ],
+)
+def test_how_a_study_is_computed_may_change_on_resume(setting: str, value: Any, tmp_path: Path) -> None:
+    begun(small_plan(tmp_path))
+    check_resume(small_plan(tmp_path, {setting: value}), FINGERPRINT)

@@ -22,7 +22,7 @@ from sdl_study.record.trials import TrialRecord
 from sdl_study.space import SearchSpace, Study, choice, log_uniform, uniform
 from sdl_study.study.plan import Plan, make_plan
 from sdl_study.study.search.sampler import sampler_for
-from sdl_study.study.search.scheduler import rungs
+from sdl_study.study.search.scheduler import first_rung, rungs
 from sdl_study.study.search.searcher import Search
 from sdl_study.workers.events import Epoch
 
@@ -106,7 +106,7 @@ def open_search(plan: Plan, concurrent: int = 1) -> Search:
         ask=ask,
         job=lambda record, resumed: {"number": record.number, "resumed": resumed},
         trials=budget.trials_of_search,
-        rungs=rungs(settings.train.epochs, settings.budget.first_rung, settings.budget.reduction_factor),
+        rungs=rungs(settings.train.epochs, first_rung(settings, plan.space, rows=1), budget.reduction_factor),
         reduction_factor=settings.budget.reduction_factor,
         concurrent=concurrent,
         epochs=settings.train.epochs,

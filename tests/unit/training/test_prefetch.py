@@ -61,15 +61,19 @@ def test_what_making_raises_is_raised_where_its_result_is_asked_for() -> None:
             raise ValueError("item 2")
         return item
 
-    with pytest.raises(ValueError, match="item 2"), prefetched(range(5), make) as ready:
-        assert next(ready) == 0
-        assert next(ready) == 1
-        next(ready)
+    with prefetched(range(5), make) as ready:
+        assert [next(ready), next(ready)] == [0, 1]
+        with pytest.raises(ValueError, match="item 2"):
+            next(ready)
     assert threads() == []
 
 
+def broken_off() -> None:
+    with prefetched(range(50), lambda item: item) as ready:
+        raise KeyError(next(ready))
+
+
 def test_no_thread_is_left_when_the_user_raises() -> None:
-    with pytest.raises(KeyError), prefetched(range(50), lambda item: item) as ready:
-        next(ready)
-        raise KeyError
+    with pytest.raises(KeyError):
+        broken_off()
     assert threads() == []
