@@ -62,7 +62,8 @@ class SameConv(nn.Conv2d):
         leaving = self.kernel_size[0] * self.kernel_size[1] * self.out_channels / self.groups
         nn.init.normal_(self.weight, std=math.sqrt(2 / leaving))
 
-    def forward(self, x: Float[Tensor, "n inputs h w"]) -> Float[Tensor, "n outputs h2 w2"]:
+    def forward(self, input: Float[Tensor, "n inputs h w"]) -> Float[Tensor, "n outputs h2 w2"]:  # noqa: A002
+        x = input
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride > 1:
             down, across = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:])
