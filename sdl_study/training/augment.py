@@ -73,28 +73,28 @@ class Augmentation:
         self.recipe, self.views = RECIPES[strength], views
         self._seed = derive_seed(seed, "augmentation")
 
-    def draws(
-        self, step: tuple[int, int], positions: Int[np.ndarray, " n"]
-    ) -> Float[Tensor, "n views draws"]:
-        """The numbers that decide the views of some examples.
+    def __call__(
+        self, pixels: UInt8[Tensor, "n 3 h w"], step: tuple[int, int], positions: Int[np.ndarray, " n"]
+    ) -> Float[Tensor, "m 3 h w"]:
+        """The first view of every example, then the second ones; values in [0, 255].
 
         Args:
             step: the epoch and the step's number in it.
             positions: places of the examples in train.
         """
+        if not len(positions):  # a rank's share of a short last batch; grids cannot be empty
+            return pixels.float()
+        draws = self._draws(step, positions, pixels.device)
+        return torch.cat([self._view(pixels, draws[:, view]) for view in range(self.views)])
+
+    def _draws(
+        self, step: tuple[int, int], positions: Int[np.ndarray, " n"], device: torch.device
+    ) -> Float[Tensor, "n views draws"]:
         shape = (self.views, len(_DRAWS))
         found = np.empty((len(positions), *shape), dtype=np.float32)
         for row, position in enumerate(positions.tolist()):
             found[row] = np.random.default_rng([self._seed, *step, position]).random(shape, dtype=np.float32)
-        return torch.from_numpy(found)
-
-    def __call__(
-        self, pixels: UInt8[Tensor, "n 3 h w"], draws: Float[Tensor, "n views draws"]
-    ) -> Float[Tensor, "m 3 h w"]:
-        """The first view of every example, then the second ones; values in [0, 255]."""
-        if not len(pixels):  # a rank's share of a short last batch; grids cannot be empty
-            return pixels.float()
-        return torch.cat([self._view(pixels, draws[:, view]) for view in range(self.views)])
+        return torch.from_numpy(found).to(device)
 
     def _view(
         self, pixels: UInt8[Tensor, "n 3 h w"], draws: Float[Tensor, "n draws"]

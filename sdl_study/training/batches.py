@@ -25,30 +25,25 @@ class Batches:
         inputs: what the job reads.
         train: the settings of training.
         seed: the job's.
+        device: of this rank; images are augmented there.
     """
 
-    def __init__(self, inputs: Inputs, train: TrainSettings, seed: int) -> None:
-        self._inputs, self._views = inputs, train.views
+    def __init__(self, inputs: Inputs, train: TrainSettings, seed: int, device: torch.device) -> None:
+        self._inputs, self._device, self._views = inputs, device, train.views
         self._augment = None if train.augment == "none" else Augmentation(train.augment, train.views, seed)
 
-    def read(self, step: tuple[int, int], positions: Int[np.ndarray, " n"]) -> dict[str, torch.Tensor]:
-        """What ``finish`` needs of the examples at some positions in train; a thread may read ahead.
+    def get(
+        self, step: tuple[int, int], positions: Int[np.ndarray, " n"]
+    ) -> tuple[dict[str, torch.Tensor], LabelSets]:
+        """The encoder's inputs and the label sets of the examples at some positions in train.
 
         Args:
             step: the epoch and the step's number in it.
         """
-        rows, store = self._inputs.train_rows[positions], self._inputs.store
-        if self._augment is None:
-            return store.fetch(rows)
-        return {"pixels": store.pixels(rows), "draws": self._augment.draws(step, positions)}
-
-    def finish(self, read: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
-        """The encoder's inputs from what was read; images are augmented on the device."""
-        there = {name: values.to(device, non_blocking=True) for name, values in read.items()}
-        if self._augment is None:
-            return there
-        return {"pixel_values": self._inputs.store.normalise(self._augment(there["pixels"], there["draws"]))}
-
-    def labels(self, positions: Int[np.ndarray, " n"]) -> LabelSets:
-        """The label sets of the rows that ``finish`` gives."""
-        return self._inputs.train_labels[np.tile(positions, self._views)]
+        inputs, augment = self._inputs, self._augment
+        rows, labels = inputs.train_rows[positions], inputs.train_labels[positions]
+        if augment is None:
+            return inputs.fetch(rows, self._device), labels
+        pixels = inputs.store.pixels(rows).to(self._device, non_blocking=True)
+        values = inputs.store.normalise(augment(pixels, step, positions))
+        return {"pixel_values": values}, inputs.train_labels[np.tile(positions, self._views)]

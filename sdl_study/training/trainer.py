@@ -67,7 +67,7 @@ class Trainer:
             labels=inputs.train_labels if train.label_aware > 0 else None,
             label_aware=train.label_aware,
         )
-        self.batches = Batches(inputs, train, job.seed)
+        self.batches = Batches(inputs, train, job.seed, device)
         self.passes = train.passes(len(inputs.train_rows))
         steps = train.epochs * self.passes * self.sampler.steps_per_epoch
         self.step = Step(model, build_loss(Arm(**job.arm), settings), train, steps)
@@ -110,8 +110,7 @@ class Trainer:
             for number, positions in enumerate(self._positions(epoch)):
                 rows = self.inputs.train_rows[positions]
                 log.add(epoch, number, rows)
-                batch = self.batches.finish(self.batches.read((epoch, number), positions), self.device)
-                monitor.add(self.step.update(batch, self.batches.labels(positions)))
+                monitor.add(self.step.update(*self.batches.get((epoch, number), positions)))
         self.progress.examples_seen += self.passes * len(self.inputs.train_rows)
         return {**monitor.metrics(), "train/learning_rate": self.step.learning_rate}
 

@@ -22,19 +22,6 @@ def photographs(count: int = 6, side: int = 32) -> Tensor:
     return functional.interpolate(coarse, size=(side, side), mode="bilinear").to(torch.uint8)
 
 
-def views_of(
-    strength: str,
-    pixels: Tensor,
-    step: tuple[int, int],
-    positions: np.ndarray,
-    *,
-    views: int = 1,
-    seed: int = 0,
-) -> Tensor:
-    augment = Augmentation(strength, views, seed)
-    return augment(pixels, augment.draws(step, positions))
-
-
 def drawn(**values: float) -> dict[str, Tensor]:
     """Draws in the middle of every range but for those that are given."""
     names = ("flip", "area", "ratio", "left", "top", "brightness", "contrast", "saturation", "hue")
@@ -45,31 +32,31 @@ def drawn(**values: float) -> dict[str, Tensor]:
 @pytest.mark.parametrize("strength", STRENGTHS)
 def test_a_view_depends_on_nothing_but_seed_step_and_place(strength: str) -> None:
     pixels, positions = photographs(), np.array([4, 9, 0, 2, 7, 5])
-
-    def views(some: list[int]) -> Tensor:
-        found = views_of(strength, pixels[some], (1, 5), positions[some], views=2, seed=3)
-        return found.view(2, len(some), 3, 32, 32)
-
+    augment = Augmentation(strength, 2, seed=3)
     torch.manual_seed(0)
     state = torch.random.get_rng_state()
-    together = views([0, 1, 2, 3, 4, 5])
+    together = augment(pixels, (1, 5), positions).view(2, 6, 3, 32, 32)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert torch.equal(views([0, 1, 2, 3, 4, 5]), together)
-    for some in ([0, 1], [2], [3, 4, 5], [], [3, 5, 1, 0, 2, 4]):  # as other ranks would hold them
-        torch.testing.assert_close(views(some), together[:, some], rtol=0, atol=1e-3)
+    for part in (slice(0, 2), slice(2, 3), slice(3, 6), slice(6, 6)):  # as other ranks would hold them
+        apart = augment(pixels[part], (1, 5), positions[part])
+        torch.testing.assert_close(apart.view(2, -1, 3, 32, 32), together[:, part], rtol=0, atol=1e-3)
+    order = [3, 5, 1, 0, 2, 4]
+    other = augment(pixels[order], (1, 5), positions[order]).view(2, 6, 3, 32, 32)
+    torch.testing.assert_close(other, together[:, order], rtol=0, atol=1e-3)
+    assert torch.equal(Augmentation(strength, 2, seed=3)(pixels, (1, 5), positions), together.flatten(0, 1))
 
 
 @pytest.mark.parametrize("strength", STRENGTHS)
 def test_seed_epoch_step_and_place_each_change_the_views(strength: str) -> None:
     pixels, positions = photographs(1).expand(32, -1, -1, -1), np.arange(32)
-    first = views_of(strength, pixels, (1, 5), positions, seed=3)
+    first = Augmentation(strength, 1, seed=3)(pixels, (1, 5), positions)
     for seed, step, places in (
         (4, (1, 5), positions),
         (3, (2, 5), positions),
         (3, (1, 6), positions),
         (3, (1, 5), positions + 1),
     ):
-        other = views_of(strength, pixels, step, places, seed=seed)
+        other = Augmentation(strength, 1, seed=seed)(pixels, step, places)
         changed = (other - first).abs().amax(dim=(1, 2, 3)) > 1
         assert 4 < changed.sum() <= 32
     assert not torch.equal(first[0], first[1]) or not torch.equal(first[1], first[2])
@@ -77,7 +64,7 @@ def test_seed_epoch_step_and_place_each_change_the_views(strength: str) -> None:
 
 def test_flips_mirror_half_of_the_images_and_change_no_pixel() -> None:
     pixels = photographs(64)
-    views = views_of("flip", pixels, (1, 0), np.arange(64), seed=0)
+    views = Augmentation("flip", 1, seed=0)(pixels, (1, 0), np.arange(64))
     kept = (views == pixels).all(dim=(1, 2, 3))
     mirrored = (views == pixels.flip(3)).all(dim=(1, 2, 3))
     assert (kept ^ mirrored).all()
@@ -89,7 +76,7 @@ def test_values_stay_within_those_of_bytes(strength: str) -> None:
     extreme = (torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(2)) > 0.5).to(
         torch.uint8
     ) * 255
-    views = views_of(strength, extreme, (1, 0), np.arange(40), views=2)
+    views = Augmentation(strength, 2, seed=0)(extreme, (1, 0), np.arange(40))
     assert views.dtype == torch.float32
     assert views.shape == (80, 3, 16, 16)
     assert 0 <= views.min() < views.max() <= 255
@@ -160,16 +147,18 @@ def test_hue_turns_colours_about_the_greys() -> None:
 
 def test_shares_of_the_views_that_are_recoloured_and_grey() -> None:
     pixels = photographs(1).expand(600, -1, -1, -1)
-    views = views_of("strong", pixels, (1, 0), np.arange(600), seed=1)
+    views = Augmentation("strong", 1, seed=1)(pixels, (1, 0), np.arange(600))
     grey = (views.amax(dim=1) - views.amin(dim=1)).amax(dim=(1, 2)) < 0.01
     assert 0.15 < grey.float().mean() < 0.25
     mean = views.mean(dim=(2, 3))
     flat = torch.full((600, 3, 8, 8), 100, dtype=torch.uint8)
-    same = (views_of("standard", flat, (1, 0), np.arange(600), seed=1) - 100).abs().amax(dim=(1, 2, 3)) < 0.01
+    same = (Augmentation("standard", 1, seed=1)(flat, (1, 0), np.arange(600)) - 100).abs().amax(
+        dim=(1, 2, 3)
+    ) < 0.01
     assert 0.15 < same.float().mean() < 0.25  # brightness changes a flat image, cropping and mirroring do not
     assert mean.std(dim=0).min() > 5
 
 
 def test_two_views_of_an_example_differ() -> None:
-    views = views_of("strong", photographs(), (1, 0), np.arange(6), views=2).view(2, 6, -1)
+    views = Augmentation("strong", 2, seed=0)(photographs(), (1, 0), np.arange(6)).view(2, 6, -1)
     assert ((views[0] - views[1]).abs().amax(dim=1) > 1).all()

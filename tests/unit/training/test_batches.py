@@ -63,8 +63,7 @@ def image_job(home: Path, name: str, arm: str = "sd", **train: Any) -> Job:
 
 def test_without_augmentation_a_batch_is_what_the_store_gives(home: Path) -> None:
     inputs, positions = inputs_of(home), np.array([3, 0, 8])
-    batches = Batches(inputs, settings().train, 7)
-    batch, labels = batches.finish(batches.read((1, 0), positions), CPU), batches.labels(positions)
+    batch, labels = Batches(inputs, settings().train, 7, CPU).get((1, 0), positions)
     expected = inputs.store.fetch(inputs.train_rows[positions])["pixel_values"]
     assert torch.equal(batch["pixel_values"], expected)
     assert labels == inputs.train_labels[positions]
@@ -73,11 +72,9 @@ def test_without_augmentation_a_batch_is_what_the_store_gives(home: Path) -> Non
 def test_views_are_normalised_and_carry_their_labels(home: Path) -> None:
     inputs, positions = inputs_of(home), np.array([3, 0, 8])
     train = settings(augment="strong", views=2).train
-    batches = Batches(inputs, train, 7)
-    batch, labels = batches.finish(batches.read((2, 4), positions), CPU), batches.labels(positions)
+    batch, labels = Batches(inputs, train, 7, CPU).get((2, 4), positions)
     pixels = inputs.store.pixels(inputs.train_rows[positions])
-    augment = Augmentation("strong", 2, 7)
-    expected = augment(pixels, augment.draws((2, 4), positions))
+    expected = Augmentation("strong", 2, 7)(pixels, (2, 4), positions)
     assert torch.equal(batch["pixel_values"], inputs.store.normalise(expected))
     assert len(labels) == 6
     assert labels[:3] == labels[3:] == inputs.train_labels[positions]
