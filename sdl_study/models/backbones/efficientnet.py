@@ -38,13 +38,12 @@ _EPS = 1e-3
 
 
 class EfficientNetLiteConfig(PreTrainedConfig):
-    """EfficientNet-Lite0: what its batch normalisation does, and how many of its lowest stages stay as they are."""
+    """EfficientNet-Lite0, and what its batch normalisation does."""
 
     model_type = "sdl_efficientnet_lite"
     num_channels: int = 3
     hidden_size: int = 1280
     norm: str = "frozen"
-    frozen_stages: int = 0
 
 
 class SameConv(nn.Conv2d):
@@ -117,20 +116,6 @@ class EfficientNetLiteModel(OwnModel):
         self.stages = nn.ModuleList(stages)
         self.head = _layer(config, SameConv(width, config.hidden_size, 1))
         self.post_init()
-        for part in self._frozen():
-            part.requires_grad_(False)
-
-    def _frozen(self) -> list[nn.Module]:
-        """The stem belongs to the first stage."""
-        kept = self.config.frozen_stages
-        return [self.stem, *self.stages[:kept]] if kept else []
-
-    def train(self, mode: bool = True) -> EfficientNetLiteModel:
-        """Frozen stages stay in evaluation mode: no running statistics."""
-        super().train(mode)
-        for part in self._frozen():
-            part.eval()
-        return self
 
     def forward(self, pixel_values: Float[Tensor, "n channels h w"], **_: object) -> BaseModelOutput:
         """Feature map, [n, hidden_size, h / 32, w / 32], rounded up."""
