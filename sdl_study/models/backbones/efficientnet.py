@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedConfig
@@ -119,7 +120,8 @@ class EfficientNetLiteModel(OwnModel):
 
     def forward(self, pixel_values: Float[Tensor, "n channels h w"], **_: object) -> BaseModelOutput:
         """Feature map, [n, hidden_size, h / 32, w / 32], rounded up."""
-        hidden = self.stem(pixel_values)
+        # Pixel by pixel in memory a CPU convolves one channel at a time more than twice as fast.
+        hidden = self.stem(pixel_values.contiguous(memory_format=torch.channels_last))
         for stage in self.stages:
             hidden = stage(hidden)
         return BaseModelOutput(last_hidden_state=self.head(hidden))
