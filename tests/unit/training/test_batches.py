@@ -61,6 +61,16 @@ def image_job(home: Path, name: str, arm: str = "sd", **train: Any) -> Job:
     )  # fmt: skip
 
 
+def test_lists_among_the_settings_of_a_store_are_read(home: Path) -> None:
+    """What an encoder reads comes as JSON, its mean and standard deviation as lists."""
+    plain = settings()
+    store = {"image_size": 16, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
+    chosen = plain.model_copy(update={"data": DataSettings(name="small", path="unused", store=store)})
+    inputs = open_inputs(home / "data", home / "stores", chosen)
+    values = inputs.store.fetch(inputs.train_rows)["pixel_values"]
+    assert 0 <= values.min() < values.max() <= 1
+
+
 def test_without_augmentation_a_batch_is_what_the_store_gives(home: Path) -> None:
     inputs, positions = inputs_of(home), np.array([3, 0, 8])
     batch, labels = Batches(inputs, settings().train, 7, CPU).get((1, 0), positions)
