@@ -55,7 +55,7 @@ RECIPES = {
     "strong": Recipe(least_area=0.2, colour=0.4, hue=0.1, recoloured=0.8, grey=0.2),
 }
 # The numbers that decide a view, each in [0, 1).
-_DRAWS = (
+_DRAWS: tuple[str, ...] = (
     "flip", "area", "ratio", "left", "top", "recoloured", "brightness", "contrast", "saturation", "hue", "grey",
 )  # fmt: skip
 

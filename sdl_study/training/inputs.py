@@ -93,7 +93,8 @@ def on_device(values: dict[str, torch.Tensor], device: torch.device) -> dict[str
 
 def open_inputs(data: Path, stores: Path, settings: Settings) -> Inputs:
     """Open the data of a job."""
-    store = tuple(sorted(settings.data.store.items()))
+    given = settings.data.store.items()  # lists, as JSON has them, cannot be a key
+    store = tuple(sorted((name, tuple(value) if isinstance(value, list) else value) for name, value in given))
     inputs = _open(str(data), str(stores), store)
     if not settings.data.shuffle_train_labels:
         return inputs

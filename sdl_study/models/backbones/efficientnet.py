@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedConfig
@@ -38,13 +39,12 @@ _EPS = 1e-3
 
 
 class EfficientNetLiteConfig(PreTrainedConfig):
-    """EfficientNet-Lite0: what its batch normalisation does, and how many of its lowest stages stay as they are."""
+    """EfficientNet-Lite0, and what its batch normalisation does."""
 
     model_type = "sdl_efficientnet_lite"
     num_channels: int = 3
     hidden_size: int = 1280
     norm: str = "frozen"
-    frozen_stages: int = 0
 
 
 class SameConv(nn.Conv2d):
@@ -62,7 +62,8 @@ class SameConv(nn.Conv2d):
         leaving = self.kernel_size[0] * self.kernel_size[1] * self.out_channels / self.groups
         nn.init.normal_(self.weight, std=math.sqrt(2 / leaving))
 
-    def forward(self, x: Float[Tensor, "n inputs h w"]) -> Float[Tensor, "n outputs h2 w2"]:
+    def forward(self, input: Float[Tensor, "n inputs h w"]) -> Float[Tensor, "n outputs h2 w2"]:  # noqa: A002
+        x = input
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride > 1:
             down, across = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:])
@@ -116,24 +117,11 @@ class EfficientNetLiteModel(OwnModel):
         self.stages = nn.ModuleList(stages)
         self.head = _layer(config, SameConv(width, config.hidden_size, 1))
         self.post_init()
-        for part in self._frozen():
-            part.requires_grad_(False)
-
-    def _frozen(self) -> list[nn.Module]:
-        """The stem belongs to the first stage."""
-        kept = self.config.frozen_stages
-        return [self.stem, *self.stages[:kept]] if kept else []
-
-    def train(self, mode: bool = True) -> EfficientNetLiteModel:
-        """Frozen stages stay in evaluation mode: no running statistics."""
-        super().train(mode)
-        for part in self._frozen():
-            part.eval()
-        return self
 
     def forward(self, pixel_values: Float[Tensor, "n channels h w"], **_: object) -> BaseModelOutput:
         """Feature map, [n, hidden_size, h / 32, w / 32], rounded up."""
-        hidden = self.stem(pixel_values)
+        # Pixel by pixel in memory a CPU convolves one channel at a time more than twice as fast.
+        hidden = self.stem(pixel_values.contiguous(memory_format=torch.channels_last))
         for stage in self.stages:
             hidden = stage(hidden)
         return BaseModelOutput(last_hidden_state=self.head(hidden))

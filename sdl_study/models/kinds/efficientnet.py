@@ -32,7 +32,7 @@ _MEAN, _STD = 127.0 / 255.0, 128.0 / 255.0
 class Settings(EncoderSettings):
     """Weights, and which of them are trained.
 
-    ``freeze`` keeps all weights, ``frozen_stages`` those of the stem and of so many of the seven stages. ``norm``
+    ``freeze`` keeps all weights, ``frozen_layers`` those of the stem and of so many of the seven stages. ``norm``
     says what batch normalisation does in the others: "frozen" keeps its statistics and weights, "sync" takes the
     statistics of the global batch. ``image_size`` is the side in pixels that it asks its images to have.
     """
@@ -40,7 +40,7 @@ class Settings(EncoderSettings):
     modalities: ClassVar[tuple[Modality, ...]] = ("image",)
     pretrained: bool = True  # pyright: ignore[reportIncompatibleVariableOverride]
     freeze: bool = False
-    frozen_stages: Annotated[int, Field(ge=0, le=7, strict=True)] = 0
+    frozen_layers: Annotated[int, Field(ge=0, le=7, strict=True)] = 0
     norm: Literal["frozen", "sync"] = "frozen"
     image_size: Annotated[int, Field(ge=32, strict=True)] = 224
 
@@ -122,10 +122,21 @@ def _read(file: Path) -> dict[str, Tensor]:
 def _untrained(settings: Settings, spec: InputSpec) -> tuple[EfficientNetLiteModel, int]:
     from sdl_study.models.backbones.efficientnet import EfficientNetLiteConfig, EfficientNetLiteModel
 
-    config = EfficientNetLiteConfig(
-        num_channels=spec.channels, norm=settings.norm, frozen_stages=settings.frozen_stages
-    )
-    return EfficientNetLiteModel(config), config.hidden_size
+    config = EfficientNetLiteConfig(num_channels=spec.channels, norm=settings.norm)
+    model = EfficientNetLiteModel(config)
+    _freeze_lowest(model, settings.frozen_layers)
+    return model, config.hidden_size
+
+
+def _freeze_lowest(model: EfficientNetLiteModel, count: int) -> None:
+    """Keep the weights and the statistics of the stem and of ``count`` stages."""
+    from sdl_study.models.norm import GlobalBatchNorm
+
+    for part in (model.stem, *model.stages[:count]) if count else ():
+        part.requires_grad_(False)
+        for module in part.modules():
+            if isinstance(module, GlobalBatchNorm):
+                module.frozen = True
 
 
 def load(settings: Settings, spec: InputSpec, folder: Path) -> tuple[EfficientNetLiteModel, int]:

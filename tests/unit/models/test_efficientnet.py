@@ -36,7 +36,7 @@ def pictures() -> torch.Tensor:
 
 class TestAnUntrainedOne(EncoderContract):
     kind = "efficientnet"
-    settings = {"pretrained": False, "norm": "sync", "frozen_stages": 2}  # noqa: RUF012
+    settings = {"pretrained": False, "norm": "sync", "frozen_layers": 2}  # noqa: RUF012
     spec = InputSpec.image(channels=3, image_size=32)
 
 
@@ -52,7 +52,7 @@ def test_no_weight_is_missing_or_left_over_but_the_classifier() -> None:
         assert torch.equal(values, state[name]), name
 
 
-@pytest.mark.parametrize("settings", [{}, {"norm": "sync", "frozen_stages": 3}])
+@pytest.mark.parametrize("settings", [{}, {"norm": "sync", "frozen_layers": 3}])
 def test_it_computes_what_the_published_model_does(settings: dict[str, object]) -> None:
     encoder = build_encoder("efficientnet", settings, SPEC).eval()
     with torch.no_grad():
@@ -67,8 +67,8 @@ def test_odd_sizes_are_padded_as_the_published_model_pads_them() -> None:
 
 
 @pytest.mark.parametrize("norm", ["frozen", "sync"])
-def test_frozen_stages_stay_and_the_others_learn(norm: str) -> None:
-    encoder = build_encoder("efficientnet", {"frozen_stages": 5, "norm": norm}, SPEC).train()
+def test_frozen_layers_stay_and_the_others_learn(norm: str) -> None:
+    encoder = build_encoder("efficientnet", {"frozen_layers": 5, "norm": norm}, SPEC).train()
     before = {name: values.clone() for name, values in encoder.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=1e-3)
     encoder(pixel_values=pictures()).square().sum().backward()
@@ -96,7 +96,7 @@ def test_what_it_reads_are_settings_of_a_store() -> None:
 def test_without_the_package_one_line_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build_encoder("efficientnet", {"frozen_stages": 6}, SPEC).save_pretrained(tmp_path / "saved")
+    build_encoder("efficientnet", {"frozen_layers": 6}, SPEC).save_pretrained(tmp_path / "saved")
     expected = load_encoder(tmp_path / "saved").eval()(pixel_values=pictures())
     monkeypatch.setattr(efficientnet, "find_spec", lambda _: None)
     assert not efficientnet.installed()
@@ -140,7 +140,7 @@ def test_a_saved_one_with_damaged_weights_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"frozen_stages": 8}, "'frozen_stages'.*less than or equal to 7"),
+        ({"frozen_layers": 8}, "'frozen_layers'.*less than or equal to 7"),
         ({"norm": "batch"}, "'norm'.*'frozen' or 'sync'"),
         ({"pretrained": False}, "no statistics that norm 'frozen' could keep; choose sync"),
         ({"image_size": 16}, "'image_size'.*greater than or equal to 32"),

@@ -80,6 +80,16 @@ def test_micro_batches_hold_the_same_views(home: Path) -> None:
     assert of_chunks[:4] == inputs.train_labels[np.array([3, 0, 3, 0])]
 
 
+def test_lists_among_the_settings_of_a_store_are_read(home: Path) -> None:
+    """What an encoder reads comes as JSON, its mean and standard deviation as lists."""
+    plain = settings()
+    store = {"image_size": 16, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
+    chosen = plain.model_copy(update={"data": DataSettings(name="small", path="unused", store=store)})
+    inputs = open_inputs(home / "data", home / "stores", chosen)
+    values = inputs.store.fetch(inputs.train_rows)["pixel_values"]
+    assert 0 <= values.min() < values.max() <= 1
+
+
 def test_without_augmentation_a_batch_is_what_the_store_gives(home: Path) -> None:
     inputs, positions = inputs_of(home), np.array([3, 0, 8])
     batch, labels = batch_of(inputs, settings().train, (1, 0), positions)
