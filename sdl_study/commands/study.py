@@ -98,11 +98,14 @@ def run(given: argparse.Namespace) -> None:
 
 def _print_forecasts(found: Sequence[OwnStudy], plans: Sequence[Plan]) -> None:
     from sdl_study.data.prepared import PreparedData
+    from sdl_study.study.checks import check_data_fits
     from sdl_study.study.forecast import forecast_text, make_forecast
 
     for number, (own, plan) in enumerate(zip(found, plans, strict=True)):
         path = plan.settings.data.path
         data = PreparedData.load(Path(path)) if path else None
+        if data is not None:
+            check_data_fits(plan.settings, data, plan.name, plan.module)
         text = forecast_text(make_forecast(plan, own.study.expects, data))
         print("\n".join([*([""] if number else []), text, *own.study.published]))
 

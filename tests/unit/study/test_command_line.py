@@ -102,6 +102,11 @@ def test_the_demo_studies_keep_the_protocol(name: str, tmp_path: Path) -> None:
         ),
         (["text", "--data", "x", "--set", "data.path=x"], "--data: give either it or --set data.path"),
         (["text", "--data", "no-such-folder"], "no-such-folder: no prepared data set here"),
+        (["text", "--dry-run", "--data", "no-such-folder"], "no-such-folder: no prepared data set here"),
+        (
+            ["images", "--dry-run"],
+            "images: --dry-run: nothing says how large the data are; name them with --data DIR",
+        ),
         (["demo_coco", "--data", "2024", "--set", "data.pipeline=None"], "2024: no prepared data set here"),
         (["demo_coco", "--set", "data.pipeline=os"], "data.pipeline: 'os': write a dotted module"),
         (["demo_coco", "--set", "data.pipeline=pipelines.nothing"], "no module 'pipelines.nothing'"),

@@ -148,6 +148,14 @@ def test_a_forecast_says_everything_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_data_that_the_study_does_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small.write_text(tmp_path / "data")
+    assert main(["study", "features", "--dry-run", "--data", str(tmp_path / "data")]) == 2
+    told = capsys.readouterr().err
+    assert "reads features" in told
+    assert told.count("\n") == 1
+
+
 def test_without_data_the_study_says_how_large_they_are(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     with pytest.raises(UserError, match="nothing says how large the data are; name them with --data DIR"):
