@@ -25,7 +25,9 @@ from sdl_study.study.located import encoder_of
 
 if TYPE_CHECKING:
     from sdl_study.data.prepared import PreparedData
-    from sdl_study.study.plan import Plan
+    from sdl_study.study.search.scheduler import first_rung
+from sdl_study.study.plan import Plan
+from sdl_study.study.selection import SEEDS_OF_LONG
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,9 @@ def make_forecast(plan: Plan, expects: DataSizes | None, data: PreparedData | No
     encoders = tuple(_encoder_forecast(plan, settings, name, sizes, data) for name in _names(plan))
     smallest = min(encoders, key=lambda encoder: encoder.heaviest.both.total)
     budget = settings.budget
-    amount = amount_of(settings, budget.first_rung, searches=1, final_seeds=budget.final_seeds)
+    seeds = SEEDS_OF_LONG if budget.final_seeds == "auto" else budget.final_seeds
+    first = first_rung(settings, plan.space, sizes.train)
+    amount = amount_of(settings, first, searches=budget.searches, final_seeds=seeds)
     return Forecast(
         plan, sizes, data is not None, encoders, amount,
         measure_step(smallest.kind, smallest.settings, smallest.reading, smallest.heaviest, smallest.state,

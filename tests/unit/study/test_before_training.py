@@ -12,12 +12,14 @@ from sdl_study.record.finals import final_slots
 from sdl_study.study.plan import Plan
 from sdl_study.study.selection import declare
 from tests.unit.study.fakes import small_plan
+from tests.unit.study.test_selection import trial
 
 PRETRAINED = {"model.encoders.published": {"kind": "hub", "name": "some/model"}}
 
 
 def declared(plan: Plan, winners: list[Winner], controls: tuple[str, ...]) -> Declaration:
-    return declare(plan, winners, controls, "f", "1")
+    records = [trial(winner.trial, winner.arm, winner.dev) for winner in winners]
+    return declare(plan, winners, records, controls, "f", "1")
 
 
 @pytest.mark.parametrize("wanted", [("untrained",), ("frozen",), ("untrained", "frozen")])

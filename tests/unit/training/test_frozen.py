@@ -25,7 +25,10 @@ WORDS = (*published.SPECIALS, *(f"word{i}" for i in range(5)), *(f"noise{i}" for
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("frozen")
     write_data(home / "data")
-    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # ranks draw apart
+    no_dropout: dict[str, Any] = {
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }  # ranks draw apart
     published.model(home / "model", num_hidden_layers=2, vocab_size=len(WORDS), **no_dropout)
     published.tokenizer(home / "model", WORDS)
     return home
