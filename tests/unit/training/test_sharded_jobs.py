@@ -47,15 +47,10 @@ def whole_and_broken_off(*works: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def numbers(epochs: dict[int, dict[str, float]], ended: dict[str, Any]) -> dict[str, float]:
-    return {
-        **{
-            f"{epoch}/{name}": value if name != "seconds" else 0.0
-            for epoch, metrics in epochs.items()
-            for name, value in metrics.items()
-        },
-        **ended["metrics"],
-        "best_epoch": ended["best_epoch"],
+    of_epochs = {
+        f"{epoch}/{name}": value for epoch, metrics in epochs.items() for name, value in metrics.items()
     }
+    return {**of_epochs, **ended["metrics"], "best_epoch": ended["best_epoch"]}
 
 
 def test_a_sharded_job_is_a_replicated_one(tmp_path: Path) -> None:
