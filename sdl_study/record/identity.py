@@ -21,7 +21,10 @@ FREE = {
 }  # fmt: skip
 
 # What a study meant that was begun before there was such a setting, where today's default means something else.
-_BEFORE_THERE_WAS = {"objective_min_positives": 0, "probe": {"grow": False, "scaling": ["standard"]}}
+_BEFORE_THERE_WAS = {
+    "objective_min_positives": 0,
+    "probe": {"grow": False, "scaling": ["standard"], "chosen_on": "train"},
+}
 
 
 def identity(

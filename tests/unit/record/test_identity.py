@@ -114,10 +114,11 @@ def test_identity_is_plain_json(tmp_path: Path) -> None:
 def test_a_study_from_before_a_setting_means_what_it_meant(tmp_path: Path) -> None:
     """It counted every label and probed on the grid that it names: to go on otherwise would mix two studies."""
     of_probe = {"probe.l2_grid": (1e-3, 1e-2), "probe.grow": False, "probe.scaling": ("standard",)}
-    as_before = {**of_probe, "objective_min_positives": 0}
+    as_before = {**of_probe, "probe.chosen_on": "train", "objective_min_positives": 0}
     plan = small_plan(tmp_path, as_before)
     settings = plan.identity()["settings"]
     del settings["objective_min_positives"], settings["probe"]["grow"], settings["probe"]["scaling"]
+    del settings["probe"]["chosen_on"]
     path = begun(plan, settings=settings)
     assert build_settings(read_identity(path)["settings"], "").objective_key == "dev/map"
     check_resume(plan, FINGERPRINT)
