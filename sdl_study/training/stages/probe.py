@@ -87,7 +87,9 @@ def fit_probe(
     tolerance: float = 1e-5,
     block_elements: int = 1 << 24,
 ) -> Probe:
-    """Fit the probe on train's embeddings; nothing but them and the judge is looked at. Collective: every rank has them all.
+    """Fit the probe on train's embeddings; nothing but them and the judge is looked at.
+
+    Collective: every rank has them all, and gets the same probe.
 
     Deterministic: with the same inputs, seed and number of threads the result is bitwise the same, on every rank and
     at any number of them. Labels that every or no training example carries predict their (smoothed) frequency.
