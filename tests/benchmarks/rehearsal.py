@@ -107,6 +107,7 @@ def last_stage(scale: float, max_rows: int) -> dict[str, Any]:
             l2_grid=settings.l2_grid,
             grow=settings.grow,
             scaling=settings.scaling,
+            judge=(embeddings["dev"], sets["dev"]) if settings.chosen_on == "dev" else None,
             block_elements=max(1, round(BLOCK_ELEMENTS * len(rows) / ROWS["train"] * scale)),
         )
 

@@ -33,6 +33,7 @@ AS_RECORDED = {
     "probe.l2_grid": (1e-4, 1e-3, 1e-2),
     "probe.grow": False,
     "probe.scaling": ("standard",),
+    "probe.chosen_on": "train",
     "objective_min_positives": 0,
     "train.decay_all": True,
     "train.collapse_of": "outputs",

@@ -6,8 +6,10 @@ One L2-regularised logistic regression per label, all labels of a block solved t
 
 on scaled embeddings x, the bias unregularised. They are scaled dimension by dimension (``standard``), or to unit
 length and then as a whole (``unit``), which is better where their length says more of an input's size than of its
-labels. One strength ``l2`` serves all labels. It is, like the scaling, the one with the smallest mean log loss on a
-part of train that was held out, after which the probe is fitted on all of train. A grid of strengths whose end is
+labels. One strength ``l2`` serves all labels. It is, like the scaling, the one with the smallest mean log loss on rows
+that the probe was not fitted on: a part of train that is held out, after which the probe is fitted on all of train, or
+(``judge``) the rows of dev. An encoder that was trained on these labels knows those of the held-out part too, and
+strengths that are chosen there are too weak for it. A grid of strengths whose end is
 the best is too short: it grows there by its own ratio until the best lies inside, so that an encoder with wide or
 noisy embeddings is probed as well as any other. Weaker strengths than one that is worse than a stronger one are not
 tried then: they take the most steps.
@@ -49,7 +51,7 @@ class Probe:
         mean, scale: of the embeddings it was fitted on, brought to unit length or not.
         weight, bias: act on (embeddings - mean) / scale.
         l2: the strength that was chosen.
-        holdout_loss: strength → mean log loss on the held-out rows; empty where there was no choice.
+        holdout_loss: strength → mean log loss on the rows that it was chosen by; empty where there was no choice.
     """
 
     scaling: Scaling
@@ -79,12 +81,15 @@ def fit_probe(
     l2_grid: Sequence[float] = L2_GRID,
     grow: bool = True,
     scaling: Sequence[Scaling] = ("standard",),
+    judge: tuple[Float[Tensor, "m D"], LabelSets] | None = None,
     seed: int = 0,
     holdout: float = 0.2,
     tolerance: float = 1e-5,
     block_elements: int = 1 << 24,
 ) -> Probe:
-    """Fit the probe on train's embeddings; nothing outside of them is looked at. Collective: every rank has them all.
+    """Fit the probe on train's embeddings; nothing but them and the judge is looked at.
+
+    Collective: every rank has them all, and gets the same probe.
 
     Deterministic: with the same inputs, seed and number of threads the result is bitwise the same, on every rank and
     at any number of them. Labels that every or no training example carries predict their (smoothed) frequency.
@@ -96,6 +101,7 @@ def fit_probe(
         grow: whether the grid goes on where its end is the best, as far as ``WEAKEST`` and ``STRONGEST``, and ends
             where the loss rises.
         scaling: those to choose from, as the strength is chosen; the earlier one on a tie.
+        judge: embeddings and label sets by which strength and scaling are chosen; None: a part of train, held out.
         seed: draws the held-out rows.
         holdout: share of the rows that is held out to choose the strength.
         tolerance: a label stops when the estimated gain left is below this share of its entropy.
@@ -107,6 +113,8 @@ def fit_probe(
     """
     grid = sorted({float(value) for value in l2_grid}, reverse=True)
     _check(embeddings, labels, grid, holdout)
+    if judge is not None:
+        _check(judge[0], judge[1], grid, holdout)
     ways = tuple(dict.fromkeys(scaling))
     if not ways:
         raise ValueError("scaling needs at least one way of scaling")
@@ -115,7 +123,7 @@ def fit_probe(
         for way in ways:
             fit = together(
                 lambda way=way: _Fit(
-                    embeddings.float(), labels, way, seed, holdout, tolerance, block_elements
+                    embeddings.float(), labels, way, judge, seed, holdout, tolerance, block_elements
                 )
             )
             fit.agree()
@@ -176,6 +184,7 @@ class _Fit:
         embeddings: Float[Tensor, "n D"],
         labels: LabelSets,
         scaling: Scaling,
+        judge: tuple[Tensor, LabelSets] | None,
         seed: int,
         holdout: float,
         tolerance: float,
@@ -185,11 +194,16 @@ class _Fit:
         self.mean, self.scale, self._data = _standardised(_lengthened(embeddings, scaling), scaling)
         self.rotation = _principal_axes(self._data)
         count = self._data.shape[0]
-        self._blocks = LabelBlocks(labels, max(1, block_elements // count), self._data.device)
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).to(self._data.device)
-        self._held = order[: max(1, round(holdout * count))].sort().values
-        self._kept = order[len(self._held) :].sort().values if count > 1 else order
-        self._cells = len(self._held) * labels.num_labels
+        width = max(1, block_elements // count)
+        self._blocks = LabelBlocks(labels, width, self._data.device)
+        self._judged: LabelBlocks | None = None
+        if judge is None:
+            order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).to(self._data.device)
+            self._held = order[: max(1, round(holdout * count))].sort().values
+            self._kept = order[len(self._held) :].sort().values if count > 1 else order
+        else:
+            self._judged = LabelBlocks(judge[1], width, self._data.device)
+            self._other = (_lengthened(judge[0].float(), scaling) - self.mean) / self.scale
         self._tolerance = tolerance
         self._starts: dict[int, Tensor] = {}
         self.losses: dict[float, float] = {}
@@ -205,6 +219,19 @@ class _Fit:
         self.rotation = distributed.all_gather_same(self.rotation.T)[0].T
         self._data = together(lambda: self._data @ self.rotation)
 
+    def _parts(self) -> tuple[Tensor, Tensor]:
+        """The data to fit on, and those to judge by."""
+        if self._judged is None:
+            return self._data[self._kept], self._data[self._held]
+        return self._data, self._other @ self.rotation
+
+    def _targets(self, block: int) -> tuple[Tensor, Tensor]:
+        """Their multi-hot targets of one block."""
+        targets = self._blocks.targets(block, self._data.dtype)
+        if self._judged is None:
+            return targets[self._kept], targets[self._held]
+        return targets, self._judged.targets(block, self._data.dtype)
+
     def try_all(self, grid: Sequence[float], grow: bool) -> None:
         """Note the mean log loss of strengths; where the best one's fits end, the refit starts.
 
@@ -213,39 +240,42 @@ class _Fit:
             grow: look for the best until it lies inside: no further down when the loss rises, and beyond the grid
                 where its end is the best. Without it the whole grid is tried, and no more.
         """
-        held_out = together(lambda: (self._data[self._kept], self._data[self._held]))
+        parts = together(self._parts)
         latest: dict[int, Tensor] = {}
         for value in grid:
-            latest = self._try(value, latest, held_out)
+            latest = self._try(value, latest, parts)
             if grow and best_strength(self.losses) > value and self.losses[value] > self.loss:
                 break
         while grow and (beyond := next_strength(self.losses)) is not None:
-            self._try(beyond, self._starts, held_out)
+            self._try(beyond, self._starts, parts)
 
     def _try(
-        self, l2: float, starts: Mapping[int, Tensor], held_out: tuple[Tensor, Tensor]
+        self, l2: float, starts: Mapping[int, Tensor], parts: tuple[Tensor, Tensor]
     ) -> dict[int, Tensor]:
         """Fit with one strength, note its loss, and keep its solutions where it is the best so far."""
-        kept, held = held_out
+        kept, held = parts
 
         def share() -> tuple[dict[int, Tensor], dict[int, float]]:
             solutions, found = {}, {}
             for block in self._blocks.own:
-                targets = self._blocks.targets(block, kept.dtype)
-                solution = fit_block(kept, targets[self._kept], l2, self._tolerance, starts.get(block))
+                targets, truth = self._targets(block)
+                solution = fit_block(kept, targets, l2, self._tolerance, starts.get(block))
                 logits = torch.addmm(solution[-1], held, solution[:-1])
-                loss = torch.nn.functional.softplus(logits) - targets[self._held] * logits
+                loss = torch.nn.functional.softplus(logits) - truth * logits
                 solutions[block], found[block] = solution, float(loss.sum(dtype=torch.float64))
             return solutions, found
 
         solutions, found = together(share)
-        self.losses[l2] = self._blocks.total(found) / self._cells
+        self.losses[l2] = self._blocks.total(found) / (len(held) * self._blocks.bounds[-1][1])
         if best_strength(self.losses) == l2:
             self._starts = solutions
         return solutions
 
     def whole(self, l2: float) -> Float[Tensor, "coefficients L"]:
         """The solutions of all labels with all rows, on every rank."""
+        coefficients = self._data.shape[1] + 1
+        if self._judged is not None and self.losses:  # they were fitted with all rows
+            return self._blocks.gathered(self._starts, coefficients)
 
         def share() -> dict[int, Tensor]:
             return {
@@ -259,4 +289,4 @@ class _Fit:
                 for block in self._blocks.own
             }
 
-        return self._blocks.gathered(together(share), self._data.shape[1] + 1)
+        return self._blocks.gathered(together(share), coefficients)

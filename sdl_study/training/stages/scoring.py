@@ -28,7 +28,13 @@ ENCODER_FOLDER = "encoder"
 
 
 def _fit(
-    encoder: nn.Module, inputs: Inputs, settings: Settings, seed: int, device: torch.device, most: int | None
+    encoder: nn.Module,
+    inputs: Inputs,
+    dev: Float[Tensor, "dev width"],
+    settings: Settings,
+    seed: int,
+    device: torch.device,
+    most: int | None,
 ) -> Probe:
     """The probe on the embeddings of train, or of ``most`` rows of it: the study's own, the same in all of its jobs."""
     rows = probe_rows(inputs.train_labels, most, derive_seed(settings.seed, "rows of the probe"))
@@ -40,6 +46,7 @@ def _fit(
         l2_grid=probe.l2_grid,
         grow=probe.grow,
         scaling=probe.scaling,
+        judge=(dev, inputs.dev_labels) if probe.chosen_on == "dev" else None,
         seed=derive_seed(seed, "probe"),
     )
 
@@ -55,8 +62,8 @@ def dev_metrics(
     Raises:
         SettingFailure: on every rank, the embeddings are not finite or the probe does not fit the memory.
     """
-    probe = _fit(encoder, inputs, settings, seed, device, settings.probe.max_rows)
     dev = embed(encoder, inputs.dev_rows, inputs, device, settings.train.precision)
+    probe = _fit(encoder, inputs, dev, settings, seed, device, settings.probe.max_rows)
     if distributed.rank() != 0:
         return {}
     chosen = {"probe/l2": float(probe.l2)} if settings.probe.grow else {}
@@ -97,8 +104,8 @@ def last_stage(
     Raises:
         SettingFailure: as ``dev_metrics``.
     """
-    probe = _fit(encoder, inputs, settings, job.seed, device, most=None)
     dev = embed(encoder, inputs.dev_rows, inputs, device, settings.train.precision)
+    probe = _fit(encoder, inputs, dev, settings, job.seed, device, most=None)
     test = embed(encoder, inputs.test_rows, inputs, device, settings.train.precision)
     if distributed.rank() != 0:
         return {}

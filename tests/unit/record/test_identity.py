@@ -116,12 +116,13 @@ def test_a_study_from_before_a_setting_means_what_it_meant(tmp_path: Path) -> No
     collapse: to go on otherwise would mix two studies."""
     as_before = {
         "probe.l2_grid": (1e-3, 1e-2), "probe.grow": False, "probe.scaling": ("standard",),
-        "objective_min_positives": 0, "train.decay_all": True, "train.collapse_of": "outputs",
+        "probe.chosen_on": "train", "objective_min_positives": 0, "train.decay_all": True,
+        "train.collapse_of": "outputs",
     }  # fmt: skip
     plan = small_plan(tmp_path, as_before)
     settings = plan.identity()["settings"]
     del settings["objective_min_positives"], settings["probe"]["grow"], settings["probe"]["scaling"]
-    del settings["train"]["decay_all"], settings["train"]["collapse_of"]
+    del settings["probe"]["chosen_on"], settings["train"]["decay_all"], settings["train"]["collapse_of"]
     path = begun(plan, settings=settings)
     assert build_settings(read_identity(path)["settings"], "").objective_key == "dev/map"
     check_resume(plan, FINGERPRINT)

@@ -24,17 +24,25 @@ def case() -> tuple[torch.Tensor, LabelSets]:
     return embeddings, LabelSets.from_multi_hot(truth)
 
 
-def fitted(labels_of_a_block: int) -> Probe:
-    """The probe of the case on this rank."""
+def fitted(labels_of_a_block: int, judged: bool = False) -> Probe:
+    """The probe of the case on this rank; ``judged``: by a third of its rows, and with all scalings."""
     torch.set_num_threads(1)
-    return fit_probe(*case(), seed=1, block_elements=labels_of_a_block * ROWS)
+    embeddings, labels = case()
+    size = labels_of_a_block * ROWS
+    if not judged:
+        return fit_probe(embeddings, labels, seed=1, block_elements=size)
+    train, dev = slice(ROWS // 3, None), slice(ROWS // 3)
+    judge = (embeddings[dev], labels[dev])
+    return fit_probe(
+        embeddings[train], labels[train], judge=judge, scaling=("standard", "unit"), block_elements=size
+    )
 
 
 def fit_on_a_rank(*widths: int) -> list[dict[str, Any]]:
     """Its probes, for blocks of so many labels."""
     found = []
-    for width in widths:
-        made = fitted(width)
+    for width, judged in [(width, judged) for width in widths for judged in (False, True)]:
+        made = fitted(width, judged)
         found.append({"weight": made.weight, "bias": made.bias, "l2": made.l2, "losses": made.holdout_loss})
     return found
 

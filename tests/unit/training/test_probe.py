@@ -154,6 +154,37 @@ def test_the_scaling_is_chosen_by_held_out_loss() -> None:
         fit_probe(embeddings, sets(by_length), scaling=())
 
 
+def test_a_judge_chooses_strength_and_scaling_and_the_fit_is_on_all_rows() -> None:
+    """The embeddings know the labels that they are fitted on, as those of an encoder trained on them do."""
+    generator = torch.Generator().manual_seed(6)
+    truth = torch.rand(300, 3, generator=generator) < 0.4
+    honest = torch.randn(300, 3, generator=generator) + 0.7 * truth
+    known = truth.float() + 0.05 * torch.randn(300, 3, generator=generator)
+    known[200:] = 0.5 + 0.5 * torch.randn(100, 3, generator=generator)  # where they were not trained: nothing
+    embeddings = torch.cat([honest, 3 * known], dim=1)
+    train, dev = (embeddings[:200], sets(truth[:200])), (embeddings[200:], sets(truth[200:]))
+    inside, judged = fit_probe(*train), fit_probe(*train, judge=dev)
+    assert judged.l2 > 10 * inside.l2
+
+    def loss(probe: Probe) -> float:
+        return float(
+            torch.nn.functional.binary_cross_entropy(probe.predict_proba(dev[0]), truth[200:].float())
+        )
+
+    assert loss(judged) < loss(inside)
+    assert loss(judged) == pytest.approx(judged.holdout_loss[judged.l2], rel=1e-5)
+    alone = fit_probe(*train, l2_grid=(judged.l2,))
+    torch.testing.assert_close(
+        judged.predict_proba(embeddings), alone.predict_proba(embeddings), rtol=0, atol=5e-3
+    )
+    losses = {way: fit_probe(*train, judge=dev, scaling=(way,)).holdout_loss for way in SCALINGS}
+    both = fit_probe(*train, judge=dev, scaling=SCALINGS)
+    assert both.scaling == min(SCALINGS, key=lambda way: min(losses[way].values()))
+    assert both.holdout_loss == losses[both.scaling]
+    with pytest.raises(ValueError, match="not finite"):
+        fit_probe(*train, judge=(dev[0] * float("nan"), dev[1]))
+
+
 def test_unit_length_forgets_the_length() -> None:
     embeddings, truth = case()
     probe = fit_probe(embeddings, sets(truth), scaling=("unit",))
