@@ -176,13 +176,13 @@ def _normalisation(processor: dict[str, Any]) -> dict[str, Any]:
     """Mean and deviation of pixels in [0, 1]; a processor may have its own factor, and an offset."""
     factor = float(processor.get("rescale_factor", 1 / 255)) if processor.get("do_rescale", True) else 1.0
     offset = 1.0 if processor.get("rescale_offset") or processor.get("offset") else 0.0
-    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    mean, std = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
     if processor.get("do_normalize", True):
-        mean, std = (tuple(map(float, processor[name])) for name in ("image_mean", "image_std"))
+        mean, std = (list(map(float, processor[name])) for name in ("image_mean", "image_std"))
     if abs(factor * 255 - 1) < 1e-6 and not offset:
         return {"mean": mean, "std": std}
     scale = 255 * factor
     return {
-        "mean": tuple((value + offset) / scale for value in mean),
-        "std": tuple(value / scale for value in std),
+        "mean": [(value + offset) / scale for value in mean],
+        "std": [value / scale for value in std],
     }

@@ -93,6 +93,26 @@ def test_lower_and_upper_part_are_the_whole(folders: dict[str, Path], family: st
     assert any(p.requires_grad for n, p in encoder.named_parameters() if encoder.layer_of(n) == count + 1)
 
 
+def test_a_resnet_of_ours_splits_too(tmp_path: Path) -> None:
+    """Its running statistics are a part of what is frozen, and of the key."""
+    settings = {"widths": "8-16", "depths": "1-1", "norm": "sync"}
+    made = build_encoder("resnet", settings, IMAGE).train()
+    inputs = example_inputs(IMAGE)
+    made(**inputs)
+    keys = set()
+    for folder in ("once", "again"):
+        made.save_pretrained(tmp_path / folder)
+        encoder = build_encoder(
+            "hub", {"name": str(tmp_path / folder), "frozen_layers": 1, "norm": "sync"}, IMAGE
+        )
+        keys.add(encoder.frozen_key())
+        lower = encoder.train().lower(**inputs)
+        assert torch.equal(encoder.eval()(**lower), encoder(**inputs))
+        assert torch.equal(encoder.train().lower(**inputs)["hidden"], lower["hidden"])
+        made(**inputs)  # other running statistics
+    assert len(keys) == 2
+
+
 def test_dropout_is_of_the_trained_layers_alone(tmp_path: Path) -> None:
     folder = published.model(tmp_path / "bert", num_hidden_layers=2)
     encoder = build_encoder("hub", {"name": str(folder), "frozen_layers": 1}, TEXT).train()

@@ -13,7 +13,7 @@ from sdl_study.models import encoder_reads
 from tests.unit.models import published
 
 MEAN, STD = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
-BOTH = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
+BOTH = {"mean": MEAN, "std": STD}
 _PATCHES: dict[str, Any] = {"image_size": 32, "patch_size": 16, "num_channels": 3}
 
 
