@@ -26,6 +26,7 @@ from sdl_study.arms import CONTROLS, plain_values
 from sdl_study.errors import UserError
 from sdl_study.evaluation import metrics
 from sdl_study.evaluation.objective import objective_key
+from sdl_study.mistakes import mistakes
 
 
 def _one_of(choices: Collection[str]) -> AfterValidator:
@@ -56,11 +57,6 @@ SEARCHABLE = (
     "train.learning_rate", "train.weight_decay", "train.warmup_fraction", "train.gradient_clip", "train.label_aware",
     "train.head_learning_rate", "train.layer_decay", "train.augment",
 )  # fmt: skip
-_OF_THE_STUDY = "; it stands in the study itself: Study(space, settings, arms=(ANY, SD), method='sd')"
-LIST_EXAMPLES = {
-    "controls": "('untrained', 'label_prior')",
-    "probe.l2_grid": "(0.001, 0.01)",
-}
 
 
 class Section(BaseModel):
@@ -299,88 +295,3 @@ def build_settings(values: Mapping[str, Any], origin: str) -> Settings:
         return Settings.model_validate(dict(values))
     except ValidationError as error:
         raise UserError("\n".join(f"{origin}: {line}" for line in mistakes(error))) from None
-
-
-def mistakes(error: ValidationError, title: str = "") -> list[str]:
-    """What is wrong with settings, one line per field.
-
-    Args:
-        title: stands before the path of every field; that of the whole is "settings".
-    """
-    return [_mistake(detail, title) for detail in error.errors(include_url=False)]
-
-
-def _mistake(detail: Any, title: str) -> str:
-    inside = ".".join(str(part) for part in detail["loc"])
-    path = ".".join(filter(None, (title, inside))) or "settings"
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "extra_forbidden":
-        return f"{path}: no such setting{_OF_THE_STUDY if inside in ('arms', 'method') else ''}"
-    if detail["type"] == "missing":
-        return f"{path}: is required"
-    if detail["type"] == "tuple_type":
-        example = LIST_EXAMPLES.get(inside, "(1, 2)")
-        return f'{path}: needs a list, for example "{inside}={example}" (given {detail["input"]!r})'
-    given = (
-        ""
-        if isinstance(detail.get("input"), (dict, list, BaseModel))
-        else f" (given {detail.get('input')!r})"
-    )
-    return f"{path}: {message[:1].lower()}{message[1:]}{given}"
-
-
-def with_values(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:
-    """Settings with dotted paths replaced, for example ``{"loss.temperature": 0.1}``.
-
-    Raises:
-        UserError: a path that the settings do not have, or a value out of range.
-    """
-    tree = settings.model_dump(mode="python")
-    for path, value in values.items():
-        _place(tree, path, value, origin)
-    return build_settings(tree, origin)
-
-
-def _place(tree: dict[str, Any], path: str, value: Any, origin: str) -> None:
-    *parents, leaf = path.split(".")
-    node: Any = tree
-    for part in parents:
-        if path.startswith("loss.") and isinstance(node, dict):
-            node = node.setdefault(part, {})
-        else:
-            node = node.get(part) if isinstance(node, dict) else None
-        if not isinstance(node, dict):
-            raise UserError(f"{origin}: {path}: no such setting")
-    open_ended = path.startswith(("model.encoders.", "data.store.", "loss."))
-    if leaf not in node and not open_ended:
-        near = ", ".join(sorted(node))
-        raise UserError(
-            f"{origin}: {path}: no such setting; {'.'.join(parents) or 'the settings'} has {near}"
-        )
-    node[leaf] = value
-
-
-def takes_text(path: str) -> bool:
-    """Whether the setting at a dotted path is a text, so that digits given for it are one too."""
-    section: Any = Settings
-    for part in path.split("."):
-        field = getattr(section, "model_fields", {}).get(part)
-        if field is None:
-            return False
-        section = field.annotation
-    return section in (str, str | None)
-
-
-def value_at(settings: Settings, path: str) -> Any:
-    """The setting at a dotted path.
-
-    Raises:
-        UserError: the settings have no such path.
-    """
-    node: Any = settings
-    for part in path.split("."):
-        known = node if isinstance(node, Mapping) else getattr(type(node), "model_fields", {})
-        if part not in known:
-            raise UserError(f"{path}: no such setting")
-        node = node[part] if isinstance(node, Mapping) else getattr(node, part)
-    return node

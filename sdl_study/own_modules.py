@@ -170,7 +170,7 @@ def _words(error: BaseException) -> list[str]:
     if isinstance(error, UserError):
         return str(error).splitlines()
     if isinstance(error, ValidationError):
-        from sdl_study.config import mistakes
+        from sdl_study.mistakes import mistakes
 
         return mistakes(error, error.title)
     text = error.msg if isinstance(error, SyntaxError) else str(error)

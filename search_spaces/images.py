@@ -12,7 +12,7 @@ every time then, and small sets are trained in a minute.
 
 from __future__ import annotations
 
-from sdl_study.config import BudgetSettings, DataSettings, TrainSettings
+from sdl_study.config import BudgetSettings, DataSettings, ProjectionSettings, TrainSettings
 from sdl_study.space import choice
 from search_spaces._common import six_arms
 
@@ -30,16 +30,17 @@ STUDY = six_arms(
         choice("model.encoders.efficientnet.frozen_layers", 5, 6, when={"model.encoder": "efficientnet"}),
         choice("model.encoders.resnet.groups", 4, 8, when={"model.encoder": "resnet"}),
     ),
-    learning_rate=(1e-4, 3e-3),
+    learning_rate={"efficientnet": (3e-5, 1e-3), "resnet": (5e-4, 1e-2)},
     temperature=(0.05, 0.5),
     batch_sizes=(32, 64, 128),
     first={
-        "train.learning_rate": 3e-4,
+        "model.encoders.efficientnet.learning_rate": 3e-4,
         "model.encoders.efficientnet.frozen_layers": 6,
         "train.batch_size": 32,
     },
     data=DataSettings(),
-    train=TrainSettings(epochs=8, min_examples=2_000),
+    train=TrainSettings(epochs=8, min_examples=2_000, head_learning_rate=1e-3),
+    projection=ProjectionSettings(hidden=512, features=128),
     # One rung, at half of the training, well behind the warm-up.
     budget=BudgetSettings(trials=6, first_rung=4, final_seeds="auto", selection_seeds=2),
 )

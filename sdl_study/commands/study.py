@@ -129,7 +129,7 @@ def parse_overrides(given: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: a pair without "=".
     """
-    from sdl_study.config import takes_text
+    from sdl_study.setting_paths import takes_text
 
     found: dict[str, Any] = {}
     for pair in given:

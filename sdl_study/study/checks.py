@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sdl_study.config import SEARCHABLE, Settings, value_at, with_values
+from sdl_study.config import SEARCHABLE, Settings
 from sdl_study.data.prepared import Modality, PreparedData
 from sdl_study.data.stores import check_store_settings
 from sdl_study.errors import UserError
@@ -20,6 +20,7 @@ from sdl_study.evaluation.objective import counted_labels
 from sdl_study.locks import take_lock
 from sdl_study.models import parse_encoder_settings
 from sdl_study.record.files import StudyFiles
+from sdl_study.setting_paths import value_at, with_values
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
 from sdl_study.study.located import encoder_of
 from sdl_study.study.losses import PREFIX, ArmLoss

@@ -11,11 +11,12 @@ import torch
 from torch.nn import functional
 
 from sdl_study.arms import merged
-from sdl_study.config import Settings, value_at, with_values
+from sdl_study.config import Settings
 from sdl_study.data.sampler import ContrastiveSampler
 from sdl_study.errors import UserError
 from sdl_study.models import parse_encoder_settings
 from sdl_study.record.findings import LEAST_VALID_ANCHORS
+from sdl_study.setting_paths import value_at, with_values
 from sdl_study.space import SearchSpace
 from sdl_study.study.checks import extremes
 from sdl_study.study.located import encoder_of

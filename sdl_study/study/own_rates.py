@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sdl_study.config import Settings, with_values
+from sdl_study.config import Settings
 from sdl_study.errors import UserError
+from sdl_study.setting_paths import with_values
 from sdl_study.space import Parameter, SearchSpace
 
 OF_TRAINING = ("learning_rate",)

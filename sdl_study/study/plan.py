@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from sdl_study.arms import Arm, merged
-from sdl_study.config import Settings, value_at, with_values
+from sdl_study.config import Settings
 from sdl_study.errors import UserError
 from sdl_study.record.files import StudyFiles
 from sdl_study.record.identity import differences, identity, read_identity
 from sdl_study.references import anchored, is_file
+from sdl_study.setting_paths import value_at, with_values
 from sdl_study.space import ParameterValue, SearchSpace, Study
 from sdl_study.study.checks import (
     check_conditions,

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdl_study.config import Settings, with_values
+from sdl_study.config import Settings
 from sdl_study.data.stores import check_store_settings
 from sdl_study.errors import UserError
 from sdl_study.input_spec import InputSpec, Modality
 from sdl_study.models import check_encoder, encoder_reads
+from sdl_study.setting_paths import with_values
 from sdl_study.space import SearchSpace
 from sdl_study.study.checks import extremes
 from sdl_study.study.located import encoder_of

@@ -14,11 +14,12 @@ import torch
 from pipelines.demo import prepare
 from sdl_study.arms import LABEL_PRIOR, SD
 from sdl_study.commands.study import DEMOS
-from sdl_study.config import Settings, with_values
+from sdl_study.config import Settings
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation import multilabel_metrics
 from sdl_study.evaluation.scores import SCORES_FILE
 from sdl_study.own_modules import OwnStudy, load_study
+from sdl_study.setting_paths import with_values
 from sdl_study.study.controls import run_control
 from sdl_study.training.run import run_job
 from sdl_study.workers.job import Job

@@ -12,8 +12,6 @@ from sdl_study.space import SearchSpace, Study, choice, log_uniform, uniform
 from sdl_study.testing import SpaceContract
 from tests.unit.study.fakes import small_study
 
-# Their encoders need settings of kind hub that it has not yet: max_length, image_size, lora_rank and others.
-AHEAD = {"mimic", "coco", "anchor_mimic"}
 CONTRACT = [name for name in vars(SpaceContract) if name.startswith("test_")]
 
 
@@ -23,7 +21,7 @@ def check(study: str | Study, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONTRACT)
-@pytest.mark.parametrize("study", sorted(set(study_names()) - AHEAD))
+@pytest.mark.parametrize("study", sorted(study_names()))
 def test_a_study_of_the_project(study: str, name: str) -> None:
     check(study, name)
 

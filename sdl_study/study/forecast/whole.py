@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from sdl_study.config import Settings, with_values
+from sdl_study.config import Settings
 from sdl_study.data.sizes import DataSizes
 from sdl_study.errors import UserError
 from sdl_study.models import LinearHead, ProjectionHead
 from sdl_study.models.outlines import as_on_gpu, outline_failure, shape_encoder, without_numbers
+from sdl_study.setting_paths import with_values
 from sdl_study.study.checks import extremes
 from sdl_study.study.forecast.devices import Device
 from sdl_study.study.forecast.inputs import Reading, reading_of

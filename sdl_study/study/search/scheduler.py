@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sdl_study.config import Settings, value_at
+from sdl_study.config import Settings
 from sdl_study.record.trials import TrialRecord
+from sdl_study.setting_paths import value_at
 from sdl_study.space import SearchSpace
 from sdl_study.study.checks import extremes
 

@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 from mlflow import MlflowClient
 
-from sdl_study.config import with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.evaluation.ledger import read_ledger
@@ -22,6 +21,7 @@ from sdl_study.record.answer import read_answer
 from sdl_study.record.declaration import Winner
 from sdl_study.record.finals import final_slots
 from sdl_study.report.text import answer_text
+from sdl_study.setting_paths import with_values
 from sdl_study.study.driver import Driver
 from sdl_study.study.jobs import Work
 from sdl_study.study.selection import declare

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from sdl_study.arms import BCE, Arm
-from sdl_study.config import with_values
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
 from sdl_study.label_sets import LabelSets
+from sdl_study.setting_paths import with_values
 from sdl_study.space import Study, choice
 from sdl_study.study.driver import Driver
 from sdl_study.study.learnable import largest_batch, unable_arms

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from sdl_study.config import build_settings, value_at, with_values
+from sdl_study.config import build_settings
 from sdl_study.errors import UserError
+from sdl_study.setting_paths import value_at, with_values
 from sdl_study.space import Parameter, SearchSpace, choice, integer, log_uniform, uniform
 from sdl_study.study.plan import check_resume, make_plan
 from sdl_study.tracking import Tracker

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sdl_study.config import with_values
 from sdl_study.errors import UserError
+from sdl_study.setting_paths import with_values
 from sdl_study.space import Parameter, SearchSpace, choice, uniform
 from sdl_study.study.plan import make_plan
 from sdl_study.study.search.scheduler import first_rung, rungs
