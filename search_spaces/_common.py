@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sdl_study.arms import ALL, ANY, BCE, MULSUPCON, SD, SD_WEIGHTED
+from sdl_study.arms import ALL, ANY, BCE, MULSUPCON, SD, SD_WEIGHTED, Arm
 from sdl_study.config import (
     BudgetSettings,
     DataSettings,
@@ -20,6 +20,7 @@ from sdl_study.data.sizes import DataSizes
 from sdl_study.space import Parameter, ParameterValue, SearchSpace, Study, choice, log_uniform
 
 ARMS = (BCE, ANY, ALL, MULSUPCON, SD, SD_WEIGHTED)
+DEMO_ARMS = (BCE, ANY, SD, SD_WEIGHTED)  # as many as two cores train to convergence in minutes
 Range = tuple[float, float]
 RELATIONS = ("overlap", "subset", "superset")
 PUBLISHED_TEMPERATURE = 0.07
@@ -87,6 +88,7 @@ def six_arms(
     projection: ProjectionSettings | None = None,
     expects: DataSizes | None = None,
     searched: tuple[str, ...] = (),
+    arms: tuple[Arm, ...] = ARMS,
 ) -> Study:
     """A study of six arms over temperature, relation weights, learning rate and encoder.
 
@@ -105,11 +107,12 @@ def six_arms(
         expects: how large the data are that the study is made for.
         searched: names of the encoders that are searched over, all by default; the others are there to be named with
             ``--set model.encoder``.
+        arms: those of the six that run.
     """
     batch = (choice("train.batch_size", *batch_sizes),) if batch_sizes else ()
     return Study(
         about=about,
-        arms=ARMS,
+        arms=arms,
         method=SD.name,
         space=SearchSpace(
             parameters=(
@@ -124,7 +127,9 @@ def six_arms(
                 **first,
                 **PUBLISHED_SD_WEIGHTED,
             },
-            published_of_arm=PUBLISHED_OF_ARM,
+            published_of_arm={
+                arm.name: PUBLISHED_OF_ARM[arm.name] for arm in arms if arm.name in PUBLISHED_OF_ARM
+            },
             origins=ORIGINS,
         ),
         settings=Settings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sdl_study.config import BudgetSettings, DataSettings, TrainSettings
 from sdl_study.data.sizes import DataSizes
 from sdl_study.space import choice
-from search_spaces._common import six_arms
+from search_spaces._common import DEMO_ARMS, six_arms
 
 STUDY = six_arms(
     "Scenes of scikit-learn's handwritten digits, 10 labels, two small ResNets with GroupNorm.",
@@ -20,7 +20,9 @@ STUDY = six_arms(
     learning_rate=(2e-3, 2e-2),
     first={"train.learning_rate": 5e-3, "model.encoders.resnet_small.groups": 8},
     data=DataSettings(name="demo_coco", pipeline="pipelines.demo", store={"image_size": 32}),
-    train=TrainSettings(epochs=4, batch_size=128),
-    budget=BudgetSettings(trials=4, final_seeds=1, selection_seeds=0),
+    # So many epochs that the arms have converged: a comparison before that is one of their speed.
+    train=TrainSettings(epochs=10, batch_size=64),
+    budget=BudgetSettings(trials=4, first_rung=5, final_seeds=1, selection_seeds=0),
+    arms=DEMO_ARMS,
     expects=DataSizes("the scenes of digits", "image", train=3_991, dev=459, test=500, labels=10),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sdl_study.config import BudgetSettings, DataSettings, TrainSettings
 from sdl_study.data.sizes import DataSizes
 from sdl_study.space import choice, uniform
-from search_spaces._common import six_arms
+from search_spaces._common import DEMO_ARMS, six_arms
 
 STUDY = six_arms(
     "Synthetic discharge summaries, 40 ICD-10 codes, two small text encoders.",
@@ -20,8 +20,10 @@ STUDY = six_arms(
     learning_rate=(2e-3, 2e-2),
     first={"train.learning_rate": 1e-2, "model.encoders.conv.kernel": 5},
     data=DataSettings(name="demo_mimic", pipeline="pipelines.demo", store={"max_length": 64}),
-    train=TrainSettings(epochs=4, batch_size=128),
-    budget=BudgetSettings(trials=4, final_seeds=1, selection_seeds=0),
+    # So many epochs that the arms have converged: a comparison before that is one of their speed.
+    train=TrainSettings(epochs=10, batch_size=64),
+    budget=BudgetSettings(trials=4, first_rung=5, final_seeds=1, selection_seeds=0),
+    arms=DEMO_ARMS,
     objective="dev/map_document",
     primary_metric="test/map_document",
     expects=DataSizes("the synthetic notes", "text", train=8_103, dev=950, test=947, labels=40),
