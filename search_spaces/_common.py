@@ -87,7 +87,6 @@ def six_arms(
     batch_sizes: tuple[int, ...] = (),
     projection: ProjectionSettings | None = None,
     expects: DataSizes | None = None,
-    searched: tuple[str, ...] = (),
     arms: tuple[Arm, ...] = ARMS,
 ) -> Study:
     """A study of six arms over temperature, relation weights, learning rate and encoder.
@@ -105,8 +104,6 @@ def six_arms(
         batch_sizes: to choose from, at equal examples seen; with none it is not searched.
         projection: the contrastive arms' head.
         expects: how large the data are that the study is made for.
-        searched: names of the encoders that are searched over, all by default; the others are there to be named with
-            ``--set model.encoder``.
         arms: those of the six that run.
     """
     batch = (choice("train.batch_size", *batch_sizes),) if batch_sizes else ()
@@ -116,7 +113,7 @@ def six_arms(
         method=SD.name,
         space=SearchSpace(
             parameters=(
-                *shared_parameters(searched or tuple(encoders), learning_rate, temperature),
+                *shared_parameters(tuple(encoders), learning_rate, temperature),
                 *of_encoders,
                 *batch,
                 *relation_parameters(),

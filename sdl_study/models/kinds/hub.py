@@ -35,7 +35,6 @@ class Settings(EncoderSettings):
     """
 
     modalities: ClassVar[tuple[Modality, ...]] = ("text", "image")
-    pretrained: ClassVar[bool] = True
     name: Annotated[str, Field(min_length=1)]
     revision: str | None = None
     max_length: Size | None = None
@@ -56,6 +55,11 @@ class Settings(EncoderSettings):
         if self.freeze and self.lora_rank:
             raise ValueError("freeze leaves nothing that lora_rank could train; take one of them")
         return self
+
+    @property
+    def published_weights(self) -> bool:
+        """Always."""
+        return True
 
     def located(self) -> dict[str, object]:
         """The name, where it is that of a folder."""

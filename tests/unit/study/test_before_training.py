@@ -59,4 +59,4 @@ def test_a_study_that_asks_for_neither_has_neither(tmp_path: Path) -> None:
 def test_a_kind_says_whether_its_weights_are_published(
     kind: str, settings: dict[str, object], expected: bool
 ) -> None:
-    assert parse_encoder_settings(kind, settings).pretrained is expected
+    assert parse_encoder_settings(kind, settings).published_weights is expected
