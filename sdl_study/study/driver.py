@@ -32,7 +32,7 @@ from sdl_study.study.leftovers import Leftovers
 from sdl_study.study.plan import Plan, check_resume
 from sdl_study.study.progress import Progress
 from sdl_study.study.publish import TrialPublisher, publish, record_files
-from sdl_study.study.readings import candidates, check_encoders_fit, check_readings
+from sdl_study.study.readings import candidates, check_encoders_fit, check_readings, seen_before
 from sdl_study.study.search.sampler import sampler_for
 from sdl_study.study.search.scheduler import first_rung, rungs
 from sdl_study.study.search.searcher import Search, run_search
@@ -159,6 +159,8 @@ class Driver:
                 f"{self.plan.settings.objective} as objective counts {self.objective_labels} of "
                 f"{self.data.manifest.num_labels} labels"
             )
+        for words in self._seen():
+            self.progress.say(words)
         engine = cache(lambda: self._prepared(source))
         self._search(engine)
         self._select(engine)
@@ -182,12 +184,17 @@ class Driver:
         trials, ended = self.journal.all(), read_finals(self.plan.files, finals.declaration)
         answer = make_answer(
             self.plan.settings, self.plan.space, self.plan.arms, finals.declaration, trials, ended,
-            finals.earlier_openings(), self.objective_labels,
+            finals.earlier_openings(), self.objective_labels, self._seen(),
         )  # fmt: skip
         leaving = self._records_may_leave
         records = record_files(ended, answer.best_arm, self._store_of) if leaving else []
         publish(answer, trials, ended, self.plan, self.tracker, records)
         return answer
+
+    def _seen(self) -> tuple[str, ...]:
+        plan = self.plan
+        found = candidates(plan.space, plan.settings, plan.name, plan.module)
+        return seen_before(found, self.data.manifest.source)
 
     def _store_of(self, parameters: Mapping[str, Any]) -> Store:
         """The store that an arm's encoder reads, built where it is not there yet."""

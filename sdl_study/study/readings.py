@@ -16,7 +16,7 @@ from sdl_study.config import Settings
 from sdl_study.data.stores import check_store_settings
 from sdl_study.errors import UserError
 from sdl_study.input_spec import InputSpec, Modality
-from sdl_study.models import check_encoder, encoder_reads
+from sdl_study.models import check_encoder, encoder_reads, overlap
 from sdl_study.setting_paths import with_values
 from sdl_study.space import SearchSpace
 from sdl_study.study.checks import extremes
@@ -130,6 +130,17 @@ def check_encoders_fit(
             check_encoder(candidate.kind, candidate.settings, specs[key])
         except UserError as error:
             raise UserError(f"{origin}: model.encoders.{candidate.name}: {error}") from None
+
+
+def seen_before(found: Iterable[Candidate], source: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is to be known of the encoders that were pretrained on the source of the data, a sentence each.
+
+    Args:
+        found: the encoders.
+        source: of the data, as their manifest has it.
+    """
+    told = (overlap({"kind": candidate.kind, **candidate.settings}, source) for candidate in found)
+    return tuple(dict.fromkeys(words for words in told if words is not None))
 
 
 def _key(reading: Mapping[str, Any]) -> str:

@@ -14,7 +14,14 @@ from sdl_study.data.stores import expected_spec, open_store
 from sdl_study.errors import UserError
 from sdl_study.space import SearchSpace, choice
 from sdl_study.study.located import located
-from sdl_study.study.readings import candidates, check_encoders_fit, check_readings, readings
+from sdl_study.study.readings import (
+    Candidate,
+    candidates,
+    check_encoders_fit,
+    check_readings,
+    readings,
+    seen_before,
+)
 from tests.unit.data import small
 
 KIND = """
@@ -128,3 +135,16 @@ def test_every_reading_gets_the_examples_of_its_own_store(
     assert lengths[0] == 4 < lengths[1]
     assert len([path for path in (tmp_path / "stores").iterdir() if path.is_dir()]) == 2
     check_encoders_fit(found, partial(expected_spec, data), "mine")
+
+
+def test_encoders_that_have_read_the_source_before_are_told_once_each(kind: str) -> None:
+    encoders = {
+        "plain": {"kind": "conv"},
+        "clinical": {"kind": "hub", "name": "ours", "pretrained_on": ("mimic-iii",), "max_length": 8},
+    }
+    found = candidates(both("plain"), settings(encoders, {}), "mine")
+    assert seen_before(found, {"pipeline": "mimic", "release": "mimic-iii"}) == ()
+    known = Candidate("clinical", "hub", {"name": "ours", "pretrained_on": ("mimic-iii",)}, {})
+    (words,) = seen_before([*found, known, known], {"pipeline": "mimic", "release": "mimic-iii"})
+    assert words.startswith("encoder ours was pretrained on mimic-iii")
+    assert seen_before([known], {"pipeline": "coco"}) == ()
