@@ -36,7 +36,7 @@ from sdl_study.study.session import execute
 
 OVER_LABELS = {"objective": "dev/map", "primary_metric": "test/map"}  # as the floors are
 THREE_ARMS = {"arms": ("bce", "any", "sd")}  # of the six: two cores, and an hour and a half a data set
-# Measured on these splits: HoC with its first-level labels, coco128 on its 33 labels of at least 3 images on either side.
+# Measured on these splits: HoC with its first-level labels, coco128 on its 33 labels with 3 images on either side.
 FLOORS = {
     "hoc": (
         ("TF-IDF + logistic regression (floor)", 0.731, 0.801),
