@@ -39,13 +39,13 @@ def once(name):
     return True
 
 def patch(module):
-    if module.__name__ == "sdl_study.training.inputs":
-        plain = module.Inputs.fetch
-        def fetch(self, rows, device):
+    if module.__name__ == "sdl_study.training.batches":
+        plain = module.Batches.read
+        def read(self, item):
             if once("fetch"):
                 raise ValueError(WORDS)
-            return plain(self, rows, device)
-        module.Inputs.fetch = fetch
+            return plain(self, item)
+        module.Batches.read = read
     if module.__name__ == "sdl_study.training.model":
         build = module.build_loss
         def build_loss(arm, settings):
