@@ -15,7 +15,7 @@ from sdl_study.models.catalogue import (
     encoder_reads,
     encoder_settings,
     find_kind,
-    kinds,
+    kind_names,
     locate_encoder,
     parse_encoder_settings,
 )
@@ -49,7 +49,7 @@ __all__ = [
     "encoder_reads",
     "encoder_settings",
     "find_kind",
-    "kinds",
+    "kind_names",
     "load_encoder",
     "locate_encoder",
     "overlap",

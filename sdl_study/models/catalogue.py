@@ -60,7 +60,7 @@ class EncoderKind:
     reads: Callable[[Any], dict[str, Any]] | None = None
 
 
-def kinds() -> tuple[str, ...]:
+def kind_names() -> tuple[str, ...]:
     """Names of the kinds that come with the package."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("[!_]*.py")))
 
@@ -71,11 +71,11 @@ def find_kind(reference: str) -> EncoderKind:
     Raises:
         UserError: there is none, its module cannot be imported, or it lacks ``Settings`` or ``build``.
     """
-    if reference in kinds():
+    if reference in kind_names():
         return _kind_of(reference, load_module(f"{__package__}.kinds.{reference}"))
     if not is_file(reference) and "." not in reference:
         raise UserError(
-            f"unknown encoder {reference!r}; choose from {', '.join(kinds())}, or name a module of your own "
+            f"unknown encoder {reference!r}; choose from {', '.join(kind_names())}, or name a module of your own "
             "(package.module or folder/file.py)"
         )
     if is_file(reference):

@@ -227,7 +227,7 @@ def build_encoder(kind: str, settings: Mapping[str, object], spec: InputSpec) ->
     """Make an encoder for the inputs that ``spec`` describes; its weights come from torch's global generator.
 
     Args:
-        kind: a name of ``sdl_study.models.kinds()``, or a module of one's own.
+        kind: a name of ``sdl_study.models.kind_names()``, or a module of one's own.
 
     Raises:
         UserError: unknown kind or setting, a value out of range, a kind that cannot read such inputs, or (hub)

@@ -1,7 +1,7 @@
 """What every encoder has to keep, as tests that a kind of one's own inherits.
 
     class TestMine(EncoderContract):
-        kind = "my_package.my_kind"  # or "folder/my_kind.py", or a name of sdl_study.models.kinds()
+        kind = "my_package.my_kind"  # or "folder/my_kind.py", or a name of sdl_study.models.kind_names()
         settings = {"width": 16}
         spec = InputSpec.text(vocab_size=50, pad_token_id=0, max_length=12)
 

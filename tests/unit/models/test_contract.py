@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sdl_study.input_spec import InputSpec
-from sdl_study.models import build_encoder, find_kind, kinds
+from sdl_study.models import build_encoder, find_kind, kind_names
 from sdl_study.testing.encoder_contract import EncoderContract
 
 SPECS = {
@@ -61,7 +61,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestEveryKind(EncoderContract):
     """A new file in kinds/ is tried as it is; only settings without a default need a line here."""
 
-    @pytest.fixture(autouse=True, params=kinds())
+    @pytest.fixture(autouse=True, params=kind_names())
     def of_kind(self, request: pytest.FixtureRequest, pretrained: Path) -> None:
         self.kind = request.param
         self.spec = SPECS[find_kind(self.kind).settings_class.modalities[0]]

@@ -128,7 +128,7 @@ def test_pooling_picks_what_it_says() -> None:
 
 
 BAD: list[tuple[str, dict[str, Any], InputSpec, str]] = [
-    ("cnn", {}, TEXT, "unknown encoder 'cnn'; choose from bert, conv, hub, mlp, resnet"),
+    ("cnn", {}, TEXT, "unknown encoder 'cnn'; choose from bert, conv, efficientnet, hub, mlp, resnet"),
     ("conv", {"widht": 3}, TEXT, "'conv' has no setting 'widht'; choose from dropout, kernel"),
     ("conv", {"width": 0}, TEXT, "'width'.*greater than or equal to 1, not 0"),
     ("conv", {"kernel": 4}, TEXT, "kernel must be odd"),

@@ -16,7 +16,7 @@ from sdl_study.models import (
     check_encoder,
     encoder_settings,
     find_kind,
-    kinds,
+    kind_names,
     load_encoder,
     locate_encoder,
     parse_encoder_settings,
@@ -48,15 +48,17 @@ def write(folder: Path, text: str = FEATURES_NAME, name: str = "mine.py") -> str
 
 def test_every_file_of_the_folder_is_a_kind() -> None:
     folder = Path(sys.modules[find_kind.__module__].__file__ or "").parent / "kinds"
-    assert set(kinds()) == {path.stem for path in folder.iterdir() if path.suffix == ".py"} - {"__init__"}
-    for kind in kinds():
+    assert set(kind_names()) == {path.stem for path in folder.iterdir() if path.suffix == ".py"} - {
+        "__init__"
+    }
+    for kind in kind_names():
         assert find_kind(kind).reference == kind
         assert encoder_settings(kind) == set(find_kind(kind).settings_class.model_fields)
 
 
 def test_settings_of_all_kinds_need_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys; from sdl_study.models import kinds, find_kind; [find_kind(k) for k in kinds()];"
+        "import sys; from sdl_study.models import kind_names, find_kind; [find_kind(k) for k in kind_names()];"
         "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
