@@ -20,10 +20,15 @@ _NOT_OF_THE_MODEL = ("_name_or_path", "transformers_version", "architectures", "
 
 
 def example_inputs(spec: InputSpec, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Two examples as a store gives them: texts of a few tokens, black images, zeros."""
+    """Two examples as a store gives them: texts of a few tokens, black images, zeros.
+
+    On the meta device without a mask, for models of transformers look at its numbers.
+    """
     if spec.modality == "text":
         ids = torch.ones(2, min(spec.max_length, 8), dtype=torch.long, device=device) % spec.vocab_size
-        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        return (
+            {"input_ids": ids} if ids.is_meta else {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        )
     if spec.modality == "image":
         shape = (2, spec.channels, spec.image_size, spec.image_size)
         return {"pixel_values": torch.zeros(shape, device=device)}

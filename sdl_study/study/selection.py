@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -10,16 +9,14 @@ from statistics import fmean
 from sdl_study.arms import BEFORE_TRAINING, FROZEN, UNTRAINED
 from sdl_study.errors import UserError
 from sdl_study.models import parse_encoder_settings
-from sdl_study.record.declaration import Declaration, Winner, keep_or_write, read_declaration
+from sdl_study.record.declaration import Declaration, Winner, keep_or_write
 from sdl_study.record.findings import could_learn
 from sdl_study.record.outcome import Repeat
 from sdl_study.record.trials import TrialRecord
+from sdl_study.study.final_seeds import final_seeds
 from sdl_study.study.jobs import JobMaker, Work
 from sdl_study.study.located import encoder_of
 from sdl_study.study.plan import Plan
-
-# ``budget.final_seeds="auto"``: three seeds decide little, and where a final is short more cost next to nothing.
-SHORT_FINAL_SECONDS, SEEDS_OF_SHORT, SEEDS_OF_LONG = 60.0, 10, 3
 
 
 def candidates(records: Sequence[TrialRecord], arm: str, top: int, search: int = 0) -> list[TrialRecord]:
@@ -121,24 +118,6 @@ def unable_arms(found: Sequence[Winner], records: Sequence[TrialRecord]) -> tupl
     by_number = {record.number: record for record in records}
     able = {winner.arm for winner in found if could_learn([by_number[winner.trial]])}
     return tuple(arm for arm in _on_dev(found) if arm not in able)
-
-
-def final_seeds(plan: Plan, found: Sequence[Winner], records: Sequence[TrialRecord]) -> int:
-    """How many finals a winner gets: what the settings say, or what the length of trials suggests.
-
-    A study that was declared before keeps its number; several searches share it.
-    """
-    wanted = plan.settings.budget.final_seeds
-    if wanted != "auto":
-        return wanted
-    before = read_declaration(plan.files)
-    if before is not None:
-        return before.final_seeds
-    by_number = {record.number: record for record in records}
-    own = [by_number[winner.trial] for winner in found]
-    seconds = max(plan.settings.train.epochs * record.seconds / len(record.epochs) for record in own)
-    seeds = SEEDS_OF_SHORT if seconds < SHORT_FINAL_SECONDS else SEEDS_OF_LONG
-    return math.ceil(seeds / plan.settings.budget.searches)
 
 
 def _named(controls: Sequence[str], plan: Plan, reference: Winner) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def test_a_damaged_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_the_demos_have_the_promised_counts(name: str) -> None:
     study = load_study(name).study
     settings = study.settings
-    assert [arm.name for arm in study.arms] == ["bce", "any", "all", "mulsupcon", "sd", "sd_weighted"]
+    assert [arm.name for arm in study.arms] == ["bce", "any", "sd", "sd_weighted"]
     assert settings.budget.trials >= 4
     assert settings.train.epochs >= 4
     assert (settings.budget.final_seeds, settings.budget.selection_seeds) == (1, 0)

@@ -184,7 +184,7 @@ def _freeze_unused(model: PreTrainedModel, spec: InputSpec) -> set[str]:
     from sdl_study.models.frozen import example_inputs
     from sdl_study.models.layers import reached_by
 
-    inputs = example_inputs(spec)
+    inputs = example_inputs(spec, next(model.parameters()).device)
     used = reached_by(model, lambda: model(**inputs).last_hidden_state)
     for name, parameter in model.named_parameters():
         if name not in used:

@@ -16,6 +16,7 @@ from sdl_study.models import LinearHead, ProjectionHead
 from sdl_study.models.outlines import as_on_gpu, outline_failure, shape_encoder, without_numbers
 from sdl_study.setting_paths import with_values
 from sdl_study.study.checks import extremes
+from sdl_study.study.final_seeds import SEEDS_OF_LONG
 from sdl_study.study.forecast.devices import Device
 from sdl_study.study.forecast.inputs import Reading, reading_of
 from sdl_study.study.forecast.measured import Measured, measure_step
@@ -23,12 +24,11 @@ from sdl_study.study.forecast.memory import Fit, State, fewest_workers
 from sdl_study.study.forecast.plans import Amount, amount_of, epoch_work, scoring_work
 from sdl_study.study.forecast.trace import Batch, Traced, Work, trace
 from sdl_study.study.located import encoder_of
+from sdl_study.study.search.scheduler import first_rung
 
 if TYPE_CHECKING:
     from sdl_study.data.prepared import PreparedData
-    from sdl_study.study.search.scheduler import first_rung
-from sdl_study.study.plan import Plan
-from sdl_study.study.selection import SEEDS_OF_LONG
+    from sdl_study.study.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def test_the_demo_studies_keep_the_protocol(name: str, tmp_path: Path) -> None:
     own = load_study(name)
     study, settings = own.study, own.study.settings
     assert own.name == name
-    assert [arm.name for arm in study.arms] == ["bce", "any", "all", "mulsupcon", "sd", "sd_weighted"]
+    assert [arm.name for arm in study.arms] == ["bce", "any", "sd", "sd_weighted"]
     assert study.method == "sd"
     assert settings.budget.trials >= 4
     assert settings.train.epochs >= 4

@@ -68,7 +68,7 @@ def test_a_broken_model_is_told_before_anything_is_written(
     space = SearchSpace((choice("model.encoder", "pre"),), {"model.encoder": "pre"})
     out = tmp_path / "studies"
     for folder, words in ((broken, "is a Git LFS pointer"), (good, None)):
-        plan = plan_of(out, space, settings(good, {"pre": hub(folder)}, "pre", data.path))
+        plan = plan_of(out, space, settings(folder, {"pre": hub(folder)}, "pre", data.path))
         if words is None:
             assert set(load_data([plan])) == {"small"}
             continue
@@ -127,8 +127,8 @@ def test_a_worker_finds_relative_folders(
 
 
 def test_names_of_the_hub_and_other_settings_stay_as_they_are(data: PreparedData) -> None:
-    chosen = settings("some/tokenizer", {"pre": {"kind": "hub", "name": "some/model"}}, "pre", data.path)
-    given = chosen.model_dump(mode="json")
+    encoders = {"own": {"kind": "conv"}, "pre": {"kind": "hub", "name": "some/model"}}
+    given = settings("some/tokenizer", encoders, "own", data.path).model_dump(mode="json")
     assert located(given) == given
     word = given | {"data": given["data"] | {"store": {"tokenizer": "word"}}}
     assert located(word) == word

@@ -136,7 +136,7 @@ def test_a_forecast_says_everything_and_writes_nothing(
     before = sorted(tmp_path.rglob("*"))
     out = tmp_path / "studies"
     given = ["--data", str(data), "--out", str(out), "--set", "train.batch_size=8", "--set", "train.epochs=2"]
-    assert main(["study", "text", "--dry-run", *given]) == 0
+    assert main(["study", "text_scratch", "--dry-run", *given]) == 0
     told = capsys.readouterr().out
     counts = PreparedData.load(data).manifest.counts
     assert f"{counts['train'].examples} / {counts['dev'].examples} / {counts['test'].examples}" in told

@@ -32,7 +32,7 @@ def refused(out: Path, overrides: Mapping[str, Any], **study: Any) -> str:
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("train.epoch", 2, "train has batch_size"),
+        ("train.epoch", 2, "train has augment"),
         ("trian.epochs", 2, "no such setting"),
         ("train.epochs", 0, "greater than or equal to 1"),
         ("train.epochs", "many", "valid integer"),

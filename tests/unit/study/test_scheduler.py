@@ -12,7 +12,7 @@ from sdl_study.space import Parameter, SearchSpace, choice, uniform
 from sdl_study.study.plan import make_plan
 from sdl_study.study.search.scheduler import first_rung, rungs
 from search_spaces.features import STUDY as FEATURES
-from search_spaces.text import STUDY as TEXT
+from search_spaces.text_scratch import STUDY as TEXT
 from tests.unit.study.fakes import small_study
 
 

@@ -1,0 +1,31 @@
+"""How many finals a winner gets, where that follows from how long trials took."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sdl_study.record.declaration import Winner, read_declaration
+from sdl_study.record.trials import TrialRecord
+from sdl_study.study.plan import Plan
+
+# ``budget.final_seeds="auto"``: three seeds decide little, and where a final is short more cost next to nothing.
+SHORT_FINAL_SECONDS, SEEDS_OF_SHORT, SEEDS_OF_LONG = 60.0, 10, 3
+
+
+def final_seeds(plan: Plan, found: Sequence[Winner], records: Sequence[TrialRecord]) -> int:
+    """How many finals a winner gets: what the settings say, or what the length of trials suggests.
+
+    A study that was declared before keeps its number; several searches share it.
+    """
+    wanted = plan.settings.budget.final_seeds
+    if wanted != "auto":
+        return wanted
+    before = read_declaration(plan.files)
+    if before is not None:
+        return before.final_seeds
+    by_number = {record.number: record for record in records}
+    own = [by_number[winner.trial] for winner in found]
+    seconds = max(plan.settings.train.epochs * record.seconds / len(record.epochs) for record in own)
+    seeds = SEEDS_OF_SHORT if seconds < SHORT_FINAL_SECONDS else SEEDS_OF_LONG
+    return math.ceil(seeds / plan.settings.budget.searches)
