@@ -21,8 +21,8 @@ STUDY = six_arms(
     first={"train.learning_rate": 5e-3, "model.encoders.resnet_small.groups": 8},
     data=DataSettings(name="demo_coco", pipeline="pipelines.demo", store={"image_size": 32}),
     # So many epochs that the arms have converged: a comparison before that is one of their speed.
-    train=TrainSettings(epochs=10, batch_size=64),
-    budget=BudgetSettings(trials=4, first_rung=5, final_seeds=1, selection_seeds=0),
+    train=TrainSettings(epochs=7, batch_size=64),
+    budget=BudgetSettings(trials=4, first_rung=3, final_seeds=1, selection_seeds=0),
     arms=DEMO_ARMS,
     expects=DataSizes("the scenes of digits", "image", train=3_991, dev=459, test=500, labels=10),
 )

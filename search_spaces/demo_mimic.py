@@ -21,8 +21,8 @@ STUDY = six_arms(
     first={"train.learning_rate": 1e-2, "model.encoders.conv.kernel": 5},
     data=DataSettings(name="demo_mimic", pipeline="pipelines.demo", store={"max_length": 64}),
     # So many epochs that the arms have converged: a comparison before that is one of their speed.
-    train=TrainSettings(epochs=10, batch_size=64),
-    budget=BudgetSettings(trials=4, first_rung=5, final_seeds=1, selection_seeds=0),
+    train=TrainSettings(epochs=7, batch_size=64),
+    budget=BudgetSettings(trials=4, first_rung=3, final_seeds=1, selection_seeds=0),
     arms=DEMO_ARMS,
     objective="dev/map_document",
     primary_metric="test/map_document",
