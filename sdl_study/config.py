@@ -127,10 +127,10 @@ class TrainSettings(Section):
     every example of a batch is shown in two ways side by side, and counts as one example.
 
     How it is computed, not what: ``micro_batch`` rows of a worker pass the encoder at once ("auto": as many as fit a
-    GPU's memory, all on a CPU; None: all), with the gradient of the whole batch; ``checkpoint_activations`` computes
-    activations twice instead of keeping them; a checkpoint is written after every epoch and within one every
-    ``checkpoint_minutes`` (0: never). What a frozen encoder or its frozen layers give is kept in the study's stores,
-    computed once for all jobs, where it takes at most ``frozen_outputs_gib``.
+    GPU's memory, all on a CPU; None: all), with the gradient of the whole batch; ``compile`` hands the
+    encoder to torch.compile; a checkpoint is written after every epoch and within one every ``checkpoint_minutes`` (0:
+    never). What a frozen encoder or its frozen layers give is kept in the study's stores, computed once for all jobs,
+    where it takes at most ``frozen_outputs_gib``.
     """
 
     epochs: int = Field(ge=1)
@@ -149,7 +149,6 @@ class TrainSettings(Section):
     views: Literal[1, 2] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
     micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] | None = "auto"
-    checkpoint_activations: bool = False
     compile: bool = False
     parallel: Literal["ddp", "fsdp"] = "ddp"
     checkpoint_minutes: float = Field(default=10.0, ge=0)

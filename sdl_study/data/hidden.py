@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,9 +68,11 @@ class HiddenStore:
 
 
 def open_hidden_store(
-    source: Store, frozen: str, lower: Lower, cache_dir: Path, half: bool = False
-) -> HiddenStore:
+    source: Store, frozen: str, lower: Lower, cache_dir: Path, half: bool = False, most: float = math.inf
+) -> HiddenStore | None:
     """The outputs of a frozen part for every example of ``source``, computed if they are not there.
+
+    None where they are not, and would take more bytes than ``most``.
 
     Args:
         source: the store of its inputs.
@@ -77,17 +80,20 @@ def open_hidden_store(
         lower: the frozen part, called without gradient on batches of inputs.
         cache_dir: folder of stores.
         half: keep them as bfloat16, for encoders that are trained in it.
+        most: bytes that they may take.
 
     Raises:
         UserError: a folder that cannot be written, a full disk.
     """
     record = json.dumps([_VERSION, source.path.name, frozen, half])
     key = f"hidden-{hashlib.sha256(record.encode()).hexdigest()[:24]}"
+    if not (Path(cache_dir) / key).exists() and _bytes(source, lower, half) > most:
+        return None
     path = build_once(Path(cache_dir), key, lambda folder: _build(folder, source, lower, half))
     return HiddenStore(path, source)
 
 
-def hidden_bytes(source: Store, lower: Lower, half: bool = False) -> int:
+def _bytes(source: Store, lower: Lower, half: bool) -> int:
     """Size of a store of outputs, told from those of one example."""
     return int(np.prod(_shape(source, lower), dtype=np.int64)) * (2 if half else 4)
 

@@ -15,6 +15,8 @@ from sdl_study.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+    from sdl_study.models.pretrained import Pretrained
+
 _FILE = Path(__file__).with_name("known.json")
 
 
@@ -37,6 +39,23 @@ def known_config(name: str) -> PreTrainedConfig | None:
         return None
     sizes = dict(entry["config"])
     return AutoConfig.for_model(sizes.pop("model_type"), **sizes)
+
+
+def config_or_known(settings: Pretrained) -> PreTrainedConfig:
+    """A model's own configuration or, where that is out of reach, the one that the project knows.
+
+    Raises:
+        UserError: it is out of reach, and none that the project knows.
+    """
+    from sdl_study.models.pretrained import read_config
+
+    try:
+        return read_config(settings)
+    except UserError:
+        found = known_config(settings.name)
+        if found is None:
+            raise
+        return found
 
 
 def known_input(name: str) -> dict[str, int]:

@@ -60,7 +60,7 @@ def check_whole(settings: Settings, spec: InputSpec) -> None:
         )
     if not (skeleton.missing or settings.lora_rank):
         return
-    used = _used(model, spec)
+    used = _used(model, spec, place)
     if used is not None:
         check_lacking(skeleton.missing & used, place)
     if settings.lora_rank:
@@ -99,16 +99,23 @@ def check_frozen_layers(model: nn.Module, settings: Settings) -> None:
         raise UserError(f"{field} is more than the {len(layers)} layers (stages) of {settings.name!r}")
 
 
-def _used(model: nn.Module, spec: InputSpec) -> frozenset[str] | None:
-    """Names of the parameters that the hidden states depend on; None where the model looks at its inputs' values.
+def _used(model: nn.Module, spec: InputSpec, place: str) -> frozenset[str] | None:
+    """Names of the parameters that the hidden states depend on; None where they cannot be told without numbers.
 
-    Without a mask, at whose values most of them look.
+    Without a mask, at whose values most models look. A model that looks at other values as well, or has an operation
+    that knows no shapes alone, is asked again when a worker builds it with its weights (``hub.build``), in the same
+    words; any other error is one of the model or its configuration.
+
+    Raises:
+        UserError: the model cannot read such inputs.
     """
     inputs = {n: v for n, v in example_inputs(spec, "meta").items() if n != "attention_mask"}
     try:
         return frozenset(reached_by(model, lambda: model(**inputs).last_hidden_state))
-    except (NotImplementedError, RuntimeError):
-        return None
+    except (NotImplementedError, RuntimeError) as error:
+        if isinstance(error, NotImplementedError) or "meta" in str(error):
+            return None
+        raise UserError(f"{place} cannot read such inputs: {first_line(error)}") from error
 
 
 def _skeleton_of(settings: Settings) -> Skeleton:

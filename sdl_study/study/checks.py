@@ -80,11 +80,7 @@ def check_augment(space: SearchSpace, settings: Settings, modality: Modality, or
     Raises:
         UserError: one line.
     """
-    asked = {settings.train.augment}
-    for parameter in space.parameters:
-        if parameter.name == "train.augment":
-            asked |= set(extremes(parameter.distribution))
-    if modality != "image" and asked != {"none"}:
+    if modality != "image" and set(possible_values(space, settings, "train.augment")) != {"none"}:
         raise UserError(
             f"{origin}: train.augment: only images are augmented, the data set holds {modality}; set it to none"
         )
@@ -187,6 +183,16 @@ def _check_fixed(name: str, allowed: Iterable[ParameterValue], settings: Setting
     for value in allowed:
         if value_at(with_values(settings, {name: value}, where), name) != value:
             raise UserError(f"{where}: {value!r} cannot occur; the setting would read it as another value")
+
+
+def searched_values(space: SearchSpace, name: str) -> tuple[Any, ...]:
+    """The ends of what is searched under a name, of all its ranges, or its choices; nothing where it is not searched."""
+    return tuple(v for p in space.parameters if p.name == name for v in extremes(p.distribution))
+
+
+def possible_values(space: SearchSpace, settings: Settings, name: str) -> tuple[Any, ...]:
+    """As ``searched_values``; what is fixed where it is not searched."""
+    return searched_values(space, name) or (value_at(settings, name),)
 
 
 def extremes(distribution: Any) -> tuple[Any, ...]:

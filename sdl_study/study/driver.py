@@ -192,9 +192,7 @@ class Driver:
         return answer
 
     def _seen(self) -> tuple[str, ...]:
-        plan = self.plan
-        found = candidates(plan.space, plan.settings, plan.name, plan.module)
-        return seen_before(found, self.data.manifest.source)
+        return seen_before(self.plan.space, self.plan.settings, self.data.manifest.source)
 
     def _store_of(self, parameters: Mapping[str, Any]) -> Store:
         """The store that an arm's encoder reads, built where it is not there yet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from sdl_study.config import BudgetSettings
 from sdl_study.record.declaration import Winner, read_declaration
 from sdl_study.record.trials import TrialRecord
 from sdl_study.study.plan import Plan
@@ -28,4 +29,9 @@ def final_seeds(plan: Plan, found: Sequence[Winner], records: Sequence[TrialReco
     own = [by_number[winner.trial] for winner in found]
     seconds = max(plan.settings.train.epochs * record.seconds / len(record.epochs) for record in own)
     seeds = SEEDS_OF_SHORT if seconds < SHORT_FINAL_SECONDS else SEEDS_OF_LONG
-    return math.ceil(seeds / plan.settings.budget.searches)
+    return shared_seeds(seeds, plan.settings.budget)
+
+
+def shared_seeds(seeds: int, budget: BudgetSettings) -> int:
+    """What each of an arm's searches gets of the seeds that they share."""
+    return math.ceil(seeds / budget.searches)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,9 @@ from sdl_study.data.sampler import ContrastiveSampler
 from sdl_study.errors import UserError
 from sdl_study.models import parse_encoder_settings
 from sdl_study.record.findings import LEAST_VALID_ANCHORS
-from sdl_study.setting_paths import value_at, with_values
+from sdl_study.setting_paths import with_values
 from sdl_study.space import SearchSpace
-from sdl_study.study.checks import extremes
+from sdl_study.study.checks import possible_values, searched_values
 from sdl_study.study.located import encoder_of
 from sdl_study.study.losses import ArmLoss
 
@@ -45,9 +45,9 @@ def check_trains(
     contrastive = [name for name, loss in losses.items() if loss.arm.pretraining == "contrastive"]
     if not contrastive:
         return
-    for name in _values(space, settings, "model.encoder"):
+    for name in possible_values(space, settings, "model.encoder"):
         of_freeze = f"model.encoders.{name}.freeze"
-        searched = _values(space, settings, of_freeze) if _is_searched(space, of_freeze) else ()
+        searched = searched_values(space, of_freeze)
         for variant in [settings, *(with_values(settings, {of_freeze: value}, origin) for value in searched)]:
             if _is_frozen(variant.model.encoders[name], module):
                 raise UserError(
@@ -63,18 +63,6 @@ def _is_frozen(chosen: Mapping[str, Any], module: Path | None) -> bool:
     return bool(getattr(found, "freeze", False)) and not getattr(found, "lora_rank", 0)
 
 
-def _is_searched(space: SearchSpace, name: str) -> bool:
-    return any(parameter.name == name for parameter in space.parameters)
-
-
-def _values(space: SearchSpace, settings: Settings, name: str) -> Collection[Any]:
-    """The ends of what is searched under a name, or all choices; what is fixed where it is not searched."""
-    for parameter in space.parameters:
-        if parameter.name == name:
-            return extremes(parameter.distribution)
-    return (value_at(settings, name),)
-
-
 def unable_arms(
     space: SearchSpace, settings: Settings, losses: Mapping[str, ArmLoss], labels: LabelSets
 ) -> dict[str, float]:
@@ -87,11 +75,11 @@ def unable_arms(
         labels: of train.
     """
     batch_size = largest_batch(space, settings)
-    aware = float(max(_values(space, settings, "train.label_aware")))
+    aware = float(max(possible_values(space, settings, "train.label_aware")))
     found = {}
     for name, loss in losses.items():
         if loss.arm.pretraining == "contrastive":
-            share = _valid_anchors(_built(loss, settings), labels, batch_size, aware)
+            share = _valid_anchors(_built(loss, settings), labels, batch_size, aware, settings.train.views)
             if share < LEAST_VALID_ANCHORS:
                 found[name] = share
     return found
@@ -99,7 +87,7 @@ def unable_arms(
 
 def largest_batch(space: SearchSpace, settings: Settings) -> int:
     """The largest batch that a trial may have."""
-    return int(max(_values(space, settings, "train.batch_size")))
+    return int(max(possible_values(space, settings, "train.batch_size")))
 
 
 def _built(loss: ArmLoss, settings: Settings) -> Any:
@@ -107,7 +95,7 @@ def _built(loss: ArmLoss, settings: Settings) -> Any:
     return loss.kind.build(loss.arm.loss_settings(merged(loss.sample, settings.loss), loss.kind.settings))
 
 
-def _valid_anchors(loss: Any, labels: LabelSets, batch_size: int, label_aware: float) -> float:
+def _valid_anchors(loss: Any, labels: LabelSets, batch_size: int, label_aware: float, views: int) -> float:
     """Mean share of rows that a loss has something to contrast with, over the first batches of an epoch.
 
     Over as many as it takes to tell next to none from some. What a positive is follows from the labels alone, so that
@@ -118,8 +106,9 @@ def _valid_anchors(loss: Any, labels: LabelSets, batch_size: int, label_aware: f
     shares = []
     for _, batch in zip(range(max(1, min(_BATCHES, _ROWS // batch_size))), batches, strict=False):
         generator = torch.Generator().manual_seed(0)
-        embeddings = functional.normalize(torch.randn(len(batch), 8, generator=generator), dim=1)
-        loss(embeddings, labels[batch])
+        shown = np.tile(batch, views)
+        embeddings = functional.normalize(torch.randn(len(shown), 8, generator=generator), dim=1)
+        loss(embeddings, labels[shown])
         shares.append(float(loss.valid_anchor_fraction))
         if shares[-1] >= _CLEARLY:
             break

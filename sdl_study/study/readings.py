@@ -19,7 +19,7 @@ from sdl_study.input_spec import InputSpec, Modality
 from sdl_study.models import check_encoder, encoder_reads, overlap
 from sdl_study.setting_paths import with_values
 from sdl_study.space import SearchSpace
-from sdl_study.study.checks import extremes
+from sdl_study.study.checks import extremes, possible_values, searched_values
 from sdl_study.study.located import encoder_of
 
 
@@ -55,13 +55,11 @@ def candidates(
         UserError: one line; what an encoder reads cannot be told.
     """
     variants = [settings]
-    chosen_from = {settings.model.encoder}
     for parameter in space.parameters:
-        values = extremes(parameter.distribution) if parameter.name.startswith("model.") else ()
         if parameter.name.startswith("model.encoders."):
+            values = extremes(parameter.distribution)
             variants += [with_values(settings, {parameter.name: value}, origin) for value in values]
-        elif parameter.name == "model.encoder":
-            chosen_from |= set(values)
+    chosen_from = {settings.model.encoder, *searched_values(space, "model.encoder")}
     asked: list[tuple[str, dict[str, Any]]] = []
     for variant in variants:
         for item in variant.model.encoders.items():
@@ -132,14 +130,15 @@ def check_encoders_fit(
             raise UserError(f"{origin}: model.encoders.{candidate.name}: {error}") from None
 
 
-def seen_before(found: Iterable[Candidate], source: Mapping[str, Any]) -> tuple[str, ...]:
+def seen_before(space: SearchSpace, settings: Settings, source: Mapping[str, Any]) -> tuple[str, ...]:
     """What is to be known of the encoders that were pretrained on the source of the data, a sentence each.
 
     Args:
-        found: the encoders.
+        space, settings: the study's.
         source: of the data, as their manifest has it.
     """
-    told = (overlap({"kind": candidate.kind, **candidate.settings}, source) for candidate in found)
+    names = possible_values(space, settings, "model.encoder")
+    told = (overlap(settings.model.encoders[name], source) for name in names)
     return tuple(dict.fromkeys(words for words in told if words is not None))
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sdl_study.config import TrainSettings
-from sdl_study.data.hidden import hidden_bytes, open_hidden_store
+from sdl_study.data.hidden import open_hidden_store
 from sdl_study.models import Encoder
 from sdl_study.training.inputs import Inputs
 
@@ -51,10 +51,10 @@ def with_frozen_outputs(
     was_training = encoder.training
     encoder.eval()
     try:
-        if hidden_bytes(inputs.store, lower, half) > train.frozen_outputs_gib * GIB:
-            return inputs
         with _all_threads(device):
-            return replace(inputs, store=open_hidden_store(inputs.store, key, lower, stores, half))
+            most = train.frozen_outputs_gib * GIB
+            store = open_hidden_store(inputs.store, key, lower, stores, half, most)
+        return inputs if store is None else replace(inputs, store=store)
     finally:
         encoder.train(was_training)
 

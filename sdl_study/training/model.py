@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from sdl_study.arms import Arm
-from sdl_study.config import Settings, TrainSettings
+from sdl_study.config import Settings
 from sdl_study.errors import UserError
 from sdl_study.losses.catalogue import find_loss
 from sdl_study.models import InputSpec, LinearHead, ProjectionHead, build_encoder
@@ -43,39 +43,25 @@ class PretrainingModel(nn.Module):
 def build_model(
     arm: Arm, seed: int, settings: Settings, spec: InputSpec, num_labels: int
 ) -> PretrainingModel:
-    """The model of an arm, initialised from a job's seed: the same weights on every rank."""
+    """The model of an arm, initialised from a job's seed: the same weights on every rank.
+
+    Raises:
+        UserError: a contrastive arm would train its head alone, which is not kept.
+    """
     torch.manual_seed(derive_seed(seed, "initialisation"))
     model = settings.model
     chosen = dict(model.encoders[model.encoder])
     encoder = build_encoder(chosen.pop("kind"), chosen, spec)
     if arm.pretraining == "supervised":
         return PretrainingModel(encoder, LinearHead(encoder.width, num_labels), unit_length=False)
+    if not any(parameter.requires_grad for parameter in encoder.parameters()):
+        raise UserError(
+            f"model.encoders.{model.encoder}: nothing of it is trained, so that arm {arm.name} would train nothing "
+            "that is kept; freeze less of it"
+        )
     projection = model.projection
     head = ProjectionHead(encoder.width, projection.hidden, projection.features, projection.norm)
     return PretrainingModel(encoder, head, unit_length=True)
-
-
-def apply_options(model: PretrainingModel, train: TrainSettings) -> None:
-    """Let the encoder compute as ``train`` says: activations twice instead of keeping them, or compiled.
-
-    Raises:
-        UserError: an encoder that cannot compute activations twice.
-    """
-    if train.checkpoint_activations:
-        backbone = getattr(model.encoder, "backbone", model.encoder)
-        enable = getattr(
-            backbone,
-            "activation_checkpointing_enable",
-            getattr(backbone, "gradient_checkpointing_enable", None),
-        )  # the newer name first
-        if enable is None or not getattr(backbone, "supports_gradient_checkpointing", False):
-            raise UserError(
-                "train.checkpoint_activations: this encoder keeps its activations, it has no layers that compute them "
-                "twice; leave it off"
-            )
-        enable({"use_reentrant": False})
-    if train.compile:
-        model.encoder.compile(dynamic=True)  # texts of a batch are as long as the longest of them
 
 
 def build_loss(arm: Arm, settings: Settings) -> Any:

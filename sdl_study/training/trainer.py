@@ -1,7 +1,7 @@
 """The training of one job on one rank: epochs, each probed, kept in a checkpoint and reported.
 
-Every rank runs the same code. The global batch of a step does not depend on the number of ranks; rank 0 fits the
-probe, writes checkpoints and reports, and its word is broadcast.
+Every rank runs the same code. The global batch of a step does not depend on the number of ranks, nor does the probe,
+whose labels they share; rank 0 writes checkpoints and reports, and its word is broadcast.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sdl_study.training import checkpoint
 from sdl_study.training.batches import Batches
 from sdl_study.training.inputs import Inputs
 from sdl_study.training.memory import micro_batch_of
-from sdl_study.training.model import PretrainingModel, apply_options, build_loss
+from sdl_study.training.model import PretrainingModel, build_loss
 from sdl_study.training.monitors import BatchLog, EpochMonitor, monitor_of
 from sdl_study.training.prefetch import prefetched
 from sdl_study.training.stages.scoring import dev_metrics
@@ -72,7 +72,8 @@ class Trainer:
         )
         self.passes = train.passes(rows)
         steps = train.epochs * self.passes * self.sampler.steps_per_epoch
-        apply_options(model, train)
+        if train.compile:
+            model.encoder.compile(dynamic=True)  # texts of a batch are as long as the longest of them
         micro_batch = micro_batch_of(train, model, inputs, device)
         self.batches = Batches(inputs, train, job.seed, device, micro_batch)
         self.step = Step(model, build_loss(Arm(**job.arm), settings), train, steps, micro_batch)

@@ -164,7 +164,7 @@ def rehearse_probe(scale: float, max_rows: int, timeout: float) -> bool:
         f"{first['operations'][1]:.2e} operations; strength {first['l2']:g}, scaling {first['scaling']}"
     )
     print(f"peak memory {peaks[1]:.1f} GiB in one, {peaks[2]:.1f} GiB in two (bound {MOST_GIGABYTES:.0f})")
-    return round(share, 2) <= MOST_SHARE and max(peaks.values()) < MOST_GIGABYTES
+    return share <= MOST_SHARE and max(peaks.values()) < MOST_GIGABYTES
 
 
 def main() -> None:

@@ -200,17 +200,11 @@ def outline(settings: Settings, spec: InputSpec) -> tuple[PreTrainedModel, int]:
     """
     from transformers import AutoModel
 
-    from sdl_study.models.known import known_config
+    from sdl_study.models.known import config_or_known
     from sdl_study.models.norm import replace_batch_norm
-    from sdl_study.models.pretrained import FIELD, output_width, read_config
+    from sdl_study.models.pretrained import FIELD, output_width
 
-    try:
-        config = read_config(settings)
-    except UserError:
-        found = known_config(settings.name)
-        if found is None:
-            raise
-        config = found
+    config = config_or_known(settings)
     model = AutoModel.from_config(config)
     replace_batch_norm(model, settings.norm)
     used = _freeze_unused(model, spec)

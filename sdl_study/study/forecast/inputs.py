@@ -147,14 +147,8 @@ def _text_reading(
 
 def _vocabulary(settings: Mapping[str, Any]) -> int:
     from sdl_study.models import parse_encoder_settings
-    from sdl_study.models.pretrained import Pretrained, read_config
+    from sdl_study.models.known import config_or_known
+    from sdl_study.models.pretrained import Pretrained
 
     checked: Pretrained = parse_encoder_settings("hub", settings)  # type: ignore[assignment]
-    try:
-        config = read_config(checked)
-    except UserError:
-        found = known_config(checked.name)
-        if found is None:
-            raise
-        config = found
-    return int(getattr(config, "vocab_size", 0) or 1)
+    return int(getattr(config_or_known(checked), "vocab_size", 0) or 1)

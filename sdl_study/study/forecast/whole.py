@@ -15,8 +15,8 @@ from sdl_study.errors import UserError
 from sdl_study.models import LinearHead, ProjectionHead
 from sdl_study.models.outlines import as_on_gpu, outline_failure, shape_encoder, without_numbers
 from sdl_study.setting_paths import with_values
-from sdl_study.study.checks import extremes
-from sdl_study.study.final_seeds import SEEDS_OF_LONG
+from sdl_study.study.checks import possible_values
+from sdl_study.study.final_seeds import SEEDS_OF_LONG, shared_seeds
 from sdl_study.study.forecast.devices import Device
 from sdl_study.study.forecast.inputs import Reading, reading_of
 from sdl_study.study.forecast.measured import Measured, measure_step
@@ -138,10 +138,11 @@ def make_forecast(plan: Plan, expects: DataSizes | None, data: PreparedData | No
             f"{plan.name}: --dry-run: nothing says how large the data are; name them with --data DIR"
         )
     settings = settings_of(plan)
-    encoders = tuple(_encoder_forecast(plan, settings, name, sizes, data) for name in _names(plan))
+    names = possible_values(plan.space, plan.settings, "model.encoder")
+    encoders = tuple(_encoder_forecast(plan, settings, name, sizes, data) for name in names)
     smallest = min(encoders, key=lambda encoder: encoder.heaviest.both.total)
     budget = settings.budget
-    seeds = SEEDS_OF_LONG if budget.final_seeds == "auto" else budget.final_seeds
+    seeds = shared_seeds(SEEDS_OF_LONG, budget) if budget.final_seeds == "auto" else budget.final_seeds
     first = first_rung(settings, plan.space, sizes.train)
     amount = amount_of(settings, first, searches=budget.searches, final_seeds=seeds)
     return Forecast(
@@ -149,14 +150,6 @@ def make_forecast(plan: Plan, expects: DataSizes | None, data: PreparedData | No
         measure_step(smallest.kind, smallest.settings, smallest.reading, smallest.heaviest, smallest.state,
                      settings),
     )  # fmt: skip
-
-
-def _names(plan: Plan) -> list[str]:
-    """The encoders to choose from."""
-    for parameter in plan.space.parameters:
-        if parameter.name == "model.encoder":
-            return list(extremes(parameter.distribution))
-    return [plan.settings.model.encoder]
 
 
 def _encoder_forecast(

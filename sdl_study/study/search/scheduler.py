@@ -12,9 +12,8 @@ import numpy as np
 
 from sdl_study.config import Settings
 from sdl_study.record.trials import TrialRecord
-from sdl_study.setting_paths import value_at
 from sdl_study.space import SearchSpace
-from sdl_study.study.checks import extremes
+from sdl_study.study.checks import possible_values
 
 LEAST_STEPS = 200
 
@@ -43,8 +42,7 @@ def first_rung(settings: Settings, space: SearchSpace, rows: int) -> int:
 
 def largest(settings: Settings, space: SearchSpace, name: str) -> float:
     """The largest value that a number among the settings can have in a trial."""
-    searched = [value for p in space.parameters if p.name == name for value in extremes(p.distribution)]
-    return max(searched or [value_at(settings, name)])
+    return max(possible_values(space, settings, name))
 
 
 def rungs(epochs: int, first: int, reduction_factor: int) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdl_study.data.hidden import HiddenStore, hidden_bytes, open_hidden_store
+from sdl_study.data.hidden import HiddenStore, open_hidden_store
 from sdl_study.data.images import open_image_store
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.tokens import TokenStore, open_token_store
@@ -49,7 +49,9 @@ def tokens(data: PreparedData, tmp_path: Path, request: pytest.FixtureRequest) -
 
 
 def opened(tokens: TokenStore, tmp_path: Path, lower: Lower, **options: Any) -> HiddenStore:
-    return open_hidden_store(tokens, "abc", lower, tmp_path / "stores", **options)
+    store = open_hidden_store(tokens, "abc", lower, tmp_path / "stores", **options)
+    assert store is not None
+    return store
 
 
 def test_hidden_states_stand_where_their_tokens_do(tokens: TokenStore, tmp_path: Path) -> None:
@@ -79,7 +81,9 @@ def test_computed_once_for_a_frozen_part(tokens: TokenStore, tmp_path: Path) -> 
     path = opened(tokens, tmp_path, first).path
     assert opened(tokens, tmp_path, second).path == path
     assert first.calls > 0 == second.calls
-    assert open_hidden_store(tokens, "abd", other, tmp_path / "stores").path != path
+    another = open_hidden_store(tokens, "abd", other, tmp_path / "stores")
+    assert another is not None
+    assert another.path != path
     assert other.calls > 0
 
 
@@ -93,10 +97,20 @@ def test_half_precision_takes_half_of_the_room(tokens: TokenStore, tmp_path: Pat
     rows = np.arange(8)
     expected = whole.fetch(rows)["hidden"].to(torch.bfloat16).float()
     assert torch.equal(half.fetch(rows)["hidden"], expected)
-    sizes = [(store.path / "values.npy").stat().st_size for store in (whole, half)]
-    told = [hidden_bytes(tokens, Lower(), half=half) for half in (False, True)]
-    assert [size - 128 for size in sizes] == told
-    assert told[0] == 2 * told[1] == 4 * WIDTH * tokens.num_tokens
+    sizes = [
+        (store.path / "values.npy").stat().st_size - 128 for store in (whole, half)
+    ]  # without the header
+    assert sizes[0] == 2 * sizes[1] == 4 * WIDTH * tokens.num_tokens
+
+
+def test_what_would_take_too_much_room_is_not_kept_and_what_is_there_is_read(
+    tokens: TokenStore, tmp_path: Path
+) -> None:
+    size = 4 * WIDTH * tokens.num_tokens
+    assert open_hidden_store(tokens, "abc", Lower(), tmp_path / "stores", most=size - 1) is None
+    assert not list((tmp_path / "stores").glob("hidden-*"))
+    kept = opened(tokens, tmp_path, Lower(), most=size)
+    assert opened(tokens, tmp_path, Lower(), most=0).path == kept.path
 
 
 def test_feature_maps_of_images(tmp_path: Path) -> None:
@@ -107,9 +121,9 @@ def test_feature_maps_of_images(tmp_path: Path) -> None:
         return {"hidden": inputs["pixel_values"][:, :, ::2, ::4]}
 
     store = open_hidden_store(images, "abc", lower, tmp_path / "stores")
+    assert store is not None
     rows = np.array([4, 1])
     assert torch.equal(store.fetch(rows)["hidden"], lower(images.fetch(rows))["hidden"])
-    assert hidden_bytes(images, lower) == 4 * len(images) * 3 * 4 * 2
 
 
 def test_a_frozen_part_that_fails_leaves_nothing(tokens: TokenStore, tmp_path: Path) -> None:

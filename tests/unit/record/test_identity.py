@@ -140,7 +140,6 @@ def test_a_study_from_before_a_setting_means_what_it_meant(tmp_path: Path) -> No
     [
         ("train.micro_batch", 7),
         ("train.checkpoint_minutes", 0.5),
-        ("train.checkpoint_activations", True),
         ("train.compile", True),
         ("train.parallel", "fsdp"),
     ],

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sdl_study.data.hidden import HiddenStore
+from sdl_study.errors import UserError
 from sdl_study.evaluation.scores import SCORES_FILE
 from sdl_study.models import Encoder
 from sdl_study.testing import run_processes
@@ -104,3 +105,10 @@ def test_two_ranks_compute_them_once(home: Path) -> None:
     for epoch, metrics in single.items():
         assert spread[0][0][str(epoch)]["train/loss"] == pytest.approx(metrics["train/loss"], rel=1e-3)
     assert len(hidden_folders(home, "two")) == 1
+
+
+def test_a_contrastive_arm_needs_something_to_train(home: Path) -> None:
+    """All layers frozen is all of it frozen, which only the model itself can tell."""
+    with pytest.raises(UserError, match=r"^model\.encoders\.conv: nothing of it is trained, so that arm sd"):
+        run(frozen_job(home, "nothing", {"frozen_layers": 2}))
+    run(frozen_job(home, "supervised", {"frozen_layers": 2}, arm="bce"))

@@ -1,9 +1,8 @@
-"""Jobs: resumed bitwise, independent of what ran before, sharded exactly, and blind to test labels."""
+"""Jobs: independent of what ran before, sharded exactly, as long as they are told, and blind to test labels."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,150 +17,11 @@ from sdl_study.errors import UserError
 from sdl_study.evaluation.scores import SCORES_FILE
 from sdl_study.testing import run_processes
 from sdl_study.training import checkpoint
-from sdl_study.training.step import NonFiniteLoss, Step
+from sdl_study.training.step import NonFiniteLoss
 from sdl_study.workers.job import JobStopped
-from tests.unit.training.jobs import SPLIT_SIZES, job, run, run_on_a_rank, write_data
+from tests.unit.training.jobs import SPLIT_SIZES, job, run, run_on_a_rank
 
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    write_data(home / "data")
-    return home
-
-
-@pytest.fixture
-def folder(home: Path, request: pytest.FixtureRequest) -> Path:
-    folder = home / request.node.name
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-@pytest.mark.parametrize("encoder", ["conv", "bert"])
-def test_a_job_killed_between_epochs_goes_on_bitwise(folder: Path, encoder: str) -> None:
-    whole, _ = run(job(folder / "whole", encoder=encoder))
-
-    def killed(epoch: int) -> bool:
-        if epoch == 2:
-            raise Killed
-        return True
-
-    with pytest.raises(Killed):
-        run(job(folder / "broken", encoder=encoder), killed)
-    rest, _ = run(job(folder / "broken", encoder=encoder, resumed=True))
-    assert list(rest) == [2, 3]  # the report of epoch 2 may have been lost
-    assert rest == {epoch: whole[epoch] for epoch in rest}
-
-
-def test_a_job_killed_in_an_epoch_repeats_only_that_one(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, _ = run(job(folder / "whole", encoder="bert"))
-    steps = 0
-    update = Step.update
-
-    def killed(self: Step, *given: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps == 10:  # 4 steps an epoch: the second of the third
-            raise Killed
-        return update(self, *given)
-
-    monkeypatch.setattr(Step, "update", killed)
-    with pytest.raises(Killed):
-        run(job(folder / "broken", encoder="bert"))
-    monkeypatch.undo()
-    rest, _ = run(job(folder / "broken", encoder="bert", resumed=True))
-    assert list(rest) == [2, 3]
-    assert rest == {epoch: whole[epoch] for epoch in rest}
-
-
-EVERY_STEP = 1e-9
-"""Minutes between two checkpoints."""
-
-
-@pytest.mark.parametrize("step", [1, 4, 5, 7, 12])
-def test_a_job_killed_at_any_step_goes_on_from_there_bitwise(
-    folder: Path, step: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """4 steps an epoch, 12 in all: the first and last of an epoch, and others; in the middle of the update."""
-    work = {"encoder": "bert", "kind": "final", "checkpoint_minutes": EVERY_STEP}
-    whole, ended = run(job(folder / "whole", **work))
-    made: list[int] = []
-    update = Step.update
-
-    def counted(self: Step, *given: Any) -> Any:
-        made.append(1)
-        if len(made) == step and not resumed:
-            self.model.zero_grad()
-            raise Killed
-        return update(self, *given)
-
-    monkeypatch.setattr(Step, "update", counted)
-    resumed = False
-    with pytest.raises(Killed):
-        run(job(folder / "broken", **work))
-    resumed, before = True, len(made)
-    rest, ended_again = run(job(folder / "broken", resumed=True, **work))
-    assert len(made) - before == 12 - (step - 1)  # no step is made twice
-    assert rest == {epoch: whole[epoch] for epoch in rest}
-    for one, other in ((ended, ended_again), (weights(folder / "whole"), weights(folder / "broken"))):
-        one.pop("seconds", None)
-        other.pop("seconds", None)
-        assert one.keys() == other.keys()
-        assert all(bool(torch.as_tensor(one[name] == other[name]).all()) for name in one)
-
-
-def weights(folder: Path) -> dict[str, Any]:
-    best = checkpoint.load(folder / "job", checkpoint.BEST, torch.device("cpu"))
-    assert best is not None
-    return best.model
-
-
-@pytest.mark.parametrize("arm", ["sd", "bce"])
-def test_an_epoch_with_checkpoints_is_one_without(folder: Path, arm: str) -> None:
-    often, _ = run(job(folder / "often", arm=arm, checkpoint_minutes=EVERY_STEP))
-    never, _ = run(job(folder / "never", arm=arm, checkpoint_minutes=0))
-    assert often == never
-
-
-def test_a_trial_leaves_no_weights_and_one_that_is_told_to_stop_all_of_them(folder: Path) -> None:
-    epochs, ended = run(job(folder / "done"))
-    assert not (folder / "done" / "job" / checkpoint.BEST).exists()
-    last = checkpoint.load(folder / "done" / "job", checkpoint.LAST, torch.device("cpu"))
-    assert last is not None
-    assert last.model == last.optimizer == {}
-    again, told = run(job(folder / "done", resumed=True))  # its end was lost with the machine
-    assert (again, told) == ({3: epochs[3]}, ended)
-    with pytest.raises(JobStopped):
-        run(job(folder / "stopped"), lambda epoch: epoch < 2)
-    rest, _ = run(job(folder / "stopped", resumed=True))
-    assert rest == {epoch: epochs[epoch] for epoch in (2, 3)}
-
-
-def test_a_final_that_was_scored_and_lost_is_scored_again_from_its_best_weights(folder: Path) -> None:
-    _, ended = run(job(folder, kind="final"))
-    again, told = run(job(folder, kind="final", resumed=True))
-    assert list(again) == [3]
-    assert told == ended
-
-
-def test_a_job_that_is_not_resumed_ignores_an_old_checkpoint(folder: Path) -> None:
-    first, _ = run(job(folder))
-    again, _ = run(job(folder))
-    assert again == first
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_what_a_process_ran_before_does_not_show(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,20 +179,6 @@ def test_several_passes_in_an_epoch_are_those_of_as_many_epochs(folder: Path, ba
     assert [line["step"] for line in logs[1] if line["epoch"] == 2] == list(range(len(logs[1]) // 3))
 
 
-def test_a_job_of_several_passes_goes_on_bitwise(folder: Path) -> None:
-    whole, _ = run(job(folder / "whole", encoder="bert", min_examples=300))
-
-    def killed(epoch: int) -> bool:
-        if epoch == 2:
-            raise Killed
-        return True
-
-    with pytest.raises(Killed):
-        run(job(folder / "broken", encoder="bert", min_examples=300), killed)
-    rest, _ = run(job(folder / "broken", encoder="bert", min_examples=300, resumed=True))
-    assert rest == {epoch: whole[epoch] for epoch in (2, 3)}
-
-
 def test_training_learns_something_the_untrained_encoder_does_not_have(folder: Path) -> None:
     _, untrained = run(job(folder / "untrained", kind="control"))
     _, trained = run(job(folder / "trained", kind="final", epochs=8))
@@ -360,3 +206,20 @@ def test_the_strength_of_every_epochs_probe_is_told_where_the_grid_may_grow(fold
     probe = {"l2_grid": (0.01, 0.1), "grow": grow}
     epochs, _ = run(replace(work, settings={**work.settings, "probe": probe}))
     assert all(("probe/l2" in metrics) == grow for metrics in epochs.values())
+
+
+def test_an_encoder_is_compiled_where_that_is_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[dict[str, Any]] = []
+
+    def compiler(function: Any, **options: Any) -> Any:
+        compiled.append(options)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    plain, _ = run(job(folder / "plain"))
+    assert not compiled
+    epochs, _ = run(job(folder / "compiled", compile=True))
+    assert compiled == [{"dynamic": True}]
+    assert epochs == plain

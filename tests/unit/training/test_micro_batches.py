@@ -20,7 +20,7 @@ from sdl_study.testing import run_processes
 from sdl_study.training import memory
 from sdl_study.training.gradients import batch_of
 from sdl_study.training.memory import halved_until, micro_batch_of
-from sdl_study.training.model import PretrainingModel, apply_options, build_loss, build_model
+from sdl_study.training.model import PretrainingModel, build_loss, build_model
 from sdl_study.training.step import Step
 from tests.unit.study.fakes import arms_named
 from tests.unit.training.jobs import settings
@@ -122,9 +122,10 @@ def test_activations_that_are_computed_twice_give_the_same_gradient(arm: str, mi
     """Dropout is replayed."""
     gradients = []
     for twice in (False, True):
-        made = with_settings("dropout", checkpoint_activations=twice)
+        made = with_settings("dropout")
         model, loss = model_and_loss(arm, made)
-        apply_options(model, made.train)
+        if twice:
+            model.encoder.backbone.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         chunks, labels = share(micro, (ROWS,))
         torch.manual_seed(5)
         model.train()
@@ -132,34 +133,6 @@ def test_activations_that_are_computed_twice_give_the_same_gradient(arm: str, mi
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
         assert any(getattr(m, "gradient_checkpointing", False) for m in model.modules()) == twice
     assert torch.equal(*gradients)
-
-
-def test_an_encoder_that_cannot_compute_activations_twice_is_told_in_one_line() -> None:
-    made = with_settings(checkpoint_activations=True)
-    model, _ = model_and_loss("sd", made)
-    conv = settings(checkpoint_activations=True)
-    for encoder in (build_model(arms_named("sd")[0], 7, conv, SPEC, LABELS).encoder, nn.Linear(2, 2)):
-        with pytest.raises(UserError, match=r"train\.checkpoint_activations: this encoder"):
-            apply_options(PretrainingModel(encoder, model.head, unit_length=True), made.train)
-
-
-def test_a_compiled_encoder_keeps_its_names_and_is_compiled_when_called(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    compiled: list[dict[str, Any]] = []
-
-    def compiler(function: Any, **options: Any) -> Any:
-        compiled.append(options)
-        return function
-
-    monkeypatch.setattr(torch, "compile", compiler)
-    made = with_settings(compile=True)
-    model, _ = model_and_loss("sd", made)
-    names = list(model.state_dict())
-    apply_options(model, made.train)
-    model(batch()[0])
-    assert compiled == [{"dynamic": True}]
-    assert list(model.state_dict()) == names
 
 
 def test_statistics_of_the_heads_norm_are_those_of_one_pass() -> None:

@@ -1,79 +1,18 @@
-"""MLflow's database as it may be found: of another version, of something else, damaged, moved; and runs deleted."""
+"""MLflow's database as it may be found: of another version, of something else, damaged, moved."""
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking._tracking_service import utils as tracking_utils
 
 from sdl_study.errors import UserError
 from sdl_study.study.tracking_server import check_tracking
-from sdl_study.tracking import FinalRun, Tracker, TrialRun, check_database
-
-EPOCH = {"train/loss": 2.0, "dev/map": 0.5}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a database in which a study ended; MLflow takes a second to make one."""
-    folder = tmp_path_factory.mktemp("made")
-    told(folder)
-    return folder
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    """A copy of it, as it was before the folder's name changed."""
-    target = tmp_path / "copied"
-    shutil.copytree(made, target)
-    return target
-
-
-def uri_of(folder: Path) -> str:
-    return f"sqlite:///{folder / 'mlflow.db'}"
-
-
-def told(folder: Path) -> Tracker:
-    """A study with a trial, a final and an answer, told to MLflow."""
-    tracker = Tracker(uri_of(folder), folder / "mlartifacts", "tiny")
-    tracker.open_parent({"arms": "any,sd"}, {"sdl.terms": "open"})
-    tracker.trial(
-        TrialRun(3, "003 sd", "sd", "complete", {"loss.temperature": 0.1}, {1: EPOCH}, {"objective": 0.5}, {})
-    )
-    tracker.final(FinalRun("tiny/final/abc/sd/0", "final sd", "final", {"arm": "sd"}, {"test/map": 0.4}, {}))
-    note = folder / "leaderboard.csv"
-    note.write_text("trial\n0\n")
-    tracker.answer({"test/map": 0.4}, {"sdl.declaration": "abc"}, [(note, "")])
-    return tracker
-
-
-def client_of(folder: Path) -> tuple[MlflowClient, str]:
-    client = MlflowClient(tracking_uri=uri_of(folder))
-    experiment = client.get_experiment_by_name("tiny")
-    assert experiment is not None
-    return client, experiment.experiment_id
-
-
-def runs(folder: Path, view: int = ViewType.ACTIVE_ONLY) -> dict[str, Run]:
-    """The runs by role."""
-    client, experiment = client_of(folder)
-    found = client.search_runs([experiment], run_view_type=view)
-    return {run.data.tags["sdl.role"]: run for run in found}
-
-
-def execute(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as database:
-        for statement in statements:
-            database.execute(statement)
-        database.commit()
+from sdl_study.tracking import Tracker, check_database
+from tests.unit.tracking.told import client_of, execute, runs, told, uri_of
 
 
 def refused(folder: Path) -> str:
@@ -245,84 +184,3 @@ def test_another_spelling_of_the_same_folder_changes_nothing(
     for spelling in (folder.parent / "link", folder / ".." / folder.name, Path(folder.name)):
         Tracker(uri_of(folder), spelling / "mlartifacts", "tiny")
         assert {role: run.info.artifact_uri for role, run in runs(folder).items()} == before
-
-
-def delete_for_good(folder: Path, run: Run) -> None:
-    store = SqlAlchemyStore(uri_of(folder), str(folder / "mlartifacts"))
-    store.delete_run(run.info.run_id)
-    store._hard_delete_run(run.info.run_id)
-
-
-def in_order(folder: Path) -> None:
-    """Each run is there once, and the children name the parent that is there."""
-    found = runs(folder)
-    client, experiment = client_of(folder)
-    assert len(client.search_runs([experiment])) == 3
-    for role in ("trial", "final"):
-        assert found[role].data.tags["mlflow.parentRunId"] == found["study"].info.run_id
-
-
-@pytest.mark.parametrize("roles", [("study",), ("trial",), ("final",), ("study", "trial", "final")])
-def test_deleted_runs_are_restored(roles: tuple[str, ...], folder: Path) -> None:
-    before = runs(folder)
-    client, _ = client_of(folder)
-    for role in roles:
-        client.delete_run(before[role].info.run_id)
-    told(folder)
-    in_order(folder)
-    after = runs(folder)
-    assert {role: run.info.run_id for role, run in after.items()} == {
-        role: run.info.run_id for role, run in before.items()
-    }
-    for run in after.values():
-        for key in run.data.metrics:
-            assert len(client.get_metric_history(run.info.run_id, key)) == 1
-
-
-def test_a_deleted_experiment_is_restored(folder: Path) -> None:
-    before = {role: run.info.run_id for role, run in runs(folder).items()}
-    client, experiment = client_of(folder)
-    client.delete_experiment(experiment)
-    told(folder)
-    in_order(folder)
-    assert {role: run.info.run_id for role, run in runs(folder).items()} == before
-
-
-@pytest.mark.parametrize("role", ["study", "trial", "final"])
-def test_a_run_deleted_for_good_is_made_anew(role: str, folder: Path) -> None:
-    before = runs(folder)
-    delete_for_good(folder, before[role])
-    told(folder)
-    in_order(folder)
-    after = runs(folder)
-    assert after[role].info.run_id != before[role].info.run_id
-    assert after[role].data.metrics == before[role].data.metrics
-
-
-def test_children_that_an_earlier_version_left_behind_get_the_parent_that_is_there(folder: Path) -> None:
-    """It made a new parent where the old one was deleted, and left the children with that."""
-    client, experiment = client_of(folder)
-    old = runs(folder)["study"]
-    client.delete_run(old.info.run_id)
-    tags = {"sdl.role": "study", "sdl.key": "study"}
-    new = client.create_run(experiment, tags=tags)
-    told(folder)
-    in_order(folder)
-    assert runs(folder)["study"].info.run_id == new.info.run_id
-
-
-def test_a_deleted_final_of_another_declaration_stays_deleted(folder: Path) -> None:
-    client, _ = client_of(folder)
-    final = runs(folder)["final"].info.run_id
-    client.delete_run(final)
-    tracker = Tracker(uri_of(folder), folder / "mlartifacts", "tiny")
-    tracker.open_parent({}, {})
-    tracker.supersede({"tiny/final/def/sd/0"})
-    assert client.get_run(final).info.lifecycle_stage == "deleted"
-
-
-def test_an_mlflow_that_fails_at_the_end_hides_nothing(folder: Path) -> None:
-    """The parent was deleted while the study ran, or its database is damaged by now."""
-    tracker = told(folder)
-    execute(folder / "mlflow.db", "DROP TABLE runs")
-    tracker.end_parent("KILLED")
