@@ -186,7 +186,7 @@ def _check_fixed(name: str, allowed: Iterable[ParameterValue], settings: Setting
 
 
 def searched_values(space: SearchSpace, name: str) -> tuple[Any, ...]:
-    """The ends of what is searched under a name, of all its ranges, or its choices; nothing where it is not searched."""
+    """The ends of what is searched under a name, of all its ranges, or its choices; nothing where it is fixed."""
     return tuple(v for p in space.parameters if p.name == name for v in extremes(p.distribution))
 
 

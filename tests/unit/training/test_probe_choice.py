@@ -1,4 +1,4 @@
-"""Strength and scaling of the probe: chosen by other rows than those it fits, on a grid that grows where it is short."""
+"""Strength and scaling of the probe: chosen by other rows than those it fits, on a grid that grows if short."""
 
 from __future__ import annotations
 
