@@ -162,14 +162,18 @@ class Trainer:
         self._write(is_best and self.job.kind == "final")  # a trial's weights are not read again
 
     def _write(self, is_best: bool = False) -> None:
-        """A checkpoint by rank 0, of what all ranks hold."""
+        """A checkpoint by rank 0, of what all ranks hold; it is there when any of them goes on, which may read it."""
         own = {"rng": checkpoint.random_state(self.device), "watched": self.monitor.state()}
         of_ranks = distributed.gather_objects(own, self.channel)
         of_step = self.step.state()
-        if distributed.rank() == 0:
-            ranks = {name: [rank[name] for rank in of_ranks] for name in own}
-            state = checkpoint.State(progress=self.progress, **ranks, **of_step)
-            checkpoint.save(self.folder, state, is_best)
+
+        def save() -> None:
+            if distributed.rank() == 0:
+                ranks = {name: [rank[name] for rank in of_ranks] for name in own}
+                state = checkpoint.State(progress=self.progress, **ranks, **of_step)
+                checkpoint.save(self.folder, state, is_best)
+
+        distributed.together(save, group=self.channel)
         self.pace.restart()
 
     def load_best(self, model: PretrainingModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from sdl_study.evaluation.scores import SCORES_FILE
 from sdl_study.models import load_encoder
 from sdl_study.testing import run_processes
 from sdl_study.training import checkpoint
+from sdl_study.training.stages import scoring
+from sdl_study.training.stages.embed import embed
 from sdl_study.training.stages.scoring import ENCODER_FOLDER
 from sdl_study.training.step import Step
 from sdl_study.workers.job import Job
@@ -71,6 +74,41 @@ def test_a_sharded_job_is_a_replicated_one(tmp_path: Path) -> None:
         assert gone_on == micro
     for name in ("fsdp", "micro"):
         _check_files(tmp_path / name / "job", tmp_path / "ddp" / "job")
+
+
+def with_a_slow_disk(plain: dict[str, Any], slow: dict[str, Any]) -> list[list[Any]]:
+    """For spawned processes: the rows of dev and test as the last stage sees them, of two equal jobs.
+
+    The second one's files take long to write.
+    """
+    seen: list[list[Any]] = [[], []]
+
+    def saved(*given: Any) -> None:
+        time.sleep(0.5)
+        save(*given)
+
+    save = checkpoint.save
+    for work, rows in zip((plain, slow), seen, strict=True):
+        with (
+            patch.object(checkpoint, "save", saved if work is slow else save),
+            patch.object(scoring, "embed", lambda *given, rows=rows: _kept(embed(*given), rows)),
+        ):
+            run(Job(**work))
+    return seen
+
+
+def _kept(embeddings: torch.Tensor, rows: list[Any]) -> torch.Tensor:
+    rows.append(embeddings.tolist())
+    return embeddings
+
+
+def test_no_rank_reads_the_best_epoch_before_it_is_written(tmp_path: Path) -> None:
+    """A rank that did would score its share of the rows with the weights of an earlier epoch."""
+    write_data(tmp_path / "data")
+    works = [job(tmp_path / name, kind="final", epochs=1) for name in ("plain", "slow")]
+    for plain, slow in run_processes(with_a_slow_disk, 2, *(work.to_dict() for work in works)):
+        assert len(plain) == 5
+        assert plain == slow
 
 
 def _check_files(folder: Path, expected: Path) -> None:
