@@ -18,6 +18,7 @@ from sdl_study.record.answer import Answer
 from sdl_study.references import anchored
 from sdl_study.study.checks import check_augment, check_data_fits
 from sdl_study.study.driver import Driver
+from sdl_study.study.forecast.workers import fewest_gpus
 from sdl_study.study.jobs import RUN_JOB
 from sdl_study.study.plan import Plan, check_resume
 from sdl_study.study.readings import candidates, check_encoders_fit, check_readings
@@ -75,17 +76,18 @@ class _Engines:
         self._stack, self._address, self._signals = stack, address, signals
         self._running: dict[tuple[Any, ...], Engine] = {}
 
-    def for_plan(self, plan: Plan) -> Engine:
+    def for_plan(self, plan: Plan, data: PreparedData) -> Engine:
         train, attempts = plan.settings.train, plan.settings.budget.max_attempts
-        key = (train.workers, train.trials_per_group, attempts)
-        if key not in self._running:
+        fewest = partial(fewest_gpus, plan, data)
+        key = (train.trials_per_group, attempts)
+        if key not in self._running or not self._running[key].suits(train.workers, fewest):
             self._stack.close()
             self._running.clear()
             folder = plan.files.engine
             folder.mkdir(parents=True, exist_ok=True)
             self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
             engine = Engine(
-                train.workers, train.trials_per_group, attempts, folder, self._address, RUN_JOB,
+                train.workers, fewest, train.trials_per_group, attempts, folder, self._address, RUN_JOB,
                 on_lost=self._signals.interrupt,
             )  # fmt: skip
             self._running[key] = self._stack.enter_context(engine)
@@ -106,7 +108,7 @@ def _run_study(
     plan: Plan, data: PreparedData, engines: _Engines, tracking_uri: str | None, record_artifacts: bool
 ) -> Answer:
     with Driver(plan, data, tracking_uri, record_artifacts) as driver:
-        return driver.run(lambda: engines.for_plan(plan))
+        return driver.run(lambda: engines.for_plan(plan, data))
 
 
 def load_data(plans: Sequence[Plan]) -> dict[str, PreparedData]:

@@ -16,10 +16,10 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from sdl_study.ending import MachineFailure
-from sdl_study.errors import UserError
 from sdl_study.workers.broker import ACTOR_NAME, Broker
 from sdl_study.workers.group import quiet_environment, serve
 from sdl_study.workers.lease import no_lease_left
+from sdl_study.workers.places import Cluster, Fewest
 from sdl_study.workers.ray_session import RaySession
 
 # How long groups may take to end: after an interruption a batch system kills soon, and a job may be far from its
@@ -32,7 +32,8 @@ class Engine:
     """A running cluster with as many worker groups as fit; a context manager.
 
     Args:
-        workers: workers of a group; None means one per GPU, or min(2, CPUs) without GPUs.
+        workers: workers of a group; None means on GPUs the fewest on which a trial fits, else min(2, CPUs).
+        fewest: how many GPUs a trial needs; asked where they are not named.
         trials_per_group: "all" (a group serves every trial) or 1 (a fresh group for each).
         max_attempts: how often a job is handed out when the machine fails.
         folder: where Ray Train and Tune keep their own files.
@@ -51,6 +52,7 @@ class Engine:
     def __init__(
         self,
         workers: int | None,
+        fewest: Fewest,
         trials_per_group: str | int,
         max_attempts: int,
         folder: Path,
@@ -59,13 +61,23 @@ class Engine:
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = folder
-        self._asked_workers, self._trials_per_group = workers, trials_per_group
+        self._asked, self._fewest = workers, fewest
+        self._trials_per_group = trials_per_group
         self._max_attempts, self._run_job = max_attempts, run_job
         self._session = RaySession(address, on_lost)
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self.broker: Any = None
         self.error: str | None = None
+
+    @property
+    def groups(self) -> int:
+        """Worker groups that run at the same time."""
+        return self._places.groups
+
+    def suits(self, workers: int | None, fewest: Fewest) -> bool:
+        """Whether an engine for these workers would have the same groups."""
+        return self._cluster.places(workers, fewest) == self._places
 
     @property
     def logs(self) -> str:
@@ -87,21 +99,13 @@ class Engine:
         return self
 
     def _start_groups(self) -> None:
-        have = ray.cluster_resources()
-        gpus, cpus = int(have.get("GPU", 0)), int(have.get("CPU", 0))
-        self.device = "GPU" if gpus else "CPU"
-        self.workers = self._asked_workers or (gpus or min(2, cpus))
-        self.groups = (gpus or cpus) // self.workers
-        if self.groups < 1:
-            raise UserError(
-                f"train.workers: {self.workers} workers need {self.workers} {self.device}s, the cluster has "
-                f"{gpus or cpus}; ask for fewer with --workers"
-            )
+        self._cluster = Cluster.joined()
+        self._places = self._cluster.places(self._asked, self._fewest)
         actor: Any = ray.remote(Broker)
         self.broker = actor.options(name=ACTOR_NAME, num_cpus=0, max_concurrency=1000).remote(
             self._max_attempts
         )
-        for slot in range(self.groups):
+        for slot in range(self._places.groups):
             thread = threading.Thread(
                 target=self._serve_slot, args=(slot,), name=f"group-{slot}", daemon=True
             )
@@ -138,12 +142,17 @@ class Engine:
 
     def _trainer(self, slot: int, generation: int) -> TorchTrainer:
         jobs = None if self._trials_per_group == "all" else 1
+        on_gpus = self._places.device == "GPU"
         config = {"slot": slot, "jobs": jobs, "run_job": self._run_job}
         return TorchTrainer(
             serve,
             train_loop_config=config,
-            torch_config=TorchConfig(backend="nccl" if self.device == "GPU" else "gloo"),
-            scaling_config=ScalingConfig(num_workers=self.workers, use_gpu=self.device == "GPU"),
+            torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=self._places.workers,
+                use_gpu=on_gpus,
+                placement_strategy=self._places.strategy,
+            ),
             run_config=RunConfig(
                 name=f"group-{slot}-{generation}-{os.getpid()}-{time.time_ns()}",
                 storage_path=str(self.folder),

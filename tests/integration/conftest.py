@@ -28,7 +28,7 @@ class Engines:
         """A running engine of two workers a group."""
         if self._engine is None or self._kind != trials_per_group:
             self.close()
-            engine = Engine(2, trials_per_group, 3, self._folder, None, RUN_JOB)
+            engine = Engine(2, lambda memory: 2, trials_per_group, 3, self._folder, None, RUN_JOB)
             self._engine = self._stack.enter_context(engine)
             self._kind = trials_per_group
         return self._engine

@@ -15,6 +15,11 @@ MEMORY_SHARE = 0.90  # the rest is lost in pieces too small to be used
 CONTEXT_BYTES = GIB  # CUDA's own, and its libraries' workspaces
 
 
+def usable_memory(memory: float) -> float:
+    """Bytes of a GPU's that a training may fill."""
+    return MEMORY_SHARE * memory - CONTEXT_BYTES
+
+
 @dataclass(frozen=True)
 class Device:
     """A GPU, or this machine as it was measured.
@@ -34,7 +39,7 @@ class Device:
     @property
     def usable(self) -> float:
         """Bytes that a training may fill."""
-        return MEMORY_SHARE * self.memory - CONTEXT_BYTES
+        return usable_memory(self.memory)
 
     def seconds(self, work: Work, precision: str) -> float:
         """How long work takes."""

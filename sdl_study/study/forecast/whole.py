@@ -138,8 +138,7 @@ def make_forecast(plan: Plan, expects: DataSizes | None, data: PreparedData | No
             f"{plan.name}: --dry-run: nothing says how large the data are; name them with --data DIR"
         )
     settings = settings_of(plan)
-    names = possible_values(plan.space, plan.settings, "model.encoder")
-    encoders = tuple(_encoder_forecast(plan, settings, name, sizes, data) for name in names)
+    encoders = encoder_forecasts(plan, sizes, data)
     smallest = min(encoders, key=lambda encoder: encoder.heaviest.both.total)
     budget = settings.budget
     seeds = shared_seeds(SEEDS_OF_LONG, budget) if budget.final_seeds == "auto" else budget.final_seeds
@@ -150,6 +149,16 @@ def make_forecast(plan: Plan, expects: DataSizes | None, data: PreparedData | No
         measure_step(smallest.kind, smallest.settings, smallest.reading, smallest.heaviest, smallest.state,
                      settings),
     )  # fmt: skip
+
+
+def encoder_forecasts(plan: Plan, sizes: DataSizes, data: PreparedData | None) -> tuple[EncoderForecast, ...]:
+    """The encoders that a study may choose, traced.
+
+    Raises:
+        UserError: an encoder's configuration is out of reach.
+    """
+    names = possible_values(plan.space, plan.settings, "model.encoder")
+    return tuple(_encoder_forecast(plan, settings_of(plan), name, sizes, data) for name in names)
 
 
 def _encoder_forecast(

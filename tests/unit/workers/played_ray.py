@@ -52,4 +52,4 @@ class PlayedRay:
 
 
 def engine_of(folder: Path, address: str | None = None, **more: Any) -> Engine:
-    return Engine(1, "all", 1, folder, address, "builtins:print", **more)
+    return Engine(1, lambda memory: 1, "all", 1, folder, address, "builtins:print", **more)

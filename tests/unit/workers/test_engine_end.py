@@ -19,6 +19,7 @@ from sdl_study.workers import engine as engine_module
 from sdl_study.workers import lease
 from sdl_study.workers.engine import Engine
 from sdl_study.workers.job import Job
+from sdl_study.workers.places import Places
 from tests.unit.workers.played_ray import PlayedRay, engine_of
 
 
@@ -36,7 +37,7 @@ def one_group(folder: Path, serve: Callable[[], object]) -> Engine:
             self._threads.append(threading.Thread(target=serve, daemon=True))
             self._threads[0].start()
 
-    return Played(1, "all", 1, folder, None, "builtins:print")
+    return Played(1, lambda memory: 1, "all", 1, folder, None, "builtins:print")
 
 
 def test_ray_is_not_shut_down_under_a_thread_that_may_ask_it(
@@ -127,7 +128,7 @@ def test_a_group_that_cannot_be_set_up_counts_as_a_death(
     played: PlayedRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = engine_of(tmp_path)
-    engine.device, engine.workers = "CPU", 1
+    engine._places = Places("CPU", 1, 1, "STRICT_PACK")
     failure = engine._trainer(0, 0).run_config.failure_config
     assert isinstance(failure, FailureConfig)
     assert (failure.max_failures, failure.controller_failure_limit) == (0, 0)

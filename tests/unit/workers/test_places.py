@@ -1,0 +1,82 @@
+"""Where worker groups go, on clusters that are only described."""
+
+from __future__ import annotations
+
+import pytest
+
+from sdl_study.errors import UserError
+from sdl_study.workers.places import Cluster, Fewest, Places
+
+GIB = 2.0**30
+
+
+def needs(count: int) -> Fewest:
+    return lambda memory: count
+
+
+def one_gpu(memory: float) -> int:
+    assert memory == 80 * GIB
+    return 1
+
+
+def never(memory: float) -> int:
+    raise AssertionError(memory)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "fewest", "expected"),
+    [
+        ((8,), None, one_gpu, Places("GPU", 1, 8, "STRICT_PACK")),  # eight GPUs run eight trials
+        ((0, 8, 8), None, one_gpu, Places("GPU", 1, 16, "STRICT_PACK")),
+        ((8, 8), None, needs(4), Places("GPU", 4, 4, "STRICT_PACK")),
+        (
+            (2, 3),
+            None,
+            needs(2),
+            Places("GPU", 2, 2, "STRICT_PACK"),
+        ),  # a GPU is left rather than a trial cut in two
+        ((8, 8), 8, never, Places("GPU", 8, 2, "STRICT_PACK")),
+        ((8, 8), 16, never, Places("GPU", 16, 1, "PACK")),  # across machines because it was asked
+        ((1, 1, 1, 1), 2, never, Places("GPU", 2, 2, "PACK")),
+    ],
+)
+def test_groups_of_gpus(gpus: tuple[int, ...], asked: int | None, fewest: Fewest, expected: Places) -> None:
+    assert Cluster(gpus, (64,) * len(gpus), 80 * GIB).places(asked, fewest) == expected
+
+
+@pytest.mark.parametrize(
+    ("cpus", "asked", "expected"),
+    [
+        ((1,), None, Places("CPU", 1, 1, "STRICT_PACK")),
+        ((8,), None, Places("CPU", 2, 4, "STRICT_PACK")),
+        ((8,), 3, Places("CPU", 3, 2, "STRICT_PACK")),
+        ((1, 1), None, Places("CPU", 1, 2, "STRICT_PACK")),
+        ((1, 1), 2, Places("CPU", 2, 1, "PACK")),
+    ],
+)
+def test_groups_of_cpus(cpus: tuple[int, ...], asked: int | None, expected: Places) -> None:
+    assert Cluster((0,) * len(cpus), cpus, 0.0).places(asked, never) == expected
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "fewest", "told"),
+    [
+        ((4,), 5, never, "5 workers need 5 GPUs, the cluster has 4; ask for fewer with --workers"),
+        ((4,), None, needs(8), "8 workers need 8 GPUs, the cluster has 4; ask for fewer with --workers"),
+        ((4, 4), None, needs(8), "no machine of the cluster has more than 4; ask for them across machines"),
+    ],
+)
+def test_a_group_that_has_no_place(
+    gpus: tuple[int, ...], asked: int | None, fewest: Fewest, told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        Cluster(gpus, (64,) * len(gpus), 80 * GIB).places(asked, fewest)
+
+
+def test_the_machine_is_looked_at_before_its_gpus_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [
+        {"Alive": True, "NodeID": "a", "Resources": {"CPU": 4.0}},
+        {"Alive": False, "NodeID": "b", "Resources": {"CPU": 9.0, "GPU": 9.0}},
+    ]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    assert Cluster.joined() == Cluster((0,), (4,), 0.0)
