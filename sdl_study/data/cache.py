@@ -68,8 +68,12 @@ def check_at_least(name: str, value: object, floor: int) -> None:
 
 
 def store_key(kind: str, fingerprint: str, settings: object, version: int) -> str:
-    """Name of a store's folder: what it is of, and how it was made."""
-    record = json.dumps([version, asdict(settings)], sort_keys=True)  # type: ignore[call-overload]
+    """Name of a store's folder: what it is of, and how it was made.
+
+    A setting that is None does not count: one that came later leaves the names of older stores as they are.
+    """
+    given = {name: value for name, value in asdict(settings).items() if value is not None}  # type: ignore[call-overload]
+    record = json.dumps([version, given], sort_keys=True)
     return f"{kind}-{fingerprint[:16]}-{hashlib.sha256(record.encode()).hexdigest()[:12]}"
 
 

@@ -49,6 +49,9 @@ class FeatureStore:
         """features of the examples ``rows``, float32 [n, width]."""
         return {"features": torch.from_numpy(self._values[np.asarray(rows, dtype=np.int64)])}
 
+    def save_processor(self, folder: Path) -> None:
+        """Nothing: no library has a form for it; mean and deviation of train are the prepared data's own."""
+
 
 def open_feature_store(
     prepared: PreparedData, settings: Mapping[str, Any] | FeatureSettings, cache_dir: Path

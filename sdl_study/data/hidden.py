@@ -57,6 +57,10 @@ class HiddenStore:
         hidden[layout.where] = self._values[layout.token]
         return {"hidden": self._single(hidden), "attention_mask": torch.from_numpy(layout.mask())}
 
+    def save_processor(self, folder: Path) -> None:
+        """Write what the inputs of the whole encoder are made with into its folder."""
+        self._source.save_processor(folder)
+
     def _single(self, values: np.ndarray) -> torch.Tensor:
         found = torch.from_numpy(values)
         return found.view(torch.bfloat16).float() if self._half else found

@@ -24,6 +24,7 @@ from sdl_study.data.cache import (
 from sdl_study.data.disk import write_array
 from sdl_study.data.image_files import BrokenImageError, image_digest, opened, rgb
 from sdl_study.errors import UserError
+from sdl_study.files import write_json
 from sdl_study.input_spec import InputSpec
 
 if TYPE_CHECKING:
@@ -85,11 +86,11 @@ class ImageStore:
 
     def __init__(self, path: Path) -> None:
         record = json.loads((path / "store.json").read_text())
-        settings = record["settings"]
+        self._settings = settings = parse_settings(ImageSettings, record["settings"])
         self.path = path
-        self.spec = InputSpec.image(channels=3, image_size=settings["image_size"])
+        self.spec = InputSpec.image(channels=3, image_size=settings.image_size)
         self._pixels = np.load(path / "pixels.npy", mmap_mode="r")
-        mean, std = torch.tensor(settings["mean"]), torch.tensor(settings["std"])
+        mean, std = torch.tensor(settings.mean), torch.tensor(settings.std)
         self._scale = (1 / (255 * std)).view(3, 1, 1)
         self._shift = (-mean / std).view(3, 1, 1)
 
@@ -112,6 +113,10 @@ class ImageStore:
         """Values in [0, 255] made those that the encoder reads, in place."""
         scale, shift = self._scale.to(values.device), self._shift.to(values.device)
         return values.mul_(scale).add_(shift)
+
+    def save_processor(self, folder: Path) -> None:
+        """Write the image processor that makes such pixels into the folder of an encoder that reads them."""
+        write_json(folder / "preprocessor_config.json", _processor(self._settings))
 
 
 def open_image_store(
@@ -163,7 +168,6 @@ def _read(file: Path, digest: str, settings: ImageSettings) -> np.ndarray:
 
 
 def _fit(image: Image.Image, settings: ImageSettings) -> Image.Image:
-    from PIL import Image
 
     size = settings.image_size
     box = (0.0, 0.0, float(image.width), float(image.height))
@@ -173,4 +177,38 @@ def _fit(image: Image.Image, settings: ImageSettings) -> Image.Image:
         box = (left, top, left + side, top + side)
     if image.size == (size, size) and box == (0, 0, size, size):
         return image
-    return image.resize((size, size), Image.Resampling[settings.interpolation.upper()], box=box)
+    return image.resize((size, size), _interpolation(settings), box=box)
+
+
+def _interpolation(settings: ImageSettings) -> Image.Resampling:
+    from PIL import Image
+
+    return Image.Resampling[settings.interpolation.upper()]
+
+
+def _processor(settings: ImageSettings) -> dict[str, Any]:
+    """An image processor of transformers that does the same.
+
+    Squashed images come out the same to the last digit. Cut ones are scaled before they are cut there and after it
+    here: they lie up to half a pixel apart.
+    """
+    size = {"height": settings.image_size, "width": settings.image_size}
+    if settings.resize == "squash":
+        fit: dict[str, Any] = {"image_processor_type": "ViTImageProcessor", "size": size}
+    else:
+        fit = {
+            "image_processor_type": "CLIPImageProcessor",
+            "size": {"shortest_edge": round(settings.image_size / settings.crop_pct)},
+            "do_center_crop": True,
+            "crop_size": size,
+        }
+    return fit | {
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "resample": int(_interpolation(settings)),
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(settings.mean),
+        "image_std": list(settings.std),
+    }

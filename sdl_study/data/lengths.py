@@ -44,7 +44,7 @@ def _counter(settings: Mapping[str, Any]) -> Callable[[str], int] | None:
         words = Whitespace()
         return lambda text: len(words.pre_tokenize_str(text)) + _FRAME
     try:
-        backend = load_tokenizer(settings["name"], "data.store.name").backend
+        backend = load_tokenizer(settings["name"], "data.store.name", settings.get("revision")).backend
     except UserError:
         return None
     return lambda text: len(backend.encode(text).ids)

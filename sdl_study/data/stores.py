@@ -27,6 +27,10 @@ class Store(Protocol):
         """Inputs of the examples ``rows``, as the encoder takes them."""
         ...
 
+    def save_processor(self, folder: Path) -> None:
+        """Write what makes such inputs of texts or images (tokenizer, image processor) into an encoder's folder."""
+        ...
+
 
 def check_store_settings(modality: Modality, settings: Mapping[str, Any]) -> None:
     """Refuse settings that the modality's store does not know, before anything is built.

@@ -1,16 +1,18 @@
 """Token store: every text tokenised once per (data set, tokenizer), memory-mapped, shared by all trials.
 
 The tokenizer sees the training split only. A word-level vocabulary and ByteLevel BPE come out the same on
-every run; a published tokenizer is loaded by name. The tokenizer stands beside the tokens in Hugging
-Face's format, so that an exported encoder can take it along.
+every run; a published one is loaded by name. It stands beside the tokens in Hugging Face's format, and goes
+along with every encoder that is saved.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -52,6 +54,7 @@ class TokenSettings:
     Args:
         tokenizer: "word" (lower-cased words and punctuation), "bpe" (ByteLevel byte pairs) or "pretrained".
         name: name or folder of the published tokenizer, for "pretrained".
+        revision: branch, tag or commit of that name on the hub.
         vocab_size: upper bound of a trained vocabulary, special tokens included.
         min_count: a word seen less often in train is unknown; "word" and "bpe".
         max_length: tokens of a chunk, special tokens included; shortened to the longest text.
@@ -64,6 +67,7 @@ class TokenSettings:
     min_count: int = 2
     max_length: int = 512
     max_chunks: int = 1
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("tokenizer", self.tokenizer, ("word", "bpe", "pretrained"))
@@ -74,6 +78,9 @@ class TokenSettings:
         check_at_least("max_chunks", self.max_chunks, 1)
         if (self.tokenizer == "pretrained") != bool(self.name):
             raise UserError("data.store.name: give it with tokenizer 'pretrained', and only then")
+        check_type("revision", self.revision, (str, NoneType))
+        if self.revision is not None and not self.name:
+            raise UserError("data.store.revision: give it with data.store.name, and only then")
 
 
 class TokenStore:
@@ -127,6 +134,10 @@ class TokenStore:
         ids[layout.where] = self._tokens[layout.token]
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(layout.mask())}
 
+    def save_processor(self, folder: Path) -> None:
+        """Write the tokenizer into the folder of an encoder that reads these tokens."""
+        shutil.copytree(self.tokenizer_dir, folder, dirs_exist_ok=True)
+
     @property
     def num_tokens(self) -> int:
         """Tokens of all examples."""
@@ -150,8 +161,9 @@ def open_token_store(
         settings = parse_settings(TokenSettings, settings)
     published, keyed = None, settings
     if settings.tokenizer == "pretrained":
-        published = load_tokenizer(settings.name, _NAME)
-        keyed = replace(settings, name=published.content)  # a name may come to stand for another tokenizer
+        published = load_tokenizer(settings.name, _NAME, settings.revision)
+        # A name, or a branch of it, may come to stand for another tokenizer.
+        keyed = replace(settings, name=published.content, revision=None)
     key = store_key("tokens", prepared.manifest.fingerprint, keyed, _VERSION)
     path = build_once(Path(cache_dir), key, lambda folder: _build(folder, prepared, settings, published))
     return TokenStore(path)
@@ -169,7 +181,7 @@ def expected_text_spec(prepared: PreparedData, settings: Mapping[str, Any]) -> I
     chosen = parse_settings(TokenSettings, settings)
     if chosen.tokenizer != "pretrained":
         return InputSpec.text(vocab_size=1, pad_token_id=0, max_length=1)
-    published = load_tokenizer(chosen.name, _NAME)
+    published = load_tokenizer(chosen.name, _NAME, chosen.revision)
     tokenizer = published.backend
     identity = tokenizer_identity(tokenizer)
     tokenizer.enable_truncation(chosen.max_length, stride=0)
@@ -242,7 +254,7 @@ def _build(
     )
     share.check(settings)
     for name, sizes in (("chunk_starts", chunk_sizes), ("first_chunk", chunks_of)):
-        offsets = _offsets(sizes)
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         write_array(folder / f"{name}.npy", offsets.shape, offsets.dtype, [offsets])
     longest = min(-(-int(chunk_sizes.max()) // 8) * 8, settings.max_length)
     record = {
@@ -283,7 +295,3 @@ def _encode_all(
                     share.add(ids)
                 counts.append(len(chunks))
     return np.asarray(sizes, dtype=np.int64), np.asarray(counts, dtype=np.int64)
-
-
-def _offsets(sizes: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

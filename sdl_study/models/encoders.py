@@ -188,9 +188,10 @@ class Encoder(nn.Module):
         path.mkdir(parents=True, exist_ok=True)
         (path / ENCODER_FILE).unlink(missing_ok=True)
         save_backbone(self.backbone, path)
-        for file in path.iterdir():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
+        for file in path.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as stream:
+                    os.fsync(stream.fileno())
         content = {
             "kind": self.kind,
             "settings": self.settings.model_dump(mode="json"),

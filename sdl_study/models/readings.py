@@ -43,9 +43,9 @@ def reading_of(settings: Readable) -> dict[str, Any]:
     """Settings of the store whose examples a model reads as it was trained to.
 
     Returns:
-        For a text model ``tokenizer`` and ``name``, with ``max_length`` and ``max_chunks`` where the settings give
-        them. For an image model ``image_size``, ``resize``, ``crop_pct``, ``interpolation``, ``mean`` and ``std`` as
-        far as its processor's file, its configuration or the settings tell them.
+        For a text model ``tokenizer`` and ``name``, with ``revision``, ``max_length`` and ``max_chunks`` where the
+        settings give them. For an image model ``image_size``, ``resize``, ``crop_pct``, ``interpolation``, ``mean``
+        and ``std`` as far as its processor's file, its configuration or the settings tell them.
 
     Raises:
         UserError: no such model, damaged files, a setting for another modality, or a processor that the store cannot
@@ -61,7 +61,7 @@ def reading_of(settings: Readable) -> dict[str, Any]:
             )
     if not text:
         return _image_reading(settings, config)
-    given = {"max_length": settings.max_length, "max_chunks": settings.max_chunks}
+    given = {name: getattr(settings, name) for name in ("revision", "max_length", "max_chunks")}
     return {
         "tokenizer": "pretrained",
         "name": settings.name,

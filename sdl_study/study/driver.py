@@ -187,16 +187,12 @@ class Driver:
             finals.earlier_openings(), self.objective_labels, self._seen(),
         )  # fmt: skip
         leaving = self._records_may_leave
-        records = record_files(ended, answer.best_arm, self._store_of) if leaving else []
+        records = record_files(ended, answer.best_arm) if leaving else []
         publish(answer, trials, ended, self.plan, self.tracker, records)
         return answer
 
     def _seen(self) -> tuple[str, ...]:
         return seen_before(self.plan.space, self.plan.settings, self.data.manifest.source)
-
-    def _store_of(self, parameters: Mapping[str, Any]) -> Store:
-        """The store that an arm's encoder reads, built where it is not there yet."""
-        return self._store(self.maker.settings(parameters)["data"]["store"])
 
     def _store(self, reading: Mapping[str, Any]) -> Store:
         """Tokens or images, built where they are not there yet."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from sdl_study.arms import Arm
-from sdl_study.data.stores import Store
 from sdl_study.evaluation.verdict import Comparison
 from sdl_study.files import read_json, write_json, write_text
 from sdl_study.record.answer import Answer
@@ -220,19 +218,9 @@ def _numbers(comparison: Comparison) -> dict[str, float]:
     return found
 
 
-def record_files(
-    finals: Sequence[Final], best_arm: str, store_of: Callable[[Mapping[str, Any]], Store]
-) -> list[tuple[Path, str]]:
-    """Predictions and encoder of the best arm, with the tokenizer that it reads; each with its artifact folder.
-
-    Args:
-        finals: the study's.
-        best_arm: its name.
-        store_of: gives the store that the encoder of some parameters reads.
-    """
+def record_files(finals: Sequence[Final], best_arm: str) -> list[tuple[Path, str]]:
+    """Predictions of the best arm and its encoder, with what makes its inputs; each with its artifact folder."""
     best = next((f for f in finals if f.name == best_arm and f.role == "final" and f.failure is None), None)
     if best is None:
         return []
-    own = [(best.predictions, ""), (best.slot.folder / ENCODER_FOLDER, ENCODER_FOLDER)]
-    tokenizer = getattr(store_of(best.slot.parameters), "tokenizer_dir", None)
-    return [*own, *([(tokenizer, ENCODER_FOLDER)] if tokenizer else [])]
+    return [(best.predictions, ""), (best.slot.folder / ENCODER_FOLDER, ENCODER_FOLDER)]

@@ -96,7 +96,8 @@ def last_stage(
 ) -> dict[str, float]:
     """Fit the probe on all of train and score the test inputs into the job's folder; their labels are not known here.
 
-    Rank 0 writes ``test_scores.npz`` (rows, scores) and the encoder.
+    Rank 0 writes ``test_scores.npz`` (rows, scores) and the encoder, with the tokenizer or image processor whose inputs
+    it reads.
 
     Returns:
         Dev metrics, dev's threshold and the probe's strength; empty on ranks other than 0.
@@ -112,7 +113,10 @@ def last_stage(
     metrics, threshold = _dev_metrics(probe, dev, inputs, settings)
     folder = Path(job.folder)
     save_scores(folder / SCORES_FILE, inputs.test_rows, probe.predict_proba(test).cpu().numpy())
-    encoder.save_pretrained(folder / ENCODER_FOLDER)  # type: ignore[operator]
+    saved = folder / ENCODER_FOLDER
+    saved.mkdir(exist_ok=True)
+    inputs.store.save_processor(saved)  # before the encoder, whose last file says that the folder is whole
+    encoder.save_pretrained(saved)  # type: ignore[operator]
     return {
         **metrics,
         "dev/threshold": threshold,
