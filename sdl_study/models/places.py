@@ -51,6 +51,33 @@ def _of_package(name: str, field: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / inside
 
 
+def why_not_loaded(error: BaseException, name: str) -> str:
+    """Why a model of the hub cannot be had, and what to do about it; another error's first line.
+
+    Args:
+        error: transformers' own, or the hub's, which it came from.
+        name: of the model.
+    """
+    from huggingface_hub import constants, errors
+
+    page = f"{constants.ENDPOINT}/{name}"
+    advice = {
+        errors.GatedRepoError: f"it is gated: accept its terms at {page}, then log in with hf auth login",
+        errors.RepositoryNotFoundError: "the hub has no model of this name; mend the name, or log in with hf auth "
+        "login if it is a private one",
+        errors.RevisionNotFoundError: f"the hub has no such revision of it; {page} lists them",
+        errors.LocalEntryNotFoundError: "the hub is out of reach, and the model was not downloaded before; run hf "
+        f"download {name} where the hub can be reached, or name the folder of a copy",
+    }
+    seen: BaseException | None = error
+    while seen is not None:
+        for kind, words in advice.items():
+            if isinstance(seen, kind):
+                return words
+        seen = seen.__cause__ or seen.__context__
+    return first_line(error)
+
+
 def first_line(error: BaseException) -> str:
     """An error's type where it says nothing, else its first line."""
     words = str(error).strip()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sdl_study.errors import UserError
 from sdl_study.input_spec import InputSpec
 from sdl_study.models.model_files import is_there, read_object
-from sdl_study.models.places import find_folder, first_line, found_at
+from sdl_study.models.places import find_folder, found_at, why_not_loaded
 from sdl_study.models.tokenizer import has_tokenizer, load_tokenizer, tokenizer_identity
 from sdl_study.models.weight_files import Shapes, read_shapes
 
@@ -100,7 +100,7 @@ def read_config(settings: Pretrained) -> PreTrainedConfig:
                 "knows"
             ) from None
         raise UserError(
-            f"{FIELD}: cannot load {settings.name!r}, here or from the hub: {first_line(error)}"
+            f"{FIELD}: cannot load {settings.name!r}: {why_not_loaded(error, settings.name)}"
         ) from None
 
 
@@ -248,12 +248,14 @@ def _identity_in(folder: Path, files: tuple[tuple[str, int], ...]) -> str | None
 def _identity_on_hub(name: str, revision: str | None) -> str | None:
     """Identity of a hub model's tokenizer; None where it has none, or its files are out of reach."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     for file in _VOCABULARIES_ON_HUB:
         try:
             hf_hub_download(name, file, revision=revision)
         except EntryNotFoundError:
             continue
+        except HfHubHTTPError as error:
+            raise UserError(f"{FIELD}: {file} of {name!r}: {why_not_loaded(error, name)}") from None
         return tokenizer_identity(load_tokenizer(name, FIELD, revision).backend)
     return None

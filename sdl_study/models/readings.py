@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sdl_study.errors import UserError
 from sdl_study.models.model_files import is_there, read_object
-from sdl_study.models.places import find_folder
+from sdl_study.models.places import find_folder, why_not_loaded
 from sdl_study.models.pretrained import FIELD, Pretrained, read_config
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _processor(settings: Pretrained) -> dict[str, Any] | None:
 def _on_hub(settings: Pretrained, name: str) -> Path | None:
     """A file of a model of the hub, downloaded if need be; None where the model has no such file."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
     cached = try_to_load_from_cache(settings.name, name, revision=settings.revision)
     if cached is not None:
@@ -122,6 +122,10 @@ def _on_hub(settings: Pretrained, name: str) -> Path | None:
         ) from None
     except EntryNotFoundError:
         return None
+    except HfHubHTTPError as error:
+        raise UserError(
+            f"{FIELD}: {name} of {settings.name!r}: {why_not_loaded(error, settings.name)}"
+        ) from None
 
 
 def _processed(processor: dict[str, Any], place: str) -> dict[str, Any]:

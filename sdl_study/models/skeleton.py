@@ -15,7 +15,7 @@ from sdl_study.models.adapters import check_targets
 from sdl_study.models.backbones.own import quiet, register_all
 from sdl_study.models.frozen import example_inputs
 from sdl_study.models.layers import Layers, reached_by
-from sdl_study.models.places import first_line, found_at
+from sdl_study.models.places import first_line, found_at, why_not_loaded
 from sdl_study.models.pretrained import FIELD, files_at_hand
 
 if TYPE_CHECKING:
@@ -131,7 +131,9 @@ def _skeleton_of(settings: Settings) -> Skeleton:
     except (
         Exception
     ) as error:  # foreign files may make their reader raise anything; its words tell of no data
-        raise UserError(f"{FIELD}: cannot load {settings.name!r}: {first_line(error)}") from error
+        raise UserError(
+            f"{FIELD}: cannot load {settings.name!r}: {why_not_loaded(error, settings.name)}"
+        ) from error
 
 
 @lru_cache(maxsize=8)

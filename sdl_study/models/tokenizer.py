@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdl_study.errors import UserError
 from sdl_study.models.model_files import files_like, open_file, read_object
-from sdl_study.models.places import find_folder, first_line, found_at
+from sdl_study.models.places import find_folder, found_at, why_not_loaded
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -135,7 +135,7 @@ def _load(name: str, field: str, revision: str | None) -> Any:
         if "trust_remote_code" in str(error):
             raise UserError(f"{field}: tokenizer {name!r} needs code of its own, which is not run") from None
         raise UserError(
-            f"{field}: tokenizer {name!r} cannot be read, here or from the hub: {first_line(error)}"
+            f"{field}: tokenizer {name!r} cannot be read: {why_not_loaded(error, name)}"
         ) from None
 
 

@@ -118,7 +118,7 @@ def build(settings: Settings, spec: InputSpec) -> tuple[PreTrainedModel, int]:
     import torch
 
     from sdl_study.models.norm import replace_batch_norm
-    from sdl_study.models.places import first_line
+    from sdl_study.models.places import why_not_loaded
     from sdl_study.models.pretrained import FIELD, output_width, read_config
     from sdl_study.models.skeleton import check_lacking
 
@@ -136,7 +136,9 @@ def build(settings: Settings, spec: InputSpec) -> tuple[PreTrainedModel, int]:
     except (
         Exception
     ) as error:  # foreign weights may make their reader raise anything; its words tell of no data
-        raise UserError(f"{FIELD}: cannot load {settings.name!r}: {first_line(error)}") from error
+        raise UserError(
+            f"{FIELD}: cannot load {settings.name!r}: {why_not_loaded(error, settings.name)}"
+        ) from error
     check_lacking(missing & used, place)
     if settings.lora_rank:
         _adapt(model, settings, used)
