@@ -19,6 +19,8 @@ _SPLITS = {
 }  # fmt: skip
 _FILL, _LEAVE_EMPTY = "fill it in or leave the row out", "give --missing empty if these rows have no label"
 _TEXTS = (pl.String, pl.Null, pl.Categorical, pl.Enum)
+# One 0 or 1 after another, whatever stands between them.
+_VECTOR = r"^\s*[01](?:[\s,;|/]+[01])+\s*$"
 _NOT_FLAT = (pl.List, pl.Array, pl.Struct, pl.Object)
 
 
@@ -106,9 +108,12 @@ def _label_lists(file: Path, table: pl.DataFrame, column: str, separator: str) -
         _refuse_printed(
             file, column, table.select(ROW, texts.alias("cell")).filter(is_printed(pl.col("cell")))
         )
+        _refuse_vectors(file, column, _as_vectors(texts))
         return texts.str.split(separator)
     if inner.is_integer():
         _refuse_vectors(file, column, values)
+    else:
+        _refuse_vectors(file, column, _as_vectors(values.cast(pl.List(pl.String)).list.join(",")))
     lists = values.cast(pl.List(pl.String))
     items = pl.DataFrame({ROW: table[ROW], "item": lists}).explode("item")
     _refuse_printed(file, column, items.filter(is_piece(pl.col("item"))))
@@ -121,6 +126,12 @@ def _refuse_printed(file: Path, column: str, printed: pl.DataFrame) -> None:
             f"{file}, row {printed[ROW][0]}, field {column}: a list, set or object as a program prints it; write the "
             "labels with separators (a,b), or save the table as JSONL or Parquet with lists"
         )
+
+
+def _as_vectors(cells: pl.Series) -> pl.Series:
+    """Cells such as 1,0,1 as lists; none where any cell holds anything else."""
+    given = cells.filter(cells.str.strip_chars() != "")
+    return (given if given.str.contains(_VECTOR).all() else given.clear()).str.extract_all("[01]")
 
 
 def _refuse_vectors(file: Path, column: str, lists: pl.Series) -> None:

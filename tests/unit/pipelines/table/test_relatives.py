@@ -12,6 +12,7 @@ from pipelines.mimic.code_checks import _remarks
 from pipelines.table import Columns
 from pipelines.table.printed import is_piece, is_printed
 from sdl_study.errors import UserError
+from tests.unit.pipelines.table.small import found, jsonl, refused
 
 
 def test_one_column_has_one_role() -> None:
@@ -67,3 +68,27 @@ def test_numbers_of_few_digits_are_shown(tmp_path: Path) -> None:
 
     told = " ".join(_remarks(pl.DataFrame({"code": ["66", "66", "7"]}), "procedure", 9))
     assert "66" in told or "7" in told
+
+
+@pytest.mark.parametrize("between", [",", ", ", ";", " ", "|"])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_cells_of_zeros_and_ones_are_no_labels(tmp_path: Path, between: str, separator: str) -> None:
+    """Split at commas they would be the two labels 0 and 1."""
+    cells = [between.join(cell) for cell in ("101", "010", "001")]
+    message = refused(jsonl(tmp_path, tags=cells), separator=separator)
+    assert message.startswith(
+        ", field tags: holds vectors of numbers, all of one length, not lists of labels"
+    )
+
+
+def test_lists_of_zeros_and_ones_as_texts_are_no_labels(tmp_path: Path) -> None:
+    message = refused(jsonl(tmp_path, tags=[["1", "0", "1"], ["0", "1", "0"], ["0", "0", "1"]]))
+    assert message.startswith(", field tags: holds vectors of numbers")
+
+
+@pytest.mark.parametrize(
+    "cells", [["0,1", "1,0", "0,1"], ["0", "1", "0"], ["1,0,1", "0", ""], ["1,0,1", "0,2,1", "0,0,1"]]
+)
+def test_labels_whose_names_are_numbers_are_labels(tmp_path: Path, cells: list[str]) -> None:
+    taken = [codes for _, codes, _ in found(jsonl(tmp_path, tags=cells)).values()]
+    assert taken == [{code for code in cell.split(",") if code} for cell in cells]
