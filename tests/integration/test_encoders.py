@@ -56,7 +56,9 @@ def trained(plan: Plan, data: PreparedData, final: Final) -> tuple[Encoder, Stor
     store = open_store(data, settings.data.store, plan.files.stores)
     model = build_model(Arm(**job.arm), job.seed, settings, store.spec, data.manifest.num_labels)
     model.load_state_dict(torch.load(final.slot.folder / BEST, weights_only=True)["model"])
-    return model.eval().encoder, store
+    encoder = model.eval().encoder
+    assert isinstance(encoder, Encoder)
+    return encoder, store
 
 
 def check_study(plan: Plan, data: PreparedData, encoders: Mapping[str, Any], engines: Engines) -> None:
@@ -95,8 +97,8 @@ def check_handed_out(
         if hidden.ndim == 4:
             found = pool_pixels(hidden)
         else:
-            mask = inputs.get("attention_mask", hidden.new_ones(hidden.shape[:2], dtype=torch.long))
-            found = pool_tokens(hidden, mask, encoder.pooling)
+            masked = {"attention_mask": hidden.new_ones(hidden.shape[:2], dtype=torch.long)} | inputs
+            found = pool_tokens(hidden, masked["attention_mask"], encoder.pooling)
         expected = encoder(**store.fetch(ROWS))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=within)
 

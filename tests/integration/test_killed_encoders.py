@@ -18,11 +18,12 @@ from sdl_study.record.outcome import Result
 from sdl_study.study.jobs import JobMaker, Work, run_all
 from sdl_study.study.plan import Plan, make_plan
 from sdl_study.training.checkpoint import BEST, LAST, load
-from sdl_study.workers.events import Epoch, Event
+from sdl_study.workers.events import Epoch, Event, Failed
 from tests.integration import families
 from tests.integration.conftest import Engines
 
-FAMILIES = ("bert", "llama", "resnet", "mlp")
+SLOW = pytest.mark.slow
+FAMILIES = (pytest.param("bert", marks=SLOW), "llama", pytest.param("resnet", marks=SLOW), "mlp")
 EVERY_STEP = 1e-9
 """Minutes between two checkpoints."""
 
@@ -83,9 +84,12 @@ def test_a_worker_killed_in_an_epoch(encoder: str, plans: dict[str, Plan], engin
     epochs: dict[str, dict[int, dict[str, float]]] = {whole.job.key: {}, broken.job.key: {}}
     killed: list[tuple[int, int]] = []
     attempts: list[int] = []
+    failures: list[Failed] = []
 
     def told(work: Work, event: Event) -> None:
         attempts.append(event.attempts)
+        if isinstance(event, Failed):
+            failures.append(event)
         if not isinstance(event, Epoch):
             return
         kept = {key: value for key, value in event.metrics.items() if key != "seconds"}
@@ -93,7 +97,7 @@ def test_a_worker_killed_in_an_epoch(encoder: str, plans: dict[str, Plan], engin
         if work is broken and (event.epoch, event.attempts) == (1, 1):
             threading.Thread(target=kill_in_the_middle, args=(work, killed)).start()
 
-    assert run_all([whole, broken], 1, told) == []
+    assert run_all([whole, broken], 1, told) == [], failures
     ((epoch, step),) = killed
     assert attempts[-1] == 2
     first, last = ([line for line in batches(broken) if line["epoch"] == e] for e in (1, epoch))
