@@ -156,7 +156,7 @@ def _configured(config: Any, settings: Settings) -> Any:
         if not names:
             raise UserError(
                 f"setting 'attention_dropout' of encoder 'hub': {settings.name!r} has no attention dropout that its "
-                "configuration names; leave it out"
+                "configuration names; leave it out, or set it to null"
             )
         for name in names:
             setattr(config, name, settings.attention_dropout)

@@ -116,3 +116,20 @@ def test_weights_of_half_precision_are_trained_in_float32(dtype: torch.dtype, tm
         "hub", {"name": str(folder)}, InputSpec.text(vocab_size=13, pad_token_id=0, max_length=12)
     )
     assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+
+
+def test_attention_dropout_takes_the_place_of_the_models_own(saved_bert: Path, tmp_path: Path) -> None:
+    from transformers import ResNetConfig, ResNetModel
+
+    chances = []
+    for given in ({}, {"attention_dropout": 0.25}):
+        encoder = make("hub", {"name": str(saved_bert), **given}, TEXT)
+        chances.append(encoder.backbone.encoder.layer[0].attention.self.dropout.p)
+    assert chances == [0.1, 0.25]
+    ResNetModel(ResNetConfig(num_channels=1, embedding_size=8, hidden_sizes=[8], depths=[1])).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(
+        UserError, match=r"'attention_dropout' .* has no attention dropout .* leave it out, or set it to null"
+    ):
+        make("hub", {"name": str(tmp_path), "attention_dropout": 0.0}, IMAGE)
