@@ -1,4 +1,4 @@
-"""print what a study came to, from its folder alone"""
+"""print what a study came to and write its page, from its folder alone"""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Print the answer of a finished study, or how far it is; nothing is written, and no cluster is needed."""
+    """Print the answer of a finished study, or how far it is, and write its page; no cluster is needed."""
     from sdl_study.record.answer import read_answer
     from sdl_study.record.files import StudyFiles
     from sdl_study.record.identity import read_identity
     from sdl_study.record.journal import read
+    from sdl_study.report.study_page import write_page
     from sdl_study.report.text import answer_text, trials_text
 
     files = StudyFiles(given.out.resolve(), given.study)
@@ -35,3 +36,4 @@ def run(given: argparse.Namespace) -> None:
     else:
         print(f"{given.study}: no answer yet")
     print(f"\n{trials_text(read(files.journal).all(), identity['settings']['objective'])}")
+    print(f"\npage: {write_page(files)}")

@@ -80,6 +80,16 @@ class StudyFiles:
         """All trials as a table."""
         return self.folder / "leaderboard.csv"
 
+    @property
+    def environment(self) -> Path:
+        """With what it ran."""
+        return self.folder / "environment.json"
+
+    @property
+    def page(self) -> Path:
+        """The study page: one file that opens from disk, without a network."""
+        return self.folder / "page.html"
+
     def trial(self, number: int) -> Path:
         """Folder of a trial."""
         return self.folder / "trials" / f"{number:04d}"

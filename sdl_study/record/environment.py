@@ -1,0 +1,59 @@
+"""environment.json: with what a study ran, one entry for every different environment that worked on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from sdl_study.files import read_json, write_json
+from sdl_study.record.files import StudyFiles
+
+_PACKAGES = (
+    "torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn", "polars", "optuna", "ray", "mlflow",
+)  # fmt: skip
+
+
+def environment(code_version: str, study: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The driver's environment, and how the study was named and changed on the command line; no path of the machine.
+
+    Args:
+        code_version: of this package.
+        study: what stands after ``study`` on the command line.
+        overrides: settings by dotted path; the folder of the data is left out.
+    """
+    return {
+        "code_version": code_version,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "packages": {name: found for name in _PACKAGES if (found := _installed(name)) is not None},
+        "study": study,
+        "overrides": {path: value for path, value in overrides.items() if path != "data.path"},
+        "own_data": overrides.get("data.path") is not None,
+    }
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def note_environment(files: StudyFiles, now: Mapping[str, Any]) -> None:
+    """Add an environment to the study's, unless it is the last one's."""
+    before = read_environments(files)
+    if not before or before[-1] != now:
+        write_json(files.environment, [*before, dict(now)])
+
+
+def read_environments(files: StudyFiles) -> Sequence[Mapping[str, Any]]:
+    """Every environment of a study, in order; none of a study from before they were written.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    return read_json(files.environment) if files.environment.exists() else []

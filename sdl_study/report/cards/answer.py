@@ -1,0 +1,193 @@
+"""Does the method beat each arm, by how much, how sure, and how often was this test split opened?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sdl_study.evaluation.verdict import Comparison
+from sdl_study.report.page.card import Card
+from sdl_study.report.page.drawing import DECORATION, INK, MUTED, canvas, style_of
+from sdl_study.report.page.frames import StudyFrames
+from sdl_study.report.sentences import controls_sentence, findings, verdict_sentence
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    import polars as pl
+
+KEY, TITLE = "answer", "Answer"
+_FORMATS = {"difference": "+.4f", "low": "+.4f", "high": "+.4f", "p (Holm)": ".4f", "confidence": ".4f",
+            "detectable": ".4f"}  # fmt: skip
+_SCHEMA = {
+    "contrast": str, "role": str, "difference": float, "low": float, "high": float, "confidence": float,
+    "p (Holm)": float, "detectable": float, "seeds": int, "pairs": int, "groups": int, "word": str,
+}  # fmt: skip
+
+
+def frame(study: StudyFrames) -> pl.DataFrame:
+    """One row per contrast, as answer.json has it."""
+    import polars as pl
+
+    exploratory = study.record.answer is not None and bool(study.record.answer.exploratory)
+    rows = [_row(role, contrast, exploratory) for role, contrast in study.contrasts]
+    return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
+
+
+def _row(role: str, contrast: Comparison, exploratory: bool) -> dict[str, object]:
+    interval = None if exploratory else contrast.interval
+    return {
+        "contrast": f"{contrast.first} − {contrast.second}",
+        "role": role,
+        "difference": contrast.difference,
+        "low": None if interval is None else interval.low,
+        "high": None if interval is None else interval.high,
+        "confidence": None if interval is None else interval.confidence,
+        "p (Holm)": None if exploratory else contrast.adjusted_p,
+        "detectable": None if interval is None else interval.detectable,
+        "seeds": len(contrast.seeds),
+        "pairs": contrast.pairs,
+        "groups": contrast.groups,
+        "word": "exploratory" if exploratory else contrast.word,
+    }
+
+
+def card(study: StudyFrames) -> Card:
+    """The answer, or how far the study is from one."""
+    answer = study.record.answer
+    if answer is None:
+        return Card(KEY, TITLE, _so_far(study), lines=_openings(study))
+    table = frame(study)
+    first = controls_sentence(answer)
+    lines = [] if first is None else [first]
+    if not answer.exploratory:
+        lines += [verdict_sentence(c, answer.rising, answer.unable) for _, c in study.contrasts]
+    lines += [*answer.seen, *findings(answer)]
+    lines += [f"{f.role} of {f.name}, seed {f.seed_number}, failed: {f.where}" for f in answer.failed]
+    if answer.no_verdict and answer.primary is not None:
+        lines.append(f"no verdict on a contrast: {answer.no_verdict}")
+    return Card(
+        key=KEY,
+        title=TITLE,
+        sentence=headline(study),
+        frame=table if table.height else None,
+        figures=(draw(table, study),) if table.height else (),
+        note=_note(study),
+        lines=(*_openings(study), *lines),
+        formats=_FORMATS,
+        table=True,
+    )
+
+
+def headline(study: StudyFrames) -> str:
+    """The answer in one sentence."""
+    answer = study.record.answer
+    if answer is None:
+        return _so_far(study)
+    if answer.exploratory:
+        return (
+            "Exploratory, without a verdict: test data of this study had been scored before the search ended "
+            f"(declaration {', '.join(sha[:12] for sha in answer.exploratory)})."
+        )
+    contrast = answer.primary
+    if contrast is None:
+        return (
+            f"No verdict: {answer.no_verdict or 'the study declares no method that is compared with an arm'}."
+        )
+    names = f"{contrast.first} against {contrast.second}"
+    measure = f"{contrast.metric} on test: {contrast.difference:+.4f}"
+    if contrast.interval is None:
+        return f"No claim about {names} from one seed. {measure}, {contrast.groups:,} groups."
+    interval = contrast.interval
+    within = f"{interval.confidence:.0%} interval {interval.low:+.4f} to {interval.high:+.4f}"
+    what = {
+        "better": f"{contrast.first} is better than {contrast.second}",
+        "worse": f"{contrast.first} is worse than {contrast.second}",
+        "not distinguishable": f"{contrast.first} and {contrast.second} are not distinguishable",
+    }[contrast.word]
+    return f"{what}. {measure}, {within}."
+
+
+def _so_far(study: StudyFrames) -> str:
+    """Where a study without an answer stands."""
+    record = study.record
+    ended = sum(trial.state != "running" for trial in record.trials)
+    states = f"{ended} of {study.settings['budget']['trials'] * len(study.arms)} trials have ended"
+    if record.trials and all(trial.state == "failed" for trial in record.trials):
+        return f"No answer: all {len(record.trials)} trials so far have failed; the trials below say why."
+    if record.declaration is None:
+        return f"No answer yet: {states}, nothing is declared, and no test label has been opened for it."
+    if record.dataset is not None and not record.dataset.has_test_labels:
+        return (
+            "No answer: the study came to its declaration, and the test labels are not there; put "
+            "test_labels.parquet back beside the data and start the study again."
+        )
+    done = study.finals.filter(study.finals["state"] != "not yet").height
+    return f"No answer yet: declared, and {done} of {study.finals.height} finals and controls have ended."
+
+
+def _openings(study: StudyFrames) -> tuple[str, ...]:
+    """How often the test labels of these data were opened, by whom."""
+    dataset = study.record.dataset
+    if dataset is None:
+        return (
+            "How often the test labels were opened is not known: the data are not where the study read them.",
+        )
+    own = [line for line in dataset.ledger if line.identity.study == study.name]
+    declaration = study.record.declaration
+    sha = None if declaration is None else declaration.sha
+    under = sum(line.declaration == sha for line in own)
+    others = len(dataset.ledger) - len(own)
+    return (
+        f"The test labels of these data have been opened {len(dataset.ledger)} times, once per final and control: "
+        f"{under} under this study's declaration, {len(own) - under} under earlier ones of it, {others} by other "
+        "studies.",
+    )
+
+
+def _note(study: StudyFrames) -> str | None:
+    answer = study.record.answer
+    if answer is None or not study.contrasts:
+        return None
+    _, first = study.contrasts[0]
+    pairs = "searches" if answer.searches > 1 else "seeds"
+    head = f"n = {first.groups:,} groups of test inputs, {len(first.seeds)} seeds; {answer.metric} after {answer.stage}."
+    if answer.exploratory:
+        return f"{head} No interval and no test: exploratory."
+    if first.interval is None:
+        return f"{head} No interval and no test: one seed says nothing of how much seeds vary."
+    holm = (
+        f"Holm over {len(answer.secondary)} secondary contrasts"
+        if answer.secondary
+        else "none (one contrast)"
+    )
+    return (
+        f"{head} Interval over {pairs} and groups (bootstrap), t with Cochran and Cox's quantile; two-sided test "
+        f"against no difference; correction: {holm}, the primary contrast stands alone. Secondary intervals stand "
+        "at the level that the correction leaves them."
+    )
+
+
+def draw(table: pl.DataFrame, study: StudyFrames) -> go.Figure:
+    """Differences with their intervals, the primary contrast uppermost."""
+    import plotly.graph_objects as go
+
+    ordered = table.reverse()
+    metric = study.contrasts[0][1].metric
+    figure = canvas(90 + 44 * table.height, f"difference in {metric}", "", showlegend=False)
+    colour = style_of(study.contrasts[0][1].first, study.arms).colour
+    known = ordered["low"].is_not_null().any()
+    high = (ordered["high"] - ordered["difference"]).fill_null(0.0).to_list()
+    low = (ordered["difference"] - ordered["low"]).fill_null(0.0).to_list()
+    words = [f"{d:+.4f} {w}" for d, w in ordered.select("difference", "word").iter_rows()]
+    figure.add_trace(go.Scatter(
+        x=ordered["difference"].to_list(), y=ordered["contrast"].to_list(), mode="markers",
+        marker={"color": [colour if role == "primary" else INK for role in ordered["role"]], "size": 12,
+                "symbol": ["diamond" if role == "primary" else "circle" for role in ordered["role"]]},
+        error_x={"type": "data", "array": high, "arrayminus": low, "symmetric": False, "color": MUTED,
+                 "thickness": 2, "width": 6} if known else None,
+        text=words, hovertemplate="%{y}: %{text}<extra></extra>",
+    ))  # fmt: skip
+    figure.add_vline(x=0, line={"color": MUTED, "dash": "dash", "width": 1})
+    return figure.update_yaxes(type="category", gridcolor="rgba(0,0,0,0)")
+
+
+__all__ = ["DECORATION", "card", "draw", "frame", "headline"]

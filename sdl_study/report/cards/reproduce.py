@@ -1,0 +1,46 @@
+"""The commands that make this study again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from sdl_study.report.page.card import Card
+from sdl_study.report.page.frames import StudyFrames
+
+KEY, TITLE = "reproduce", "Reproduce"
+_PROGRAM = "python -m sdl_study.run"
+
+
+def card(study: StudyFrames) -> Card:
+    """How the study was started, how to see it again, how to look at its trials."""
+    record = study.record
+    declaration = record.declaration
+    code = str(record.identity.get("code_version", ""))
+    commands = [_start(study, found) for found in record.environments[-1:]]
+    commit = code.partition("+")[2].removesuffix("-dirty")
+    if commit:
+        commands.insert(0, f"git checkout {commit}")
+    commands.append(f"{_PROGRAM} report {study.name}")
+    sentence = "The same commands with the same code, data and environment give the same trials, winners and numbers."
+    lines = [
+        f"study seed {study.settings['seed']}; data fingerprint {record.identity.get('data_fingerprint', 'unknown')}"
+    ]
+    if declaration is not None:
+        lines.append(f"declaration {declaration.sha}")
+    if not record.environments:
+        lines.append("How the study was started is not known: it is from before that was written down.")
+    if code.endswith("-dirty"):
+        lines.append("The code had changes that were not committed: the commit alone is not what ran.")
+    return Card(KEY, TITLE, sentence, lines=lines, commands=commands)
+
+
+def _start(study: StudyFrames, found: Mapping[str, Any]) -> str:
+    """The command line that starts such a study; the folder of the data is the reader's own."""
+    words = [_PROGRAM, "study", shlex.quote(found["study"]), "--name", shlex.quote(study.name)]
+    if found["own_data"]:
+        words += ["--data", "DIR"]
+    for path, value in found["overrides"].items():
+        words += ["--set", shlex.quote(f"{path}={value}")]
+    return " ".join(words)
