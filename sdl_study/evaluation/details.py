@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -139,7 +139,9 @@ def _calibration(
 
 
 def _write(path: Path, details: FinalDetails, key: str, *, private: bool) -> None:
-    table = {f"label_{name}": details.labels[name].to_numpy() for name in (*_COUNTS, *_VALUES)}
+    table: dict[str, Any] = {
+        f"label_{name}": details.labels[name].to_numpy() for name in (*_COUNTS, *_VALUES)
+    }
     with written_whole(path, private=private) as file:
         np.savez_compressed(
             file, key=np.array(key), bands=np.array(details.bands), macro_f1=details.macro_f1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ def environment(code_version: str, study: str, overrides: Mapping[str, Any]) -> 
         study: what stands after ``study`` on the command line.
         overrides: settings by dotted path; the folder of the data is left out.
     """
+    given = {path: value for path, value in overrides.items() if path != "data.path"}
     return {
         "code_version": code_version,
         "python": platform.python_version(),
@@ -31,7 +33,7 @@ def environment(code_version: str, study: str, overrides: Mapping[str, Any]) -> 
         "cpus": os.cpu_count(),
         "packages": {name: found for name in _PACKAGES if (found := _installed(name)) is not None},
         "study": study,
-        "overrides": {path: value for path, value in overrides.items() if path != "data.path"},
+        "overrides": json.loads(json.dumps(given, default=str)),
         "own_data": overrides.get("data.path") is not None,
     }
 

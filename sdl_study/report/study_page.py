@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from sdl_study.record.files import StudyFiles
 from sdl_study.record.reading import StudyRecord, read_study
 from sdl_study.report.cards import CARDS
 from sdl_study.report.page.card import Card
-from sdl_study.report.page.drawing import TWINS, marks
+from sdl_study.report.page.drawing import COLOURS, SIGNS, TWINS, marks
 from sdl_study.report.page.frames import StudyFrames
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ def page_html(study: StudyFrames, cards: Sequence[Card]) -> str:
     )  # fmt: skip
     return environment.get_template("page.html").render(
         study=study.name,
+        arms=[
+            {"name": name, "light": light, "dark": dark, "sign": sign}
+            for name, (light, dark), sign in zip(study.arms, cycle(COLOURS), cycle(SIGNS), strict=False)
+        ],
         cards=[_shown(card) for card in cards],
         declaration=study.record.declaration,
         code_version=study.record.identity.get("code_version", "unknown"),

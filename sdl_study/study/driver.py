@@ -19,6 +19,7 @@ from sdl_study.errors import UserError
 from sdl_study.evaluation.final import has_test_labels
 from sdl_study.files import read_json, write_json
 from sdl_study.record.answer import Answer, make_answer
+from sdl_study.record.environment import environment, note_environment
 from sdl_study.record.finals import read_finals
 from sdl_study.record.journal import DriverJournal, open_for_driver
 from sdl_study.record.trials import TrialRecord
@@ -89,6 +90,7 @@ class Driver:
             if terms == "restricted":
                 files.folder.chmod(0o700)  # scores and weights tell of patients
             self._write_identity()
+            note_environment(files, environment(code_version(), self._reference(), plan.overrides))
             uri = self._tracking_uri
             self.tracker = Tracker(uri or files.mlflow_uri, None if uri else files.artifacts, plan.name)
             self.tracker.open_parent(
@@ -125,6 +127,13 @@ class Driver:
         before: dict[str, Any] = read_json(path) if path.exists() else {}
         if {key: before.get(key) for key in content} != content:
             write_json(path, content | {"code_version": code_version()})
+
+    def _reference(self) -> str:
+        """What names the study on the command line: a module of search_spaces, or a file of the user's own."""
+        module = self.plan.module
+        if module is None or module.parent.name == "search_spaces":
+            return self.plan.name if module is None else module.stem
+        return f"./{module.name}"
 
     def _mend(self) -> None:
         """Bring MLflow up to the journal: what a crash left is written now, once, or removed."""

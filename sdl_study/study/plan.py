@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Plan:
         files: where everything of the study lies.
         losses: the arms' losses, by the arm's name.
         module: the file of the study's own module; what it names beside itself is found from there.
+        overrides: settings by dotted path that were given beside the module's.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Plan:
     files: StudyFiles
     losses: Mapping[str, ArmLoss]
     module: Path | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def arm_names(self) -> tuple[str, ...]:
@@ -138,7 +140,7 @@ def make_plan(
     settings = with_values(study.settings, values, "--set") if values else study.settings
     plan = Plan(
         name, study.arms, study.method, study.space.without(values), settings,
-        StudyFiles(out.resolve(), name), losses, module,
+        StudyFiles(out.resolve(), name), losses, module, dict(overrides),
     )  # fmt: skip
     check_encoders(settings, name, module)
     check_one_rate(study.space, settings, values, name)

@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sdl_study.evaluation.verdict import Comparison
+from sdl_study.record.answer import Answer
 from sdl_study.report.page.card import Card
-from sdl_study.report.page.drawing import DECORATION, INK, MUTED, canvas, style_of
-from sdl_study.report.page.frames import StudyFrames
-from sdl_study.report.sentences import controls_sentence, findings, verdict_sentence
+from sdl_study.report.page.drawing import INK, MUTED, canvas, style_of
+from sdl_study.report.page.frames import StudyFrames, counted
+from sdl_study.report.sentences import (
+    controls_sentence,
+    convergence_sentence,
+    edge_sentence,
+    learning_sentence,
+    verdict_sentence,
+)
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -60,7 +67,7 @@ def card(study: StudyFrames) -> Card:
     lines = [] if first is None else [first]
     if not answer.exploratory:
         lines += [verdict_sentence(c, answer.rising, answer.unable) for _, c in study.contrasts]
-    lines += [*answer.seen, *findings(answer)]
+    lines += [*answer.seen, *_warnings(answer)]
     lines += [f"{f.role} of {f.name}, seed {f.seed_number}, failed: {f.where}" for f in answer.failed]
     if answer.no_verdict and answer.primary is not None:
         lines.append(f"no verdict on a contrast: {answer.no_verdict}")
@@ -75,6 +82,21 @@ def card(study: StudyFrames) -> Card:
         formats=_FORMATS,
         table=True,
     )
+
+
+def _warnings(answer: Answer) -> list[str]:
+    """What keeps an arm's number from being believed; that the others had converged is told by their curves."""
+    found = [
+        sentence
+        for row in answer.table
+        if row.role == "final"
+        for sentence in (
+            learning_sentence(row),
+            convergence_sentence(row) if row.name in answer.rising else None,
+            edge_sentence(row),
+        )
+    ]
+    return [sentence for sentence in found if sentence is not None]
 
 
 def headline(study: StudyFrames) -> str:
@@ -92,18 +114,20 @@ def headline(study: StudyFrames) -> str:
         return (
             f"No verdict: {answer.no_verdict or 'the study declares no method that is compared with an arm'}."
         )
-    names = f"{contrast.first} against {contrast.second}"
+    # One search of each arm tells of the settings that it found, not of the arms.
+    head = "" if contrast.searches > 1 else "the setting chosen for "
+    first, second = f"{head}{contrast.first}", f"{head}{contrast.second}"
     measure = f"{contrast.metric} on test: {contrast.difference:+.4f}"
     if contrast.interval is None:
-        return f"No claim about {names} from one seed. {measure}, {contrast.groups:,} groups."
+        return f"No claim from one seed about {first} against {second}. {measure}."
     interval = contrast.interval
     within = f"{interval.confidence:.0%} interval {interval.low:+.4f} to {interval.high:+.4f}"
     what = {
-        "better": f"{contrast.first} is better than {contrast.second}",
-        "worse": f"{contrast.first} is worse than {contrast.second}",
-        "not distinguishable": f"{contrast.first} and {contrast.second} are not distinguishable",
+        "better": f"{first} is better than {second}",
+        "worse": f"{first} is worse than {second}",
+        "not distinguishable": f"{first} and {second} are not distinguishable",
     }[contrast.word]
-    return f"{what}. {measure}, {within}."
+    return f"{what[0].upper() if head else what[0]}{what[1:]}. {measure}, {within}."
 
 
 def _so_far(study: StudyFrames) -> str:
@@ -137,9 +161,11 @@ def _openings(study: StudyFrames) -> tuple[str, ...]:
     under = sum(line.declaration == sha for line in own)
     others = len(dataset.ledger) - len(own)
     return (
-        f"The test labels of these data have been opened {len(dataset.ledger)} times, once per final and control: "
-        f"{under} under this study's declaration, {len(own) - under} under earlier ones of it, {others} by other "
-        "studies.",
+        (
+            f"The test labels of these data have been opened {len(dataset.ledger)} times, once per final and control: "
+            f"{under} under this study's declaration, {len(own) - under} under earlier ones of it, {others} by other "
+            "studies."
+        ),
     )
 
 
@@ -149,7 +175,8 @@ def _note(study: StudyFrames) -> str | None:
         return None
     _, first = study.contrasts[0]
     pairs = "searches" if answer.searches > 1 else "seeds"
-    head = f"n = {first.groups:,} groups of test inputs, {len(first.seeds)} seeds; {answer.metric} after {answer.stage}."
+    seeds = counted(len(first.seeds), "seed")
+    head = f"n = {first.groups:,} groups of test inputs, {seeds}; {answer.metric} after {answer.stage}."
     if answer.exploratory:
         return f"{head} No interval and no test: exploratory."
     if first.interval is None:
@@ -172,11 +199,11 @@ def draw(table: pl.DataFrame, study: StudyFrames) -> go.Figure:
 
     ordered = table.reverse()
     metric = study.contrasts[0][1].metric
-    figure = canvas(90 + 44 * table.height, f"difference in {metric}", "", showlegend=False)
+    figure = canvas(84 + 40 * table.height, f"difference in {metric}", "", showlegend=False)
     colour = style_of(study.contrasts[0][1].first, study.arms).colour
     known = ordered["low"].is_not_null().any()
-    high = (ordered["high"] - ordered["difference"]).fill_null(0.0).to_list()
-    low = (ordered["difference"] - ordered["low"]).fill_null(0.0).to_list()
+    high = (ordered["high"] - ordered["difference"]).to_list()
+    low = (ordered["difference"] - ordered["low"]).to_list()
     words = [f"{d:+.4f} {w}" for d, w in ordered.select("difference", "word").iter_rows()]
     figure.add_trace(go.Scatter(
         x=ordered["difference"].to_list(), y=ordered["contrast"].to_list(), mode="markers",
@@ -188,6 +215,3 @@ def draw(table: pl.DataFrame, study: StudyFrames) -> go.Figure:
     ))  # fmt: skip
     figure.add_vline(x=0, line={"color": MUTED, "dash": "dash", "width": 1})
     return figure.update_yaxes(type="category", gridcolor="rgba(0,0,0,0)")
-
-
-__all__ = ["DECORATION", "card", "draw", "frame", "headline"]

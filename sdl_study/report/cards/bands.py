@@ -11,7 +11,7 @@ from sdl_study.evaluation.tables import BANDS, band_table
 from sdl_study.evaluation.verdict import Interval, UndefinedMetricError, holm, paired_interval
 from sdl_study.report.page.card import Card, absent
 from sdl_study.report.page.drawing import MUTED, canvas, style_of
-from sdl_study.report.page.frames import ScoredFinal, StudyFrames
+from sdl_study.report.page.frames import LEAST_COUNT, ScoredFinal, StudyFrames, counted
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -38,6 +38,8 @@ def frame(study: StudyFrames) -> pl.DataFrame:
             continue
         tables = [band_table(final.details.labels, bands) for final in finals]
         for place, band in enumerate(finals[0].details.bands):
+            if band not in told_bands(study):
+                continue
             low, high = _ends(np.stack([final.details.macro_f1[place] for final in finals]), finals, study)
             own = pl.concat([table.filter(pl.col("band") == band) for table in tables])
             means = {name: own[name].mean() for name in ("macro_f1", "micro_f1", "macro_auc", "map")}
@@ -48,11 +50,33 @@ def frame(study: StudyFrames) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
 
+def told_bands(study: StudyFrames) -> list[str]:
+    """The bands that are told: of restricted data not one with fewer than ten positives on test."""
+    assert study.labels is not None
+    positives = study.scored[0].details.labels["positives"].to_numpy()
+    band = study.labels["band"].to_numpy()
+    names = study.scored[0].details.bands
+    return [name for name in names if not study.restricted or positives[band == name].sum() >= LEAST_COUNT]
+
+
 def _ends(
     values: Float[np.ndarray, "k values"], finals: Sequence[ScoredFinal], study: StudyFrames
 ) -> tuple[float | None, float | None]:
+    """Ends of the 95% interval of a mean over finals; of one final over patients alone."""
+    if len(values) == 1:
+        return _over_patients(values[0], finals[0].details.groups)
     interval = interval_of(values, finals, study)
     return (None, None) if interval is None else (interval.low, interval.high)
+
+
+def _over_patients(values: Float[np.ndarray, " values"], groups: int) -> tuple[float | None, float | None]:
+    from scipy.stats import t as student
+
+    if groups < 2 or not np.isfinite(values).all():
+        return None, None
+    error = float(values[1:].std(ddof=1)) * float(np.sqrt(groups / (groups - 1)))
+    half = float(student.isf(0.025, groups - 1)) * error
+    return float(values[0]) - half, float(values[0]) + half
 
 
 def interval_of(
@@ -84,12 +108,14 @@ def differences(study: StudyFrames) -> list[str]:
     first, second = (study.of_arm(arm) for arm in study.compared[:2])
     if not first or len(first) != len(second):
         return []
-    names = first[0].details.bands
+    told = told_bands(study)
+    names = [band for band in first[0].details.bands if band in told]
+    places = [first[0].details.bands.index(band) for band in names]
     values = [
         np.stack(
             [a.details.macro_f1[at] - b.details.macro_f1[at] for a, b in zip(first, second, strict=True)]
         )
-        for at in range(len(names))
+        for at in places
     ]
     intervals = [interval_of(value, first, study) for value in values]
     known = [interval for interval in intervals if interval is not None]
@@ -116,18 +142,26 @@ def card(study: StudyFrames) -> Card:
     table = frame(study)
     some = study.scored[0].details
     seeds = max(len(study.of_arm(arm)) for arm in study.arms)
-    present = [band for band in BANDS if band in some.bands]
+    present = [band for band in BANDS if band in told_bands(study)]
+    if not present:
+        return absent(KEY, TITLE, "Not shown: no band has ten positives on test (restricted data).")
     interval = (
         "95% intervals over seeds and groups (bootstrap), as of the verdict"
         if seeds > 1
-        else "no interval: one seed"
+        else "95% intervals over groups alone (bootstrap): one seed says nothing of how much seeds vary"
     )
     note = (
-        f"n = {some.documents:,} test inputs in {study.shown(some.groups)} groups, {seeds} seeds; macro-F1 at the threshold "
-        f"chosen on dev, mean over seeds; {interval}. Bands by training examples: head from 100, medium from 10, tail below. "
-        "Differences: t with Cochran and Cox's quantile, Holm over the bands; secondary, beside the verdict."
+        f"n = {some.documents:,} test inputs in {study.shown(some.groups)} groups, {counted(seeds, 'seed')}; "
+        f"macro-F1 at the threshold chosen on dev, mean over seeds; {interval}. Bands by training examples: "
+        "head from 100, medium from 10, tail below. Differences: t with Cochran and Cox's quantile, Holm over the bands; secondary, beside "
+        "the verdict."
     )
-    sentence = f"The labels fall into {len(present)} of the three bands: {', '.join(present)}."
+    hidden = (
+        " A band with fewer than 10 positives is left out (restricted data)."
+        if len(present) < len(some.bands)
+        else ""
+    )
+    sentence = f"The labels fall into {len(some.bands)} of the three bands: {', '.join(some.bands)}.{hidden}"
     return Card(
         KEY, TITLE, sentence, table, (draw(table, study),), note, differences(study),
         formats=dict.fromkeys(("macro_f1", "low", "high", "micro_f1", "macro_auc", "map"), ".4f"), table=True,
@@ -141,8 +175,8 @@ def draw(table: pl.DataFrame, study: StudyFrames) -> go.Figure:
     figure = canvas(340, "", "macro-F1 on test", scattermode="group", scattergap=0.5)
     for (arm,), own in table.group_by("arm", maintain_order=True):
         style = style_of(str(arm), study.arms)
-        up = (own["high"] - own["macro_f1"]).fill_null(0.0).to_list()
-        down = (own["macro_f1"] - own["low"]).fill_null(0.0).to_list()
+        up = (own["high"] - own["macro_f1"]).to_list()
+        down = (own["macro_f1"] - own["low"]).to_list()
         figure.add_trace(go.Scatter(
             x=own["band"].to_list(), y=own["macro_f1"].to_list(), name=str(arm), mode="markers",
             marker={"color": style.colour, "symbol": style.symbol, "size": 11},

@@ -8,7 +8,7 @@ import numpy as np
 
 from sdl_study.report.page.card import Card, absent
 from sdl_study.report.page.drawing import DECORATION, MUTED, canvas, style_of
-from sdl_study.report.page.frames import LEAST_COUNT, StudyFrames
+from sdl_study.report.page.frames import LEAST_COUNT, StudyFrames, counted
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -65,8 +65,9 @@ def card(study: StudyFrames) -> Card:
     errors = {arm: expected_error(table.filter(table["arm"] == arm)) for arm in dict.fromkeys(table["arm"])}
     told = ", ".join(f"{arm} {error:.4f}" for arm, error in errors.items())
     some = study.scored[0].details
+    seeds = counted(len(study.of_arm(next(iter(errors)))), "seed")
     note = (
-        f"n = {some.documents:,} test inputs × {some.labels.height:,} labels, {len(study.of_arm(next(iter(errors))))} seeds "
+        f"n = {some.documents:,} test inputs × {some.labels.height:,} labels, {seeds} "
         "(mean); bins of the score, finer near 0; 95% intervals over groups (bootstrap), not over seeds; no test."
     )
     return Card(
@@ -91,7 +92,8 @@ def draw(table: pl.DataFrame, study: StudyFrames) -> go.Figure:
             line={"color": style.colour, "dash": style.dash, "width": 1.5},
             marker={"color": style.colour, "symbol": style.symbol, "size": 8},
             error_y={"type": "data", "array": (own["high"] - own["share"]).to_list(), "symmetric": False,
-                     "arrayminus": (own["share"] - own["low"]).to_list(), "color": style.colour, "thickness": 1, "width": 3},
+                     "arrayminus": (own["share"] - own["low"]).to_list(), "color": style.colour, "thickness": 1,
+                     "width": 3},
             hovertemplate=f"{arm}: score %{{x:.3f}}, true %{{y:.3f}}<extra></extra>",
         ))  # fmt: skip
     return figure

@@ -81,9 +81,11 @@ def card(study: StudyFrames) -> Card:
     )
     note = (
         f"n = complete trials: {trials}; one seed a trial. Optuna's default evaluator, PED-ANOVA (Watanabe et al. "
-        "2023), on parameters that all complete trials of the arm have; pruned trials are left out; no interval, no test."
+        "2023), on parameters that all complete trials of the arm have; pruned trials are left out; no interval, no "
+        "test."
     )
-    sentence = f"{first['parameter']} explains most among the complete trials of {first['arm']} ({first['importance']:.0%})."
+    share = f"{first['importance']:.0%}"
+    sentence = f"{first['parameter']} explains most among the complete trials of {first['arm']} ({share})."
     return Card(KEY, TITLE, sentence, table, (draw(table, study),), note, formats={"importance": ".3f"})
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdl_study.report.page.card import Card, absent
-from sdl_study.report.page.drawing import canvas, style_of
-from sdl_study.report.page.frames import LEAST_COUNT, StudyFrames
+from sdl_study.report.page.drawing import canvas, decades, ends_of, style_of
+from sdl_study.report.page.frames import LEAST_COUNT, StudyFrames, counted
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -63,7 +63,8 @@ def card(study: StudyFrames) -> Card:
     )
     note = (
         f"n = {shown:,} labels with a positive on test, of {study.labels.height if study.labels is not None else 0:,}; "
-        f"{len(study.of_arm(arms[0]))} seeds, mean over them; no interval and no test label by label.{hidden}"
+        f"{counted(len(study.of_arm(arms[0])), 'seed')}, mean over them; no interval and no test label by label."
+        f"{hidden}"
     )
     return Card(
         KEY, TITLE, _sentence(table, arms), table, (draw(table, study),), note,
@@ -77,7 +78,10 @@ def _sentence(table: pl.DataFrame, arms: list[str]) -> str:
     first, second = (table.filter(table["arm"] == arm).select("code", "average_precision") for arm in arms)
     both = first.join(second, on="code")
     wins = int((both["average_precision"] > both["average_precision_right"]).sum())
-    return f"{arms[0]} has the higher average precision on {wins:,} of {both.height:,} labels, {arms[1]} on the others or equal."
+    return (
+        f"{arms[0]} has the higher average precision on {wins:,} of {both.height:,} labels; on the others "
+        f"{arms[1]} has, or they are equal."
+    )
 
 
 def draw(table: pl.DataFrame, study: StudyFrames) -> go.Figure:
@@ -88,8 +92,12 @@ def draw(table: pl.DataFrame, study: StudyFrames) -> go.Figure:
     for (arm,), own in table.group_by("arm", maintain_order=True):
         style = style_of(str(arm), study.arms)
         figure.add_trace(go.Scatter(
-            x=own["train_count"].to_list(), y=own["average_precision"].round(5).to_list(), name=str(arm), mode="markers",
+            x=[max(1, count) for count in own["train_count"]], y=own["average_precision"].round(5).to_list(),
+            name=str(arm), mode="markers",
             marker={"color": style.colour, "symbol": style.symbol, "size": 6, "opacity": 0.7},
             text=own["code"].to_list(), hovertemplate=f"{arm} %{{text}}: %{{y:.4f}}<extra></extra>",
         ))  # fmt: skip
-    return figure.update_xaxes(type="log")
+    ticks = decades(*ends_of([max(1, count) for count in table["train_count"]]))
+    if len(ticks) < 3:  # labels of much the same frequency
+        return figure
+    return figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdl_study.report.page.card import Card
 from sdl_study.report.page.drawing import MUTED, canvas, style_of
-from sdl_study.report.page.frames import StudyFrames
+from sdl_study.report.page.frames import StudyFrames, counted
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -86,9 +86,9 @@ def card(study: StudyFrames) -> Card:
         sentence = f"On test, {best['arm']} has the highest {answer.metric}: {_number(best['test'])}."
         seeds = study.record.declaration.final_seeds * answer.searches if study.record.declaration else 0
         note = (
-            f"n = {table.height} arms and controls; mean over {seeds} final seeds, ± one standard deviation of the "
-            "finals; no test here: the answer above has the contrasts. Dev is that of the chosen trial, the best "
-            "of many, and so too high; dev of finals is not."
+            f"n = {table.height} arms and controls; mean over {counted(seeds, 'final seed')}, ± one standard deviation "
+            "of the finals; no test here: the answer above has the contrasts. Dev is that of the chosen trial, the "
+            "best of many, and so too high; dev of finals is not."
         )
     return Card(
         KEY, TITLE, sentence, shown, (draw(table, study),), note, formats=_FORMATS, table=True,
@@ -107,12 +107,12 @@ def draw(table: pl.DataFrame, study: StudyFrames) -> go.Figure:
     name = study.objective if answer is None else f"test {answer.metric}"
     ordered = table.reverse()
     styles = [style_of(arm, study.arms) for arm in ordered["arm"]]
-    spread = ordered["±"].fill_null(0.0).to_list()
+    spread = ordered["±"].to_list()
     figure = canvas(80 + 32 * table.height, name, "", showlegend=False)
     figure.add_trace(go.Scatter(
         x=ordered["value"].to_list(), y=ordered["arm"].to_list(), mode="markers",
         marker={"color": [s.colour for s in styles], "symbol": [s.symbol for s in styles], "size": 11},
-        error_x={"type": "data", "array": spread, "color": MUTED, "thickness": 2, "width": 5},
+        error_x={"type": "data", "array": spread, "color": MUTED, "thickness": 2, "width": 0},
         text=ordered["setting"].to_list(), hovertemplate="%{y}: %{x:.4f}<br>%{text}<extra></extra>",
     ))  # fmt: skip
     return figure.update_yaxes(type="category")

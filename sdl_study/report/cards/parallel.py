@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdl_study.report.page.card import Card, absent
-from sdl_study.report.page.drawing import canvas, style_of, with_gaps
+from sdl_study.report.page.drawing import canvas, ends_of, style_of, with_gaps
 from sdl_study.report.page.frames import StudyFrames
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ def frame(study: StudyFrames) -> pl.DataFrame:
         for (name,), own in values.group_by("parameter", maintain_order=True)
     ]
     numbers = trials["objective"]
-    spread = (numbers.max() or 0.0) - (numbers.min() or 0.0)
+    low, high = ends_of(numbers.to_list() or [0.0])
     last = trials.select(
         "trial", "arm", "chosen", parameter=pl.lit(_OBJECTIVE),
         word=pl.col("objective").round(4).cast(pl.String),
-        place=((pl.col("objective") - pl.col("objective").min()) / spread) if spread else pl.lit(0.5),
+        place=(pl.col("objective") - low) / (high - low) if high > low else pl.lit(0.5),
     )  # fmt: skip
     columns = ("trial", "arm", "parameter", "word", "place", "chosen")
     table = pl.concat([part.select(columns) for part in [*parts, last]], how="vertical_relaxed")
@@ -74,13 +74,13 @@ def card(study: StudyFrames) -> Card:
     trials = table["trial"].n_unique()
     if trials < 2:
         return absent(KEY, TITLE, f"Does not apply: it needs two trials with a value; there are {trials}.")
-    axes = [axis for axis in dict.fromkeys(table["axis"].to_list())]
+    axes = list(dict.fromkeys(table["axis"].to_list()))
     note = (
-        f"n = {trials} trials, {len(axes)} axes from the lower to the upper end of what was searched (logarithmic where "
-        f"the search is); a trial without a parameter has no mark there. Objective: {study.objective}; no test."
+        f"n = {trials} trials, {len(axes)} axes from the lower to the upper end of what was searched (logarithmic "
+        f"where the search is); a trial without a parameter has no mark there. Objective: {study.objective}; no test."
     )
     return Card(
-        KEY, TITLE, "Lines that end high on the right are good settings; the trials that stand for their arms are strong.",
+        KEY, TITLE, "Lines that end high on the right are good settings; those that stand for their arms are strong.",
         table, (draw(table, study),), note, formats={"place": ".3f"},
     )  # fmt: skip
 
@@ -105,12 +105,14 @@ def draw(table: pl.DataFrame, study: StudyFrames) -> go.Figure:
             marker={"color": style.colour, "symbol": style.symbol, "size": 8 if chosen else 4},
             hovertemplate=f"{arm}: %{{text}}<extra></extra>",
         ))  # fmt: skip
-    figure.update_xaxes(
-        tickvals=list(range(len(axes))), ticktext=[_short(axis) for axis in axes], tickangle=-35
-    )
+    figure.update_xaxes(tickvals=list(range(len(axes))), ticktext=_short(axes), tickangle=-45)
     return figure.update_yaxes(tickvals=[0, 1], ticktext=["low", "high"])
 
 
-def _short(axis: str) -> str:
-    """The last two words of a dotted path."""
-    return ".".join(axis.split(".")[-2:])
+def _short(axes: list[str]) -> list[str]:
+    """The last word of every dotted path, the last two where another path ends as it does."""
+    last = [axis.rpartition(".")[2] for axis in axes]
+    return [
+        word if last.count(word) == 1 else ".".join(axis.split(".")[-2:])
+        for axis, word in zip(axes, last, strict=True)
+    ]

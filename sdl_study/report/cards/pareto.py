@@ -39,8 +39,8 @@ def card(study: StudyFrames) -> Card:
     front = table.filter(table["front"])
     arms = ", ".join(dict.fromkeys(front["arm"].to_list()))
     note = (
-        f"n = {table.height} trials, pruned ones hollow; seconds of training and probing of one trial on the machine that "
-        f"ran it, while others ran beside it; {study.objective}; one seed a trial; no test."
+        f"n = {table.height} trials, pruned ones hollow; seconds of training and probing of one trial on the machine "
+        f"that ran it, while others ran beside it; {study.objective}; one seed a trial; no test."
     )
     return Card(
         KEY, TITLE, f"{front.height} trials are on the front, of {arms}: nothing was better in fewer seconds.", table,
@@ -65,6 +65,7 @@ def draw(table: pl.DataFrame, study: StudyFrames) -> go.Figure:
         figure.add_trace(go.Scatter(
             x=own["seconds"].to_list(), y=own["objective"].to_list(), name=arm, mode="markers",
             marker={"color": style.colour, "symbol": symbols, "size": [11 if f else 7 for f in own["front"]]},
-            text=own["trial"].to_list(), hovertemplate=f"{arm} trial %{{text}}: %{{y:.4f}} in %{{x:.0f}} s<extra></extra>",
+            text=own["trial"].to_list(),
+            hovertemplate=f"{arm} trial %{{text}}: %{{y:.4f}} in %{{x:.0f}} s<extra></extra>",
         ))  # fmt: skip
     return figure

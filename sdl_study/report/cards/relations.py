@@ -33,7 +33,7 @@ def card(study: StudyFrames) -> Card:
     batches, pairs = int(table["batches"][0]), int(table["pairs"].sum())
     shared = float(table.filter(table["relation"] != RELATIONS[0])["share"].sum())
     note = (
-        f"n = {batches:,} batches of the first trial that recorded them, {pairs:,} ordered pairs; ends of the bars' lines: "
+        f"n = {batches:,} batches of the first trial that recorded them, {pairs:,} ordered pairs; ends of the lines: "
         "the middle 95% of batches; no test."
     )
     return Card(

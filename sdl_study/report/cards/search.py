@@ -82,8 +82,9 @@ def draw(table: pl.DataFrame, study: StudyFrames) -> go.Figure:
         style = style_of(str(arm), study.arms)
         figure.add_trace(go.Scatter(
             x=own["in_search"].to_list(), y=own["best"].to_list(), name=str(arm), legendgroup=str(arm),
-            showlegend=search == 0, mode="lines+markers", line={"color": style.colour, "dash": style.dash, "shape": "hv"},
+            showlegend=search == 0, mode="lines+markers",
+            line={"color": style.colour, "dash": style.dash, "shape": "hv"},
             marker={"symbol": style.symbol, "color": style.colour, "size": 7},
             text=own["trial"].to_list(), hovertemplate=f"{arm} trial %{{text}}: %{{y:.4f}}<extra></extra>",
         ))  # fmt: skip
-    return figure
+    return figure.update_xaxes(dtick=1 if table["in_search"].n_unique() <= 12 else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sdl_study.report.page.card import Card, absent
-from sdl_study.report.page.drawing import canvas, style_of
+from sdl_study.report.page.drawing import canvas, decades, ends_of, style_of
 from sdl_study.report.page.frames import StudyFrames
 
 if TYPE_CHECKING:
@@ -41,11 +41,12 @@ def card(study: StudyFrames) -> Card:
     figures = [draw(table.filter(pl.col("parameter") == name), study) for name in names]
     table = table.filter(pl.col("parameter").is_in(names))
     note = (
-        f"n = {table['trial'].n_unique()} trials with a value, complete ones filled, pruned ones hollow; one seed a trial; "
-        f"{study.objective}; the other parameters vary too; no test."
+        f"n = {table['trial'].n_unique()} trials with a value, complete ones filled, pruned ones hollow; one seed a "
+        f"trial; {study.objective}; the other parameters vary too; no test."
     )
     return Card(
-        KEY, TITLE, f"{len(names)} parameters took several values; each is shown against the objective.", table, figures,
+        KEY, TITLE, f"{len(names)} parameters took several values; each is shown against the objective.", table,
+        figures,
         note, formats={"number": ".4g", "objective": ".4f"},
     )  # fmt: skip
 
@@ -63,9 +64,13 @@ def draw(own: pl.DataFrame, study: StudyFrames) -> go.Figure:
         symbols = [style.symbol if state == "complete" else f"{style.symbol}-open" for state in part["state"]]
         figure.add_trace(go.Scatter(
             x=part["word" if words else "number"].to_list(), y=part["objective"].to_list(), name=str(arm),
-            mode="markers", marker={"color": style.colour, "symbol": symbols, "size": [11 if c else 7 for c in part["chosen"]]},
+            mode="markers", marker={"color": style.colour, "symbol": symbols,
+                                    "size": [11 if c else 7 for c in part["chosen"]]},
             text=part["trial"].to_list(), hovertemplate=f"{arm} trial %{{text}}<br>%{{x}}: %{{y:.4f}}<extra></extra>",
         ))  # fmt: skip
-    kind = "category" if words else "log" if attributes.get("log") else "linear"
-    order = {"categoryarray": [str(c) for c in attributes["choices"]]} if words else {}
-    return figure.update_xaxes(type=kind, nticks=6, **order)
+    if words:
+        return figure.update_xaxes(type="category", categoryarray=[str(c) for c in attributes["choices"]])
+    if not attributes.get("log"):
+        return figure.update_xaxes(nticks=6)
+    ticks = decades(*ends_of(own["number"].to_list()))
+    return figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])

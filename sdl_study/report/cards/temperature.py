@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdl_study.report.page.card import Card, absent
-from sdl_study.report.page.drawing import DECORATION, canvas, faint, style_of
+from sdl_study.report.page.drawing import DECORATION, canvas, decades, ends_of, faint, style_of
 from sdl_study.report.page.frames import StudyFrames
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def draw(table: pl.DataFrame, drawn: list[str], study: StudyFrames) -> go.Figure
         ))  # fmt: skip
     for arm in drawn:
         _add_curve(figure, _complete(table, arm), arm, study)
-    return figure.update_xaxes(type="log", tickvals=[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
+    ticks = decades(*ends_of(table["temperature"].to_list()))
+    return figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
 
 
 def _add_curve(figure: go.Figure, own: pl.DataFrame, arm: str, study: StudyFrames) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ COLOURS = (
 INK, MUTED, RULE = "#1a202c", "#6b7280", "#d9dee6"
 TWINS = {**dict(COLOURS), INK: "#e6eaf0", MUTED: "#9aa5b4", RULE: "#364152", "#ffffff": "#151a21"}
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "triangle-down")
+SIGNS = "●◆■▲✚✖★▼"
+"""The same symbols as letters."""
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
 DECORATION = {"decoration": True}
 """``meta`` of a trace that shows no row of its own: a curve through the marks, a front, a diagonal."""
@@ -71,12 +74,25 @@ def canvas(height: int, x: str, y: str, **layout: Any) -> go.Figure:
     return figure.update_layout(**layout)
 
 
+def ends_of(values: Sequence[float]) -> tuple[float, float]:
+    """The smallest and the largest of some numbers."""
+    return min(values), max(values)
+
+
+def decades(low: float, high: float) -> list[float]:
+    """Ticks at 1, 2 and 5 of every power of ten between two positive numbers; at 1 alone over many powers."""
+    first, last = floor(log10(low)), ceil(log10(high))
+    steps = (1, 2, 5) if last - first <= 3 else (1,)
+    ticks = [round(step * 10.0**power, 12) for power in range(first, last + 1) for step in steps]
+    return [tick for tick in ticks if low * 0.9 <= tick <= high * 1.1]
+
+
 def marks(figures: Sequence[go.Figure]) -> int:
     """How many marks some figures have: points with a place, without decorations."""
+    traces: list[Any] = [trace for figure in figures for trace in figure["data"]]
     return sum(
         sum(x is not None and y is not None for x, y in zip(trace.x or (), trace.y or (), strict=True))
-        for figure in figures
-        for trace in figure.data
+        for trace in traces
         if trace.meta != DECORATION
     )
 
