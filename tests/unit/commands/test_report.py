@@ -15,13 +15,15 @@ def test_a_study_that_still_searches(tmp_path: Path, capsys: pytest.CaptureFixtu
     plan = small_plan(tmp_path)
     write_json(plan.files.study_json, plan.identity() | {"data_fingerprint": "f"})
     assert main(["report", "small", "--out", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "small: no answer yet\n\nno trial yet\n"
+    page = tmp_path / "small" / "page.html"
+    assert capsys.readouterr().out == f"small: no answer yet\n\nno trial yet\n\npage: {page}\n"
+    assert "<title>small: study page</title>" in page.read_text()
     play(open_search(plan), lambda arm, parameters, epoch: 0.1 * epoch, stop_after=3)
     assert main(["report", "small", "--out", str(tmp_path)]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "small: no answer yet"
     assert told[2] == "trials, dev/map:"
-    assert [line.split()[:3] for line in told[5:]] == [
+    assert [line.split()[:3] for line in told[5:-2]] == [
         ["0", "any", "complete"],
         ["2", "any", "complete"],
         ["1", "sd", "complete"],
