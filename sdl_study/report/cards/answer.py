@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 KEY, TITLE = "answer", "Answer"
-_FORMATS = {"difference": "+.4f", "low": "+.4f", "high": "+.4f", "p (Holm)": ".4f", "confidence": ".4f",
+_FORMATS = {"difference": "+.4f", "low": "+.4f", "high": "+.4f", "p (Holm)": ".2g", "confidence": ".4f",
             "detectable": ".4f"}  # fmt: skip
 _SCHEMA = {
     "contrast": str, "role": str, "difference": float, "low": float, "high": float, "confidence": float,

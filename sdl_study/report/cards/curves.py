@@ -49,15 +49,16 @@ def draw(table: pl.DataFrame, study: StudyFrames) -> go.Figure:
     import plotly.graph_objects as go
 
     figure = canvas(380, "epoch", study.objective)
+    few = table["trial"].n_unique() <= 100
     for (chosen, arm), own in table.group_by("chosen", "arm", maintain_order=True):
         style = style_of(str(arm), study.arms)
         trials = own["trial"].to_list()
         x, y, names = with_gaps([own["epoch"].to_list(), own["value"].to_list(), trials], trials)
         figure.add_trace(go.Scatter(
             x=x, y=y, name=str(arm), legendgroup=str(arm), showlegend=bool(chosen), text=names,
-            mode="lines+markers" if chosen else "lines", opacity=1.0 if chosen else 0.45,
+            mode="lines+markers" if chosen else "lines", opacity=1.0 if chosen else 0.45 if few else 0.2,
             line={"color": style.colour, "dash": style.dash if chosen else "solid", "width": 2.5 if chosen else 1},
             marker={"symbol": style.symbol, "color": style.colour, "size": 7},
             hovertemplate=f"{arm} trial %{{text}}, epoch %{{x}}: %{{y:.4f}}<extra></extra>",
         ))  # fmt: skip
-    return figure
+    return figure.update_xaxes(dtick=1 if table["epoch"].n_unique() <= 12 else None)
