@@ -54,7 +54,7 @@ def mix_of_batches(files: StudyFiles, numbers: Sequence[int], prepared: Path) ->
     )
 
 
-def _batches(files: StudyFiles, numbers: Iterable[int]) -> list[Int[np.ndarray, " n"]]:
+def _batches(files: StudyFiles, numbers: Iterable[int]) -> list[Int[np.ndarray, " _"]]:
     """Row numbers of the first batches of the first trial that recorded any, ranks put together."""
     for number in numbers:
         found: dict[tuple[int, int], list[int]] = {}

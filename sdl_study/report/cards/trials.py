@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sdl_study.record.trials import leaderboard
 from sdl_study.report.page.card import Card, absent
-from sdl_study.report.page.frames import StudyFrames
+from sdl_study.report.page.frames import StudyFrames, counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,7 +40,7 @@ def card(study: StudyFrames) -> Card:
         return absent(KEY, TITLE, "No trial has been asked yet.")
     states = Counter(trial.state for trial in trials)
     sentence = (
-        f"{len(trials)} trials: "
+        f"{counted(len(trials), 'trial')}: "
         + ", ".join(f"{count} {state}" for state, count in states.most_common())
         + "."
     )

@@ -107,6 +107,7 @@ def answered(
     declaration = declared(plan, seeds)
     ledger = plan.files.data / "prepared" / "small"
     truth = np.random.default_rng(1).random((documents, width)) < 0.25
+    places = np.nonzero(truth)[0], np.nonzero(truth)[1]
     for slot in final_slots(plan.files, declaration):
         slot.folder.mkdir(parents=True)
         if slot.name == failing:
@@ -120,7 +121,7 @@ def answered(
         )
         write_predictions(slot.predictions, Predictions(
             ids=np.arange(documents) + 880_000, groups=np.arange(documents) // 2, scores=scores.astype(np.float32),
-            targets=Targets(*np.nonzero(truth), truth.shape), identity=identity, declaration=declaration.sha,
+            targets=Targets(*places, (documents, width)), identity=identity, declaration=declaration.sha,
             fingerprint=FINGERPRINT, code_version="1+abc", threshold=0.5,
         ), private=False)  # fmt: skip
         result = Result({plan.settings.objective_key: 0.6}, 2800, 4, 3.0, 1, "cpu")
