@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sdl_study.evaluation.verdict import Comparison
@@ -26,7 +27,7 @@ _FORMATS = {"difference": "+.4f", "low": "+.4f", "high": "+.4f", "p (Holm)": ".2
             "detectable": ".4f"}  # fmt: skip
 _SCHEMA = {
     "contrast": str, "role": str, "difference": float, "low": float, "high": float, "confidence": float,
-    "p (Holm)": float, "detectable": float, "seeds": int, "pairs": int, "groups": int, "word": str,
+    "p (Holm)": float, "detectable": float, "seeds": int, "pairs": int, "groups": str, "word": str,
 }  # fmt: skip
 
 
@@ -35,11 +36,13 @@ def frame(study: StudyFrames) -> pl.DataFrame:
     import polars as pl
 
     exploratory = study.record.answer is not None and bool(study.record.answer.exploratory)
-    rows = [_row(role, contrast, exploratory) for role, contrast in study.contrasts]
+    rows = [_row(role, contrast, exploratory, study.shown) for role, contrast in study.contrasts]
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
 
-def _row(role: str, contrast: Comparison, exploratory: bool) -> dict[str, object]:
+def _row(
+    role: str, contrast: Comparison, exploratory: bool, shown: Callable[[int], str]
+) -> dict[str, object]:
     interval = None if exploratory else contrast.interval
     return {
         "contrast": f"{contrast.first} − {contrast.second}",
@@ -52,7 +55,7 @@ def _row(role: str, contrast: Comparison, exploratory: bool) -> dict[str, object
         "detectable": None if interval is None else interval.detectable,
         "seeds": len(contrast.seeds),
         "pairs": contrast.pairs,
-        "groups": contrast.groups,
+        "groups": shown(contrast.groups),
         "word": "exploratory" if exploratory else contrast.word,
     }
 
@@ -66,7 +69,7 @@ def card(study: StudyFrames) -> Card:
     first = controls_sentence(answer)
     lines = [] if first is None else [first]
     if not answer.exploratory:
-        lines += [verdict_sentence(c, answer.rising, answer.unable) for _, c in study.contrasts]
+        lines += [_verdict(c, answer, study.shown) for _, c in study.contrasts]
     lines += [*answer.seen, *_warnings(answer)]
     lines += [f"{f.role} of {f.name}, seed {f.seed_number}, failed: {f.where}" for f in answer.failed]
     if answer.no_verdict and answer.primary is not None:
@@ -82,6 +85,12 @@ def card(study: StudyFrames) -> Card:
         formats=_FORMATS,
         table=True,
     )
+
+
+def _verdict(contrast: Comparison, answer: Answer, shown: Callable[[int], str]) -> str:
+    """A contrast in words, its number of groups as it may be told."""
+    found = verdict_sentence(contrast, answer.rising, answer.unable)
+    return found.replace(f" {contrast.groups} groups", f" {shown(contrast.groups)} groups")
 
 
 def _warnings(answer: Answer) -> list[str]:
@@ -176,7 +185,7 @@ def _note(study: StudyFrames) -> str | None:
     _, first = study.contrasts[0]
     pairs = "searches" if answer.searches > 1 else "seeds"
     seeds = counted(len(first.seeds), "seed")
-    head = f"n = {first.groups:,} groups of test inputs, {seeds}; {answer.metric} after {answer.stage}."
+    head = f"n = {study.shown(first.groups)} groups of test inputs, {seeds}; {answer.metric} after {answer.stage}."
     if answer.exploratory:
         return f"{head} No interval and no test: exploratory."
     if first.interval is None:

@@ -151,9 +151,9 @@ def card(study: StudyFrames) -> Card:
         else "95% intervals over groups alone (bootstrap): one seed says nothing of how much seeds vary"
     )
     note = (
-        f"n = {some.documents:,} test inputs in {study.shown(some.groups)} groups, {counted(seeds, 'seed')}; "
-        f"macro-F1 at the threshold chosen on dev, mean over seeds; {interval}. Bands by training examples: "
-        "head from 100, medium from 10, tail below. Differences: t with Cochran and Cox's quantile, Holm over the "
+        f"n = {study.shown(some.documents)} test inputs in {study.shown(some.groups)} groups, "
+        f"{counted(seeds, 'seed')}; macro-F1 at the threshold chosen on dev, mean over seeds; {interval}. "
+        "Bands by training examples: head from 100, medium from 10, tail below. Differences: t with Cochran and Cox's quantile, Holm over the "
         "bands; secondary, beside the verdict."
     )
     hidden = (

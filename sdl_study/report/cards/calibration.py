@@ -67,7 +67,7 @@ def card(study: StudyFrames) -> Card:
     some = study.scored[0].details
     seeds = counted(len(study.of_arm(next(iter(errors)))), "seed")
     note = (
-        f"n = {some.documents:,} test inputs × {some.labels.height:,} labels, {seeds} "
+        f"n = {study.shown(some.documents)} test inputs × {some.labels.height:,} labels, {seeds} "
         "(mean); bins of the score, finer near 0; 95% intervals over groups (bootstrap), not over seeds; no test."
     )
     return Card(

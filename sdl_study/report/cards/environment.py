@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sdl_study.record.outcome import Result
 from sdl_study.report.page.card import Card
-from sdl_study.report.page.frames import StudyFrames
+from sdl_study.report.page.frames import StudyFrames, counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,5 +40,6 @@ def card(study: StudyFrames) -> Card:
             KEY, TITLE, f"{sentence} This study is from before environments were written down.", applies=False
         )
     workers = record.identity["settings"]["train"]["workers"]
-    note = f"{len(record.environments)} environments worked on this study; {workers} processes share a batch."
+    share = "workers chosen by the machine" if workers is None else counted(workers, "worker") + " a batch"
+    note = f"{counted(len(record.environments), 'environment')}, one after another; {share}."
     return Card(KEY, TITLE, sentence, frame(study), (), note, table=True)

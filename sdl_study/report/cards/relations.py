@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sdl_study.record.batches import RELATIONS, mix_of_batches
 from sdl_study.report.page.card import Card, absent
 from sdl_study.report.page.drawing import MUTED, canvas
-from sdl_study.report.page.frames import StudyFrames
+from sdl_study.report.page.frames import LEAST_COUNT, StudyFrames
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -30,6 +30,8 @@ def card(study: StudyFrames) -> Card:
     )
     if table is None:
         return absent(KEY, TITLE, "Does not apply: no trial has recorded a batch yet.")
+    if study.restricted and min(table["pairs"].to_list()) < LEAST_COUNT:
+        return absent(KEY, TITLE, "Not shown: a relation has fewer than 10 pairs (restricted data).")
     batches, pairs = int(table["batches"][0]), int(table["pairs"].sum())
     shared = float(table.filter(table["relation"] != RELATIONS[0])["share"].sum())
     note = (

@@ -29,7 +29,7 @@ def test_pairs_are_counted_as_the_loss_does(tmp_path: Path) -> None:
     found = mix_of_batches(files, [1, 3], tmp_path)
     assert found is not None
     assert RELATIONS == OF_THE_LOSS
-    expected = dict.fromkeys(RELATIONS, 0)
+    expected: dict[str, int] = {str(name): 0 for name in RELATIONS}
     for rows in ([0, 1, 2, 3, 5, 6], [4, 7]):
         for anchor in rows:
             for candidate in rows:

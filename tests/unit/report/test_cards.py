@@ -1,0 +1,47 @@
+"""What single cards compute: colours, the temperature curve, the front of quality and cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sdl_study.report.cards import pareto
+from sdl_study.report.cards.temperature import curve
+from sdl_study.report.page.drawing import COLOURS
+
+
+@pytest.mark.parametrize(("page", "shade"), [("#ffffff", 0), ("#151a21", 1)])
+def test_colours_of_arms_stand_out_from_their_page(page: str, shade: int) -> None:
+    """WCAG 2.1, 1.4.11: graphics need a contrast of 3:1."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for pair in COLOURS:
+        high, low = sorted((luminance(pair[shade]), luminance(page)), reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 3, pair
+
+
+def test_the_temperature_curve_is_a_least_squares_parabola_with_the_interval_of_its_mean() -> None:
+    rng = np.random.default_rng(0)
+    at = np.array([0.05, 0.1, 0.3])
+    truth = 0.6 - 0.03 * np.log(at / 0.1) ** 2
+    inside = []
+    for _ in range(300):
+        tau = np.exp(rng.uniform(np.log(0.03), np.log(0.5), size=12))
+        values = 0.6 - 0.03 * np.log(tau / 0.1) ** 2 + rng.normal(scale=0.01, size=12)
+        middle, half = curve(tau, values, at)
+        np.testing.assert_allclose(middle, np.polyval(np.polyfit(np.log(tau), values, 2), np.log(at)))
+        inside.append(np.abs(middle - truth) <= half)
+    assert 0.91 <= np.mean(inside) <= 0.98
+
+
+def test_the_front_holds_what_nothing_beats_in_both() -> None:
+    trials = pl.DataFrame({
+        "trial": [0, 1, 2, 3, 4], "arm": ["a"] * 5, "state": ["complete"] * 4 + ["failed"],
+        "seconds": [10.0, 20.0, 30.0, 10.0, 1.0], "objective": [0.5, 0.4, 0.6, 0.45, 0.9],
+    })  # fmt: skip
+    assert pareto.frame(trials).filter(pl.col("front"))["trial"].to_list() == [0, 2]
