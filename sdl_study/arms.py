@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sdl_study.errors import UserError
 
-Pretraining = Literal["contrastive", "supervised"]
+Pretraining = Literal["contrastive", "supervised", "joint"]
 UNTRAINED, FROZEN, LABEL_PRIOR, TFIDF, RAW = "untrained", "frozen", "label_prior", "tfidf", "raw"
 CONTROLS = (UNTRAINED, FROZEN, LABEL_PRIOR, TFIDF, RAW)
 BEFORE_TRAINING = (UNTRAINED, FROZEN)
@@ -27,7 +27,9 @@ class Arm:
             a whole loss of one's own.
         fixed: settings of the loss that this arm does not search, for example ``{"dissimilarity_power": 0.0}``.
         pretraining: ``contrastive`` trains encoder and projection head; ``supervised`` trains encoder and a linear
-            head that is then thrown away, for as many examples.
+            head that is then thrown away, for as many examples; ``joint`` trains both heads, and follows from the next.
+        joint: a classification loss of ``sdl_study.losses`` to which ``train.joint_weight`` times ``loss``, which is a
+            contrastive one, is added: ``bce`` or ``asl``. None trains with ``loss`` alone.
 
     Raises:
         UserError: a name that is no name of a folder, or that a control has.
@@ -37,6 +39,7 @@ class Arm:
     loss: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
     pretraining: Pretraining = "contrastive"
+    joint: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name):
@@ -53,10 +56,30 @@ class Arm:
             object.__setattr__(self, "fixed", plain_values(self.fixed))
         except (TypeError, ValueError) as error:
             raise UserError(f"arm {self.name}: fixed: {error}") from None
-        if self.pretraining not in ("contrastive", "supervised"):
+        self._check_pretraining()
+
+    def _check_pretraining(self) -> None:
+        if self.pretraining not in ("contrastive", "supervised", "joint"):
             raise UserError(
-                f"arm {self.name}: pretraining is {self.pretraining!r}; choose contrastive or supervised"
+                f"arm {self.name}: pretraining is {self.pretraining!r}; choose contrastive or supervised, or name a "
+                "classification loss with joint"
             )
+        if self.joint is None:
+            if self.pretraining == "joint":
+                raise UserError(
+                    f"arm {self.name}: pretraining is joint; name its classification loss with joint='bce'"
+                )
+            return
+        if self.joint not in ("bce", "asl"):
+            raise UserError(f"arm {self.name}: joint is {self.joint!r}; choose bce or asl")
+        if self.pretraining == "supervised":
+            raise UserError(f"arm {self.name}: joint goes with a contrastive loss; leave pretraining out")
+        object.__setattr__(self, "pretraining", "joint")
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether its loss, or a part of it, compares the rows of a batch."""
+        return self.pretraining != "supervised"
 
     def to_dict(self) -> dict[str, Any]:
         """The arm as plain data; ``Arm(**values)`` is the inverse."""
@@ -123,3 +146,5 @@ SD = Arm("sd", "sd")
 SD_WEIGHTED = Arm("sd_weighted", "sd")
 MULTISUPCON = Arm("multisupcon", "multisupcon")
 RANDOM_WEIGHTS = Arm("random_weights", "random_weights")
+SD_JOINT = Arm("sd_joint", "sd", joint="bce")
+ANY_JOINT = Arm("any_joint", "any", joint="bce")

@@ -13,8 +13,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     PlainValidator,
     ValidationError,
@@ -27,6 +25,7 @@ from sdl_study.errors import UserError
 from sdl_study.evaluation import metrics
 from sdl_study.evaluation.objective import objective_key
 from sdl_study.mistakes import mistakes
+from sdl_study.stages import FINETUNE, PROBE, FinetuneSettings, ProbeSettings, Section, Stage
 
 
 def _one_of(choices: Collection[str]) -> AfterValidator:
@@ -55,14 +54,8 @@ Control = Annotated[str, _one_of(CONTROLS)]
 SEARCHABLE = (
     "loss.", "model.encoder", "model.encoders.", "model.projection.", "probe.", "train.batch_size",
     "train.learning_rate", "train.weight_decay", "train.warmup_fraction", "train.gradient_clip", "train.label_aware",
-    "train.head_learning_rate", "train.layer_decay", "train.augment",
+    "train.head_learning_rate", "train.layer_decay", "train.augment", "train.joint_weight",
 )  # fmt: skip
-
-
-class Section(BaseModel):
-    """A part of the settings: immutable; a name it does not have and a number without end are mistakes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class DataSettings(Section):
@@ -124,7 +117,8 @@ class TrainSettings(Section):
     ``layer_decay`` below 1 a layer learns by that factor less than the one above it. Norms, biases and embeddings have
     no weight decay; ``decay_all`` decays them too. ``collapse_of`` says on which vectors a collapse is looked for.
     ``augment`` changes images at random every time that they are shown (``training/augment.py``); with ``views`` 2
-    every example of a batch is shown in two ways side by side, and counts as one example.
+    every example of a batch is shown in two ways side by side, and counts as one example. ``joint_weight`` is what the
+    contrastive loss of an arm that trains jointly counts beside its classification loss.
 
     How it is computed, not what: ``micro_batch`` rows of a worker pass the encoder at once ("auto": as many as fit a
     GPU's memory, all on a CPU; None: all), with the gradient of the whole batch; ``compile`` hands the
@@ -145,6 +139,7 @@ class TrainSettings(Section):
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
     gradient_clip: float = Field(default=0.0, ge=0)
     label_aware: float = Field(default=0.0, ge=0, le=1)
+    joint_weight: float = Field(default=1.0, gt=0)
     augment: Literal["none", "flip", "standard", "strong"] = "none"
     views: Literal[1, 2] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -183,31 +178,6 @@ class TrainSettings(Section):
             math.ceil(self.min_examples / (self.epochs * rows)),
             math.ceil(self.min_steps / (self.epochs * steps)),
         )
-
-
-class ProbeSettings(Section):
-    """The linear probe on frozen embeddings.
-
-    ``l2_grid`` holds the strengths to choose from (a single one is taken as it is); with ``grow`` the grid goes on
-    where its end is the best. ``scaling`` are the ways of scaling the embeddings to choose from: each dimension to
-    deviation 1 (``standard``), or each embedding to length 1 (``unit``). Both are chosen by the log loss on dev, or on
-    a part of train held out from the probe, of which an encoder that is trained on labels knows the answers
-    (``chosen_on``). An epoch's probe is fitted on at most
-    ``max_rows`` rows of train (None: all), the same in all trials; the last stage of a final always on all.
-    """
-
-    l2_grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-    grow: bool = True
-    scaling: tuple[Literal["standard", "unit"], ...] = Field(default=("standard", "unit"), min_length=1)
-    chosen_on: Literal["train", "dev"] = "dev"
-    max_rows: int | None = Field(default=None, ge=2)
-
-    @field_validator("l2_grid")
-    @classmethod
-    def _positive(cls, grid: tuple[float, ...]) -> tuple[float, ...]:
-        if not grid or min(grid) <= 0:
-            raise ValueError("needs at least one strength, each above 0")
-        return grid
 
 
 class BudgetSettings(Section):
@@ -253,6 +223,8 @@ class Settings(Section):
     An ``objective`` that is a mean over labels is taken over those with at least ``objective_min_positives`` positives
     in dev, unless fewer than half of the labels would remain; 0 counts all.
 
+    Every final ends in each of the ``stages``; the verdict is about ``stage``. Trials are probed whatever the stages.
+
     Of the ``controls`` those run that the data allow. ``untrained`` and ``frozen`` are one: the method's encoder before
     training, called ``frozen`` where it has published weights.
     """
@@ -261,13 +233,15 @@ class Settings(Section):
     objective: Objective = "dev/map"
     objective_min_positives: int = Field(default=10, ge=0)
     primary_metric: PrimaryMetric = "test/map"
-    stage: Literal["probe"] = "probe"
+    stages: tuple[Stage, ...] = (PROBE,)
+    stage: Stage = PROBE
     controls: tuple[Control, ...] = ("untrained", "label_prior", "tfidf", "raw")
     data: DataSettings
     model: ModelSettings
     loss: dict[str, Any] = Field(default_factory=dict)
     train: TrainSettings
     probe: ProbeSettings = ProbeSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
     budget: BudgetSettings = BudgetSettings()
 
     @field_validator("loss")
@@ -277,6 +251,21 @@ class Settings(Section):
             return plain_values(loss, "loss.")
         except TypeError as error:
             raise ValueError(str(error)) from None
+
+    @field_validator("stages")
+    @classmethod
+    def _known_stages(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        if stages not in ((PROBE,), (PROBE, FINETUNE)):
+            raise ValueError(
+                "write ('probe',) or ('probe', 'finetune'): fine-tuning starts from what was probed"
+            )
+        return stages
+
+    @model_validator(mode="after")
+    def _stage_runs(self) -> Settings:
+        if self.stage not in self.stages:
+            raise ValueError(f"stage: {self.stage!r} is none of the stages: {', '.join(self.stages)}")
+        return self
 
     @property
     def objective_key(self) -> str:

@@ -8,6 +8,7 @@ from sdl_study.losses.cached import cached_backward
 from sdl_study.losses.catalogue import LossKind, build_loss, find_loss, named_losses
 from sdl_study.losses.diagnostics import Diagnostics
 from sdl_study.losses.errors import NonFiniteEmbeddingsError
+from sdl_study.losses.joint import JointLoss
 from sdl_study.losses.named.all import AllLoss
 from sdl_study.losses.named.any import AnyLoss
 from sdl_study.losses.named.asl import AsymmetricLoss
@@ -36,6 +37,7 @@ __all__ = [
     "ContrastiveLoss",
     "Diagnostics",
     "JaccardLoss",
+    "JointLoss",
     "LabelSets",
     "LossKind",
     "MulSupConLoss",

@@ -24,13 +24,14 @@ from sdl_study.models.settings import EncoderSettings
 
 if TYPE_CHECKING:
     from sdl_study.models.encoders import Encoder, build_encoder, load_encoder
-    from sdl_study.models.heads import LinearHead, ProjectionHead
+    from sdl_study.models.heads import JointHead, LinearHead, ProjectionHead
     from sdl_study.models.norm import GlobalBatchNorm1d
 
 _HOME = {
     "Encoder": "encoders",
     "build_encoder": "encoders",
     "load_encoder": "encoders",
+    "JointHead": "heads",
     "LinearHead": "heads",
     "ProjectionHead": "heads",
     "GlobalBatchNorm1d": "norm",
@@ -42,6 +43,7 @@ __all__ = [
     "EncoderSettings",
     "GlobalBatchNorm1d",
     "InputSpec",
+    "JointHead",
     "LinearHead",
     "ProjectionHead",
     "build_encoder",

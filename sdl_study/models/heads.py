@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import torch
 from torch import nn
+from torch.nn import functional
 
 from sdl_study.models.norm import GlobalBatchNorm1d
 
@@ -53,3 +55,16 @@ class LinearHead(nn.Module):
     def forward(self, embeddings: Float[Tensor, "n in_features"]) -> Float[Tensor, "n num_labels"]:
         """Logits, [n, num_labels]."""
         return self.linear(embeddings)
+
+
+class JointHead(nn.Module):
+    """A projection and logits side by side, for the arms that train with a contrastive and a classification loss."""
+
+    def __init__(self, projection: ProjectionHead, linear: LinearHead) -> None:
+        super().__init__()
+        self.projection, self.linear = projection, linear
+
+    def forward(self, embeddings: Float[Tensor, "n in_features"]) -> Float[Tensor, "n features_and_labels"]:
+        """Projections of unit length and then logits, float32."""
+        projected = functional.normalize(self.projection(embeddings).float(), dim=1)
+        return torch.cat([projected, self.linear(embeddings).float()], dim=1)

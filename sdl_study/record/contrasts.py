@@ -77,7 +77,7 @@ def twins(
         arms, space: the study's; arms are the same with the same loss, training, fixed and searched settings.
     """
     kinds = {
-        arm.name: (arm.loss, arm.pretraining, arm.fixed, [p.name for p in space.of_arm(arm.name)])
+        arm.name: (arm.loss, arm.joint, arm.pretraining, arm.fixed, [p.name for p in space.of_arm(arm.name)])
         for arm in arms
     }
     failed = _failed(finals)

@@ -42,7 +42,7 @@ def check_trains(
     Raises:
         UserError: an encoder that a trial may get is frozen as a whole.
     """
-    contrastive = [name for name, loss in losses.items() if loss.arm.pretraining == "contrastive"]
+    contrastive = [name for name, loss in losses.items() if loss.arm.contrasts]
     if not contrastive:
         return
     for name in possible_values(space, settings, "model.encoder"):

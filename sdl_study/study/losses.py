@@ -17,6 +17,7 @@ from sdl_study.errors import UserError
 from sdl_study.losses.catalogue import LossKind, find_loss
 
 PREFIX = "loss."
+JOINT_WEIGHT = "train.joint_weight"
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,30 @@ class ArmLoss:
     kind: LossKind
     sample: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def settings(self) -> Mapping[str, inspect.Parameter]:
+        """What can be set of its loss and, where it trains jointly, of its classification loss."""
+        joint = {} if self.arm.joint is None else find_loss(self.arm.joint).settings
+        return {**joint, **self.kind.settings}
+
     def takes(self, path: str) -> bool:
-        """Whether the arm can search a setting: any that is no loss's, and those of its loss that it does not fix."""
+        """Whether the arm can search a setting: any that is no loss's, and those of its loss that it does not fix.
+
+        The weight of a joint training belongs to the arms that train jointly.
+        """
+        if path == JOINT_WEIGHT:
+            return self.arm.joint is not None
         if not path.startswith(PREFIX):
             return True
         return self.has(path) and not _reaches(self.arm.fixed, _parts(path))
 
     def has(self, path: str) -> bool:
         """Whether its loss has the setting at a dotted path."""
-        return _parts(path)[0] in self.kind.settings
+        return _parts(path)[0] in self.settings
 
     def value(self, path: str, given: Mapping[str, Any]) -> Any:
         """The fixed value of a setting of the loss, its default included; None where the loss has no such setting."""
-        node: Any = self.arm.loss_settings(given, self.kind.settings)
+        node: Any = self.arm.loss_settings(given, self.settings)
         for part in _parts(path):
             if not isinstance(node, Mapping) or part not in node:
                 return self._default(path)
@@ -53,7 +65,7 @@ class ArmLoss:
         return node
 
     def _default(self, path: str) -> Any:
-        parameter = self.kind.settings.get(_parts(path)[0])
+        parameter = self.settings.get(_parts(path)[0])
         if (
             parameter is None
             or parameter.default is inspect.Parameter.empty
@@ -69,12 +81,15 @@ class ArmLoss:
             UserError: the loss refuses a value or cannot be made, a setting that it needs is neither fixed, given nor
                 searched, or it has parameters, which nobody would train.
         """
-        settings = self.arm.loss_settings(merged(self.sample, given), self.kind.settings)
+        values = merged(self.sample, given)
         try:
-            loss = self.kind.build(settings)
+            loss = self.kind.build(self.arm.loss_settings(values, self.kind.settings))
+            if self.arm.joint is not None:
+                joint = find_loss(self.arm.joint)
+                joint.build({name: value for name, value in values.items() if name in joint.settings})
         except ValueError as error:
             told = " ".join(str(error).split())
-            names_setting = told.partition(" ")[0].partition(".")[0] in self.kind.settings
+            names_setting = told.partition(" ")[0].partition(".")[0] in self.settings
             raise UserError(f"{where}: {PREFIX if names_setting else ''}{told}") from None
         except (Exception, SystemExit) as error:  # noqa: BLE001 (a constructor of the user's may raise anything)
             raise UserError(f"{where}: loss {self.arm.loss}: {_told(error)}") from None
@@ -99,7 +114,7 @@ def _loss_of(arm: Arm, where: str) -> ArmLoss:
         kind = find_loss(arm.loss)
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from None
-    if kind.pretraining != arm.pretraining:
+    if kind.pretraining != ("contrastive" if arm.joint else arm.pretraining):
         raise UserError(
             f"{where}: loss {arm.loss} is {kind.pretraining}; write pretraining={kind.pretraining!r} in the arm"
         )
@@ -118,7 +133,7 @@ def check_known(losses: Mapping[str, ArmLoss], given: Mapping[str, Any], origin:
     for path in leaves(given):
         having = [name for name, loss in losses.items() if loss.has(path)]
         if not having:
-            known = sorted({name for loss in losses.values() for name in loss.kind.settings})
+            known = sorted({name for loss in losses.values() for name in loss.settings})
             raise UserError(
                 f"{origin}: {path}: no such setting; the losses of these arms have {', '.join(known)}"
             )

@@ -27,6 +27,7 @@ from sdl_study.study.checks import (
 from sdl_study.study.learnable import check_trains
 from sdl_study.study.located import encoder_of
 from sdl_study.study.losses import (
+    JOINT_WEIGHT,
     PREFIX,
     ArmLoss,
     check_known,
@@ -212,8 +213,13 @@ def check_space_arms(space: SearchSpace, losses: Mapping[str, ArmLoss], origin: 
         for arm in parameter.arms or ():
             loss = losses[arm]
             if not loss.takes(parameter.name):
-                why = "fixes it" if loss.has(parameter.name) else f"has a loss ({loss.arm.loss}) without it"
-                raise UserError(f"{where}: arm {arm} {why}")
+                raise UserError(f"{where}: arm {arm} {_why_not(loss, parameter.name)}")
+
+
+def _why_not(loss: ArmLoss, name: str) -> str:
+    if name == JOINT_WEIGHT:
+        return "trains with one loss alone; give it joint, or leave it out"
+    return "fixes it" if loss.has(name) else f"has a loss ({loss.arm.loss}) without it"
 
 
 def _with_choices(study: Study, values: dict[str, Any]) -> Study:

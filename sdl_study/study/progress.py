@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 import time
@@ -31,7 +30,7 @@ class Progress:
 
     def __init__(self, study: str, objective: str, trials: int, epochs: int, arms: Iterable[Arm]) -> None:
         self._study, self._objective, self._trials, self._epochs = study, objective, trials, epochs
-        self._contrastive = {arm.name for arm in arms if arm.pretraining == "contrastive"}
+        self._contrastive = {arm.name for arm in arms if arm.contrasts}
         self._started = time.monotonic()
         self._ended = 0
         self._lock = threading.Lock()
@@ -91,8 +90,9 @@ class Progress:
             return ""
         if rank is None:
             return f"  collapsed: embeddings {collapse:.0%} alike"
-        chance = metrics.get("train/loss_to_chance", math.nan)
-        return f"  collapsed: mean cosine of embeddings {collapse:.4f}, loss {chance:.0%} of chance's"
+        chance = metrics.get("train/loss_to_chance")  # a joint loss has none
+        of_chance = "" if chance is None else f", loss {chance:.0%} of chance's"
+        return f"  collapsed: mean cosine of embeddings {collapse:.4f}{of_chance}"
 
 
 def _clock(seconds: float) -> str:

@@ -12,7 +12,8 @@ from sdl_study.arms import Arm
 from sdl_study.config import Settings
 from sdl_study.errors import UserError
 from sdl_study.losses.catalogue import find_loss
-from sdl_study.models import InputSpec, LinearHead, ProjectionHead, build_encoder
+from sdl_study.losses.joint import JointLoss
+from sdl_study.models import InputSpec, JointHead, LinearHead, ProjectionHead, build_encoder
 from sdl_study.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def build_model(
     """The model of an arm, initialised from a job's seed: the same weights on every rank.
 
     Raises:
-        UserError: a contrastive arm would train its head alone, which is not kept.
+        UserError: an arm with a contrastive loss would train its heads alone, which are not kept.
     """
     torch.manual_seed(derive_seed(seed, "initialisation"))
     model = settings.model
@@ -61,6 +62,9 @@ def build_model(
         )
     projection = model.projection
     head = ProjectionHead(encoder.width, projection.hidden, projection.features, projection.norm)
+    if arm.pretraining == "joint":
+        both = JointHead(head, LinearHead(encoder.width, num_labels))
+        return PretrainingModel(encoder, both, unit_length=False)  # the head sees to its own part
     return PretrainingModel(encoder, head, unit_length=True)
 
 
@@ -71,4 +75,14 @@ def build_loss(arm: Arm, settings: Settings) -> Any:
     that are given for losses it takes those that its own has.
     """
     kind = find_loss(arm.loss)
-    return kind.build(arm.loss_settings(settings.loss, kind.settings))
+    loss: Any = kind.build(arm.loss_settings(settings.loss, kind.settings))
+    if arm.joint is None:
+        return loss
+    features = settings.model.projection.features
+    return JointLoss(classification_loss(arm.joint, settings), loss, settings.train.joint_weight, features)
+
+
+def classification_loss(name: str, settings: Settings) -> Any:
+    """A classification loss by its name, with those of the settings given for losses that it has."""
+    kind = find_loss(name)
+    return kind.build({key: value for key, value in settings.loss.items() if key in kind.settings})

@@ -165,7 +165,7 @@ def _on_device(forecast: Forecast, encoder: EncoderForecast, device: Device) -> 
     trial = device.seconds(forecast.trial_work(encoder, fit, pretraining), precision)
     study = device.seconds(forecast.study_work(encoder, fit), precision)
     one_step = encoder.traced[pretraining].both
-    if pretraining == "contrastive" and fit.in_parts:
+    if pretraining != "supervised" and fit.in_parts:
         one_step += encoder.traced[pretraining].forward
     rows = forecast.settings.train.batch_size
     padded = encoder.reading.padded_share(fit.micro_batch)

@@ -12,7 +12,7 @@ from torch import nn
 from sdl_study.config import Settings
 from sdl_study.data.sizes import DataSizes
 from sdl_study.errors import UserError
-from sdl_study.models import LinearHead, ProjectionHead
+from sdl_study.models import JointHead, LinearHead, ProjectionHead
 from sdl_study.models.outlines import as_on_gpu, outline_failure, shape_encoder, without_numbers
 from sdl_study.setting_paths import with_values
 from sdl_study.study.checks import possible_values
@@ -41,7 +41,7 @@ class EncoderForecast:
         reading: its inputs.
         parameters, trained: numbers of its parameters, without a head.
         state: what stays between steps, the larger head included.
-        traced: a row of a contrastive arm and of a supervised one, where the study has such arms.
+        traced: a row by pretraining, of those that the study's arms have.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Forecast:
 
     def _epoch(self, encoder: EncoderForecast, fit: Fit | None, pretraining: str) -> Work:
         rows = self.settings.train.batch_size if fit is None else fit.micro_batch
-        twice = pretraining == "contrastive" and fit is not None and fit.in_parts
+        twice = pretraining != "supervised" and fit is not None and fit.in_parts
         padded = encoder.reading.padded_share(rows)
         return epoch_work(self.settings, self.sizes, encoder.traced[pretraining], twice, padded)
 
@@ -211,4 +211,5 @@ def _head(pretraining: str, width: int, settings: Settings, labels: int) -> nn.M
     if pretraining == "supervised":
         return LinearHead(width, labels)
     projection = settings.model.projection
-    return ProjectionHead(width, projection.hidden, projection.features, projection.norm)
+    head = ProjectionHead(width, projection.hidden, projection.features, projection.norm)
+    return JointHead(head, LinearHead(width, labels)) if pretraining == "joint" else head

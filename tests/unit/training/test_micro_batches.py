@@ -27,7 +27,7 @@ from tests.unit.training.jobs import settings
 
 SPEC = InputSpec.text(vocab_size=20, pad_token_id=0, max_length=6)
 ROWS, LABELS = 11, 5
-ARMS = ("sd", "bce")
+ARMS = ("sd", "bce", "sd_joint")
 
 
 def with_settings(encoder: str = "bert", **train: Any) -> Settings:
@@ -111,7 +111,7 @@ def test_two_ranks_replicated_or_sharded_have_the_gradient_of_one() -> None:
     """Shares of 8 and 3 rows: four micro-batches here, two there."""
     expected = {arm: gradient_of(arm, None) for arm in ARMS}
     for answers in run_processes(of_all_ways, 2, (8, 3)):
-        assert len(answers) == 8
+        assert len(answers) == 4 * len(ARMS)
         for name, found in answers.items():
             assert_same(found, expected[name.split("/")[0]])
 
