@@ -27,7 +27,7 @@ from sdl_study.models.saved import load_weights, save_backbone
 from sdl_study.models.settings import EncoderSettings, TextPooling
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from torch import Tensor
 
 ENCODER_FILE = "encoder.json"
@@ -136,22 +136,39 @@ class Encoder(nn.Module):
         """Number of layers (stages of a convolutional model); 0 where they cannot be told."""
         return 0 if self.layers is None else len(self.layers)
 
-    def forward(self, **inputs: Tensor) -> Float[Tensor, "n width"]:
-        """One vector per example; an empty batch gives [0, width] and keeps every parameter in the graph."""
+    def forward(
+        self, *, as_tokens: bool = False, **inputs: Tensor
+    ) -> Float[Tensor, "n width"] | tuple[Float[Tensor, "n t width"], Int[Tensor, "n t"]]:
+        """One vector per example; an empty batch gives [0, width] and keeps every parameter in the graph.
+
+        Args:
+            as_tokens: give the states of all tokens of texts, those of all chunks in a row, [n, t, width], and which
+                are no padding, [n, t], instead.
+        """
         if next(iter(inputs.values())).shape[0] == 0 and not self._counts_rows:
-            return self._encode({name: _one_row(name, values) for name, values in inputs.items()})[:0]
-        return self._encode(inputs)
+            one = {name: _one_row(name, values) for name, values in inputs.items()}
+            if as_tokens:
+                states, mask = self._tokens(one)
+                return states[:0], mask[:0]
+            return self._encode(one)[:0]
+        return self._tokens(inputs) if as_tokens else self._encode(inputs)
+
+    def _tokens(self, inputs: Mapping[str, Tensor]) -> tuple[Float[Tensor, "n t width"], Int[Tensor, "n t"]]:
+        if self.spec.modality != "text":
+            raise ValueError(f"an encoder of {self.spec.modality} inputs has no tokens")
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            hidden, mask = self._hidden(_as_rows(inputs)), inputs["attention_mask"].flatten(1)
+            return hidden.reshape(*mask.shape, hidden.shape[-1]), mask
 
     def _encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
         if "embedding" in inputs:
             return inputs["embedding"]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            if self.spec.modality == "text":
+                return pool_tokens(*self._tokens(inputs), self.pooling)
             hidden = self._hidden(_as_rows(inputs))
             if self.spec.modality == "features":
                 return hidden
-            if self.spec.modality == "text":
-                mask = inputs["attention_mask"].flatten(1)
-                return pool_tokens(hidden.reshape(*mask.shape, hidden.shape[-1]), mask, self.pooling)
             if hidden.ndim == 4:
                 return pool_pixels(hidden)
             return pool_tokens(hidden, hidden.new_ones(hidden.shape[:2], dtype=torch.long), self.pooling)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -14,6 +14,8 @@ from sdl_study.errors import UserError
 from sdl_study.losses.catalogue import find_loss
 from sdl_study.losses.joint import JointLoss
 from sdl_study.models import InputSpec, JointHead, LinearHead, ProjectionHead, build_encoder
+from sdl_study.models.label_attention import LabelAttention
+from sdl_study.models.pooling import pool_tokens
 from sdl_study.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -41,6 +43,18 @@ class PretrainingModel(nn.Module):
         return functional.normalize(outputs.float(), dim=1) if self.unit_length else outputs
 
 
+class TokenModel(PretrainingModel):
+    """Encoder of texts and a head that looks at the states of all tokens."""
+
+    def forward(
+        self, inputs: dict[str, Tensor]
+    ) -> tuple[Float[Tensor, "n outputs"], Float[Tensor, "n width"]]:
+        """Outputs of the head for the loss, and the encoder's embeddings."""
+        states, mask = self.encoder(**inputs, as_tokens=True)
+        pooled = pool_tokens(states, mask, self.encoder.pooling)  # type: ignore[arg-type]
+        return self.head(states, mask), pooled.detach()
+
+
 def build_model(
     arm: Arm, seed: int, settings: Settings, spec: InputSpec, num_labels: int
 ) -> PretrainingModel:
@@ -66,6 +80,24 @@ def build_model(
         both = JointHead(head, LinearHead(encoder.width, num_labels))
         return PretrainingModel(encoder, both, unit_length=False)  # the head sees to its own part
     return PretrainingModel(encoder, head, unit_length=True)
+
+
+def with_head(
+    model: PretrainingModel, head: Literal["linear", "label_attention"], num_labels: int, seed: int
+) -> PretrainingModel:
+    """A model's encoder with a new classification head, initialised from a job's seed, on the encoder's device.
+
+    Raises:
+        UserError: a head that attends to tokens, on an encoder of something else than texts.
+    """
+    torch.manual_seed(derive_seed(seed, "head"))
+    encoder: Any = model.encoder
+    device = next(encoder.parameters()).device
+    if head == "linear":
+        return PretrainingModel(encoder, LinearHead(encoder.width, num_labels).to(device), unit_length=False)
+    if encoder.spec.modality != "text":
+        raise UserError("finetune.head: label_attention reads the tokens of texts; set it to linear")
+    return TokenModel(encoder, LabelAttention(encoder.width, num_labels).to(device), unit_length=False)
 
 
 def build_loss(arm: Arm, settings: Settings) -> Any:

@@ -12,7 +12,10 @@ import torch
 from sdl_study import distributed
 from sdl_study.arms import Arm
 from sdl_study.config import Settings, build_settings
+from sdl_study.stages import FINETUNE
+from sdl_study.training import course
 from sdl_study.training.checkpoint import Progress
+from sdl_study.training.finetune import run_finetune
 from sdl_study.training.frozen import with_frozen_outputs
 from sdl_study.training.inputs import Inputs, open_inputs
 from sdl_study.training.model import PretrainingModel, build_model
@@ -40,17 +43,22 @@ def run_job(job: Job, report: Report, channel: Any, device: torch.device) -> dic
     _reset(device)
     settings = build_settings(job.settings, job.key)
     inputs = open_inputs(Path(job.data), Path(job.stores), settings)
+    if job.stage == FINETUNE:
+        found, progress = run_finetune(job, settings, inputs, report, channel, device)
+        return _outcome(found, progress, channel, device)
+    arm = Arm(**job.arm)
 
     def fresh() -> PretrainingModel:
         num_labels = inputs.train_labels.num_labels
-        return build_model(Arm(**job.arm), job.seed, settings, inputs.spec, num_labels).to(device)
+        return build_model(arm, job.seed, settings, inputs.spec, num_labels).to(device)
 
     model = fresh()
     if settings.train.augment == "none":
         inputs = with_frozen_outputs(inputs, model.encoder, Path(job.stores), settings.train, device)
     if job.kind == "control":
         return _scored(job, model, Progress(), settings, inputs, channel, device)
-    trainer = Trainer(job, settings, inputs, model, device, channel)
+    trained = course.pretraining(arm, job.seed, settings, inputs, device)
+    trainer = Trainer(job, settings, inputs, model, trained, device, channel)
     trainer.train(report)
     if job.kind == "trial":
         trainer.close()
@@ -82,8 +90,15 @@ def _scored(
     channel: Any,
     device: torch.device,
 ) -> dict[str, Any]:
-    """The last stage on an encoder that is done, or was never trained, and what the job cost."""
+    """The probe on an encoder that is done, or was never trained."""
     metrics = last_stage(model.encoder, inputs, settings, job, device)
+    return _outcome(metrics, progress, channel, device)
+
+
+def _outcome(
+    metrics: dict[str, float], progress: Progress, channel: Any, device: torch.device
+) -> dict[str, Any]:
+    """What a final or control came to, and what it cost."""
     return {
         "metrics": distributed.broadcast_object(metrics, channel),
         "examples_seen": progress.examples_seen,

@@ -1,4 +1,4 @@
-"""The training of one job on one rank: epochs, each probed, kept in a checkpoint and reported.
+"""The training of one job on one rank: epochs, each evaluated, kept in a checkpoint and reported.
 
 Every rank runs the same code. The global batch of a step does not depend on the number of ranks, nor does the probe,
 whose labels they share; rank 0 writes checkpoints and reports, and its word is broadcast.
@@ -16,18 +16,17 @@ import numpy as np
 import torch
 
 from sdl_study import distributed
-from sdl_study.arms import Arm
 from sdl_study.config import Settings
 from sdl_study.data.sampler import ContrastiveSampler
 from sdl_study.seeds import derive_seed
 from sdl_study.training import checkpoint
 from sdl_study.training.batches import Batches
+from sdl_study.training.course import Course
 from sdl_study.training.inputs import Inputs
 from sdl_study.training.memory import micro_batch_of
-from sdl_study.training.model import PretrainingModel, build_loss
+from sdl_study.training.model import PretrainingModel
 from sdl_study.training.monitors import BatchLog, EpochMonitor, monitor_of
 from sdl_study.training.prefetch import prefetched
-from sdl_study.training.stages.scoring import dev_metrics
 from sdl_study.training.step import Step
 from sdl_study.workers.events import Epoch
 from sdl_study.workers.job import Job, JobStopped, Report
@@ -43,7 +42,8 @@ class Trainer:
         job: a trial or a final.
         settings: the job's own.
         inputs: what it reads.
-        model: freshly initialised, on the device.
+        model: as its training starts, on the device.
+        course: how it is trained, and by what an epoch is measured.
         device: of this rank.
         channel: the group of all ranks that carries small objects.
     """
@@ -54,13 +54,15 @@ class Trainer:
         settings: Settings,
         inputs: Inputs,
         model: PretrainingModel,
+        course: Course,
         device: torch.device,
         channel: Any,
     ) -> None:
         self.job, self.settings, self.inputs = job, settings, inputs
-        self.model, self.device, self.channel = model, device, channel
+        self.model, self.course = model, course
+        self.device, self.channel = device, channel
         self.folder = Path(job.folder)
-        train, rows = settings.train, len(inputs.train_rows)
+        train, rows = course.train, len(inputs.train_rows)
         self.sampler = ContrastiveSampler(
             num_examples=rows,
             global_batch_size=train.batch_size,
@@ -70,21 +72,21 @@ class Trainer:
             labels=inputs.train_labels if train.label_aware > 0 else None,
             label_aware=train.label_aware,
         )
-        self.passes = train.passes(rows)
-        steps = train.epochs * self.passes * self.sampler.steps_per_epoch
+        steps = sum(course.passes) * self.sampler.steps_per_epoch
         if train.compile:
             model.encoder.compile(dynamic=True)  # texts of a batch are as long as the longest of them
         micro_batch = micro_batch_of(train, model, inputs, device)
         self.batches = Batches(inputs, train, job.seed, device, micro_batch)
-        self.step = Step(model, build_loss(Arm(**job.arm), settings), train, steps, micro_batch)
+        self.step = Step(model, course.loss, train, steps, micro_batch)
         self.pace = checkpoint.Pace(60 * train.checkpoint_minutes, channel)
         self.monitor = self._new_monitor()
         torch.manual_seed(derive_seed(job.seed, "training", distributed.rank()))
         self.progress = self._restored() if job.resumed else checkpoint.Progress()
 
     def _new_monitor(self) -> EpochMonitor:
-        rows = min(self.settings.train.batch_size, len(self.inputs.train_rows))
-        return monitor_of(self.settings.train, rows, contrastive=self.model.unit_length)
+        train = self.course.train
+        rows = min(train.batch_size, len(self.inputs.train_rows))
+        return monitor_of(train, rows, contrastive=self.model.unit_length)
 
     def _restored(self) -> checkpoint.Progress:
         """Go on from the last checkpoint; where an earlier attempt left none, from the start."""
@@ -102,7 +104,7 @@ class Trainer:
         return state.progress
 
     def train(self, report: Report) -> None:
-        """Train the epochs that are left; each one is probed, kept and reported.
+        """Train the epochs that are left; each one is evaluated, kept and reported.
 
         The last epoch of an earlier attempt is reported again: its report may have been lost with the machine.
 
@@ -112,10 +114,10 @@ class Trainer:
         """
         if self.progress.epoch:
             _tell(report, Epoch(self.progress.epoch, self.progress.metrics))
-        for epoch in range(self.progress.epoch + 1, self.settings.train.epochs + 1):
+        for epoch in range(self.progress.epoch + 1, len(self.course.passes) + 1):
             started = time.monotonic() - self.progress.elapsed
             metrics = self._epoch(epoch, started)
-            metrics |= self._probe()
+            metrics |= self._evaluated()
             metrics["seconds"] = time.monotonic() - started
             self._keep(epoch, metrics)
             _tell(report, Epoch(epoch, metrics))
@@ -124,7 +126,7 @@ class Trainer:
         """The updates of an epoch that are left, with a checkpoint now and then."""
         self.model.train()
         self.pace.restart()
-        log = BatchLog(self.folder if self.settings.train.record_batches else None)
+        log = BatchLog(self.folder if self.course.train.record_batches else None)
         numbered = islice(enumerate(self._positions(epoch)), self.progress.step, None)
         batches = (((epoch, number), positions) for number, positions in numbered)
         with log, prefetched(batches, self.batches.read) as read:
@@ -135,18 +137,19 @@ class Trainer:
                 if self.pace.due():
                     self.progress.step, self.progress.elapsed = number + 1, time.monotonic() - started
                     self._write()
-        self.progress.examples_seen += self.passes * len(self.inputs.train_rows)
+        self.progress.examples_seen += self.course.passes[epoch - 1] * len(self.inputs.train_rows)
         return {**self.monitor.metrics(), "train/learning_rate": self.step.learning_rate}
 
     def _positions(self, epoch: int) -> Iterator[Int[np.ndarray, " b"]]:
         """This rank's positions in train of every step, over all passes of an epoch."""
-        last = epoch * self.passes
-        for number in range(last - self.passes + 1, last + 1):
+        passes = self.course.passes
+        before = self.course.passes_before + sum(passes[: epoch - 1])
+        for number in range(before + 1, before + passes[epoch - 1] + 1):
             yield from self.sampler.epoch(number)
 
-    def _probe(self) -> dict[str, float]:
+    def _evaluated(self) -> dict[str, float]:
         with distributed.whole_weights(self.model):
-            metrics = dev_metrics(self.model.encoder, self.inputs, self.settings, self.job.seed, self.device)
+            metrics = self.course.evaluate(self.model)
         return distributed.broadcast_object(metrics, self.channel)
 
     def _keep(self, epoch: int, metrics: dict[str, float]) -> None:
@@ -159,7 +162,7 @@ class Trainer:
         if is_best:
             progress.best_value, progress.best_epoch = value, epoch
         self.monitor = self._new_monitor()
-        self._write(is_best and self.job.kind == "final")  # a trial's weights are not read again
+        self._write(is_best and self.job.kind != "trial")  # a trial's weights are not read again
 
     def _write(self, is_best: bool = False) -> None:
         """A checkpoint by rank 0, of what all ranks hold; it is there when any of them goes on, which may read it."""
@@ -182,10 +185,7 @@ class Trainer:
         Raises:
             FileNotFoundError: nobody left them.
         """
-        best = checkpoint.load(self.folder, checkpoint.BEST, self.device)
-        if best is None:
-            raise FileNotFoundError(checkpoint.BEST)
-        model.load_state_dict(best.model)
+        load_best(self.folder, model, self.device)
 
     def close(self) -> None:
         """The job is done: its state is not needed any more."""
@@ -196,3 +196,15 @@ class Trainer:
 def _tell(report: Report, epoch: Epoch) -> None:
     if not report(epoch):
         raise JobStopped
+
+
+def load_best(folder: Path, model: PretrainingModel, device: torch.device) -> None:
+    """Give a model the weights of the best epoch of a job of its kind.
+
+    Raises:
+        FileNotFoundError: nobody left them.
+    """
+    best = checkpoint.load(folder, checkpoint.BEST, device)
+    if best is None:
+        raise FileNotFoundError(checkpoint.BEST)
+    model.load_state_dict(best.model)

@@ -18,7 +18,7 @@ class Job:
     Attributes:
         key: unique name in the whole command, for example ``demo_coco/trial/12``.
         kind: a trial trains and may be stopped; a final trains to the end and scores the test inputs; a control
-            does not train and scores the test inputs.
+            has the last stage alone and scores the test inputs.
         folder: where its checkpoints and results lie, whatever group or attempt runs it.
         data: folder of the prepared data set.
         stores: folder of the token and image stores.
@@ -27,6 +27,8 @@ class Job:
         seed: seed of initialisation, data order and dropout.
         number: the trial's number in the study; -1 for finals and controls.
         resumed: whether an earlier attempt may have left a checkpoint; such a job goes first.
+        stage: the last stage of a final or control, after which it scores: probe or finetune.
+        start: folder of the final whose encoder is fine-tuned; empty where there is none.
     """
 
     key: str
@@ -39,6 +41,8 @@ class Job:
     seed: int
     number: int = -1
     resumed: bool = False
+    stage: str = "probe"
+    start: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The job as plain values, for the way through Ray; ``Job(**values)`` is the inverse."""

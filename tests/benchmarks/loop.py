@@ -25,6 +25,7 @@ from sdl_study.arms import Arm
 from sdl_study.config import DataSettings, ModelSettings, Settings, TrainSettings
 from sdl_study.data.writer import Preparation, write_prepared
 from sdl_study.run import main_of
+from sdl_study.training.course import pretraining
 from sdl_study.training.inputs import Inputs, open_inputs
 from sdl_study.training.model import PretrainingModel, build_loss, build_model
 from sdl_study.training.optimizer import build_optimizer, warmup_then_cosine
@@ -105,7 +106,8 @@ def measure(folder: Path, encoder: dict[str, object], rounds: int) -> dict[str, 
     def fresh() -> PretrainingModel:
         return build_model(Arm(**arm), 0, settings, inputs.spec, LABELS)
 
-    trainer, model = Trainer(job, settings, inputs, fresh(), CPU, None), fresh()
+    trained = pretraining(Arm(**arm), 0, settings, inputs, CPU)
+    trainer, model = Trainer(job, settings, inputs, fresh(), trained, CPU, None), fresh()
     steps = trainer.sampler.steps_per_epoch
     optimizer, loss = build_optimizer(model, settings.train), build_loss(Arm(**arm), settings)
     schedule = warmup_then_cosine(optimizer, (rounds + 1) * steps, settings.train.warmup_fraction)

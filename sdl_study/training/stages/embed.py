@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,6 @@ class NonFiniteEmbeddings(SettingFailure):
     """An encoder gives NaN, infinity, or numbers whose squares are: the last update before was too large."""
 
 
-@torch.no_grad()
 def embed(
     encoder: nn.Module,
     rows: Int[np.ndarray, " n"],
@@ -46,17 +46,36 @@ def embed(
     Raises:
         NonFiniteEmbeddings: on every rank, for each has all of them.
     """
-    was_training = encoder.training
-    encoder.eval()
-    share = np.array_split(rows, distributed.world_size())[distributed.rank()]
     width = int(getattr(encoder, "width"))  # noqa: B009 (an nn.Module's attributes are not typed)
+    return computed(encoder, lambda batch: encoder(**batch), width, rows, inputs, device, precision)
+
+
+@torch.no_grad()
+def computed(
+    model: nn.Module,
+    forward: Callable[[dict[str, Tensor]], Tensor],
+    width: int,
+    rows: Int[np.ndarray, " n"],
+    inputs: Inputs,
+    device: torch.device,
+    precision: str = "fp32",
+) -> Float[Tensor, "n width"]:
+    """As ``embed``, of anything that a model in evaluation mode makes of examples.
+
+    Args:
+        model: put into evaluation mode meanwhile.
+        forward: gives one row of ``width`` numbers for each example.
+    """
+    was_training = model.training
+    model.eval()
+    share = np.array_split(rows, distributed.world_size())[distributed.rank()]
     local = torch.empty(len(share), width, device=device)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
     batches = list(inputs.batches(share, _ROWS_AT_ONCE, _TOKENS_AT_ONCE))
     with prefetched(batches, lambda places: inputs.read(share[places], device)) as read, autocast:
         for places, values in zip(batches, read, strict=True):
-            local[torch.from_numpy(places).to(device)] = encoder(**on_device(values, device)).float()
-    encoder.train(was_training)
+            local[torch.from_numpy(places).to(device)] = forward(on_device(values, device)).float()
+    model.train(was_training)
     embeddings = distributed.all_gather_rows(local)
     if len(rows) and not bool(embeddings.abs().amax() < largest_usable(len(rows))):  # NaN is below nothing
         raise NonFiniteEmbeddings

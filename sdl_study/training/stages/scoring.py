@@ -21,6 +21,7 @@ from sdl_study.training.stages.probe_rows import probe_rows
 from sdl_study.workers.job import Job
 
 if TYPE_CHECKING:
+    import numpy as np
     from jaxtyping import Float
     from torch import Tensor
 
@@ -67,7 +68,8 @@ def dev_metrics(
     if distributed.rank() != 0:
         return {}
     chosen = {"probe/l2": float(probe.l2)} if settings.probe.grow else {}
-    return _dev_metrics(probe, dev, inputs, settings)[0] | chosen | _scaling(probe, settings)
+    scores = probe.predict_proba(dev).cpu().numpy()
+    return metrics_of(scores, inputs, settings)[0] | chosen | _scaling(probe, settings)
 
 
 def _scaling(probe: Probe, settings: Settings) -> dict[str, float]:
@@ -75,11 +77,11 @@ def _scaling(probe: Probe, settings: Settings) -> dict[str, float]:
     return {"probe/unit_length": float(probe.scaling == "unit")} if len(settings.probe.scaling) > 1 else {}
 
 
-def _dev_metrics(
-    probe: Probe, dev: Float[Tensor, "dev width"], inputs: Inputs, settings: Settings
+def metrics_of(
+    scores: Float[np.ndarray, "dev L"], inputs: Inputs, settings: Settings
 ) -> tuple[dict[str, float], float]:
-    """Metrics of the probe's scores of dev, and the threshold that was chosen there."""
-    scores, labels = probe.predict_proba(dev).cpu().numpy(), inputs.dev_labels
+    """Metrics of scores of dev, and the threshold that was chosen there."""
+    labels = inputs.dev_labels
     threshold = float(tune_threshold(scores, labels))
     metrics = objective.dev_metrics(
         scores,
@@ -110,7 +112,7 @@ def last_stage(
     test = embed(encoder, inputs.test_rows, inputs, device, settings.train.precision)
     if distributed.rank() != 0:
         return {}
-    metrics, threshold = _dev_metrics(probe, dev, inputs, settings)
+    metrics, threshold = metrics_of(probe.predict_proba(dev).cpu().numpy(), inputs, settings)
     folder = Path(job.folder)
     save_scores(folder / SCORES_FILE, inputs.test_rows, probe.predict_proba(test).cpu().numpy())
     saved = folder / ENCODER_FOLDER

@@ -129,7 +129,7 @@ def test_a_final_uses_the_best_epoch_and_the_earlier_one_on_a_tie(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter((0.3, 0.5, 0.5))
-    monkeypatch.setattr("sdl_study.training.trainer.dev_metrics", lambda *_: {"dev/objective": next(values)})
+    monkeypatch.setattr("sdl_study.training.course.dev_metrics", lambda *_: {"dev/objective": next(values)})
     _, ended = run(job(folder, kind="final"))
     best = checkpoint.load(folder / "job", checkpoint.BEST, torch.device("cpu"))
     assert best is not None
