@@ -19,6 +19,7 @@ from sdl_study.record.findings import Convergence, Edge
 from sdl_study.record.rows import Row, RowMaker
 from sdl_study.record.trials import TrialRecord
 from sdl_study.space import SearchSpace
+from sdl_study.stages import PROBE, Stage
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,15 @@ class FailedFinal:
     role: Role
     seed_number: int
     where: str
+    stage: Stage = PROBE
+
+
+@dataclass(frozen=True)
+class OtherTable:
+    """The table after another last stage than the one that the verdict is about."""
+
+    stage: Stage
+    table: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class Answer:
         searches: independent searches of every arm.
         best_arm: best on dev; whose test metrics are the study's.
         exploratory: other declarations under which test data of this study had been scored before.
-        table: one row per arm and control.
+        table: one row per arm and control, after the stage.
         failed: finals that failed by their own setting.
         primary: the declared contrast; None without one, or without a verdict.
         secondary: the method's other variants against the same arm, then the method against the others, after
@@ -53,13 +63,14 @@ class Answer:
             metric itself.
         twins: contrasts of arms that are one under two names.
         seen: what is to be known of encoders that were pretrained on the source of the data, a sentence each.
+        others: the tables after the other last stages.
     """
 
     study: str
     declaration: str
     objective: str
     metric: str
-    stage: str
+    stage: Stage
     trials: int
     best_arm: str
     exploratory: tuple[str, ...]
@@ -72,6 +83,7 @@ class Answer:
     searches: int = 1
     twins: tuple[Comparison, ...] = ()
     seen: tuple[str, ...] = ()
+    others: tuple[OtherTable, ...] = ()
 
     @property
     def best(self) -> Row:
@@ -112,6 +124,10 @@ def read_answer(path: Path) -> Answer:
                 "primary": None if primary is None else _comparison(primary),
                 "secondary": tuple(_comparison(contrast) for contrast in values["secondary"]),
                 "twins": tuple(_comparison(contrast) for contrast in values.get("twins", ())),
+                "others": tuple(
+                    OtherTable(other["stage"], tuple(_row(row) for row in other["table"]))
+                    for other in values.get("others", ())
+                ),
             }
         )
     except (KeyError, TypeError):
@@ -169,7 +185,10 @@ def make_answer(
     by_name = {arm.name: arm for arm in arms}
     compared, no_verdict = contrasts(declaration, finals, metric)
     same, undefined = twins(declaration, finals, metric, by_name.values(), space)
-    rows = RowMaker(settings, space, by_name, declaration, trials, finals)
+    tables: dict[Stage, tuple[Row, ...]] = {
+        stage: RowMaker(settings, space, by_name, declaration, trials, finals, stage).rows()
+        for stage in declaration.stages
+    }
     return Answer(
         study=declaration.study,
         declaration=declaration.sha,
@@ -179,9 +198,9 @@ def make_answer(
         trials=len(trials),
         best_arm=declaration.best_arm_on_dev,
         exploratory=tuple(exploratory),
-        table=rows.rows(),
+        table=tables.pop(declaration.primary_stage),
         failed=tuple(
-            FailedFinal(final.name, final.role, final.slot.seed_number, final.failure)
+            FailedFinal(final.name, final.role, final.slot.seed_number, final.failure, final.slot.stage)
             for final in finals
             if final.failure is not None
         ),
@@ -192,4 +211,5 @@ def make_answer(
         searches=declaration.searches,
         twins=tuple(same),
         seen=tuple(seen),
+        others=tuple(OtherTable(stage, table) for stage, table in tables.items()),
     )

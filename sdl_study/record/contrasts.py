@@ -9,7 +9,7 @@ from pathlib import Path
 from sdl_study.arms import Arm
 from sdl_study.evaluation.verdict import Comparison, UndefinedMetricError, compare, correct_secondary
 from sdl_study.record.declaration import Declaration
-from sdl_study.record.finals import Final
+from sdl_study.record.finals import Final, of_stage
 from sdl_study.space import SearchSpace
 
 
@@ -17,6 +17,8 @@ def contrasts(
     declaration: Declaration, finals: Sequence[Final], metric: str
 ) -> tuple[list[Comparison], str | None]:
     """The declared contrast, then the secondary ones; none where no verdict is possible, and why.
+
+    Of another stage than the declared one the same pair is secondary.
 
     Args:
         declaration: under which the finals ran.
@@ -27,6 +29,8 @@ def contrasts(
     if declared is None:
         return [], _why_none(declaration)
     searches = declaration.searches
+    of_stages = {stage: of_stage(finals, stage) for stage in declaration.stages}
+    finals = of_stages.pop(declaration.primary_stage)
     failed = _failed(finals)
     if failed & set(declared):
         return [], f"a final of {' and of '.join(arm for arm in declared if arm in failed)} failed"
@@ -41,7 +45,17 @@ def contrasts(
     except UndefinedMetricError as error:
         return [], str(error)
     secondary, undefined = _compared(pairs, predictions, metric, searches)
-    return [primary, *correct_secondary(secondary)], undefined
+    reasons = [undefined]
+    for stage, others in of_stages.items():
+        found, undefined = _compared(
+            [] if _failed(others) & set(declared) else [declared],
+            _predictions(declaration, others),
+            metric,
+            searches,
+        )
+        secondary += found
+        reasons.append(undefined and f"{stage}: {undefined}")
+    return [primary, *correct_secondary(secondary)], "; ".join(filter(None, reasons)) or None
 
 
 def _why_none(declaration: Declaration) -> str | None:
@@ -80,6 +94,7 @@ def twins(
         arm.name: (arm.loss, arm.joint, arm.pretraining, arm.fixed, [p.name for p in space.of_arm(arm.name)])
         for arm in arms
     }
+    finals = of_stage(finals, declaration.primary_stage)
     failed = _failed(finals)
     pairs = [pair for pair in combinations(kinds, 2) if kinds[pair[0]] == kinds[pair[1]]]
     pairs = [pair for pair in pairs if not failed & set(pair)]

@@ -13,15 +13,16 @@ from sdl_study.errors import UserError
 from sdl_study.files import read_json, write_json
 from sdl_study.record.files import StudyFiles
 from sdl_study.space import ParameterValue
+from sdl_study.stages import PROBE, Stage
 
 # A declaration in which these are the same is kept when a study is extended, and its finals with it.
 _PROMISES = (
     "winners", "method", "variants", "primary_contrast", "primary_metric", "primary_stage", "study_seed", "final_seeds",
-    "data_fingerprint", "searches",
+    "data_fingerprint", "searches", "stages",
 )  # fmt: skip
 # What declarations said from the beginning is hashed whatever it is; what came later, where it says something.
 _LATER_OF_WINNER = {"search": 0}
-_LATER = {"searches": 1}
+_LATER = {"searches": 1, "stages": (PROBE,)}
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Declaration:
             count per winner.
         data_fingerprint, code_version: on what, and by what.
         searches: independent searches of every arm.
+        stages: the last stages in which every final ends.
     """
 
     study: str
@@ -64,7 +66,7 @@ class Declaration:
     variants: tuple[str, ...]
     primary_contrast: tuple[str, str] | None
     primary_metric: str
-    primary_stage: str
+    primary_stage: Stage
     controls: tuple[str, ...]
     study_seed: int
     final_seeds: int
@@ -74,6 +76,7 @@ class Declaration:
     data_fingerprint: str
     code_version: str
     searches: int = 1
+    stages: tuple[Stage, ...] = (PROBE,)
 
     @property
     def sha(self) -> str:
@@ -116,6 +119,7 @@ class Declaration:
                 "primary_contrast": None if contrast is None else (contrast[0], contrast[1]),
                 "controls": tuple(values["controls"]),
                 "variants": tuple(values["variants"]),
+                "stages": tuple(values.get("stages", _LATER["stages"])),
             }
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdl_study.stages import PROBE, Stage
+
 # A job's checkpoints, in its folder: the state to go on from, and the weights of its best epoch.
 LAST, BEST = "last.pt", "best.pt"
 
@@ -98,6 +100,7 @@ class StudyFiles:
         """Folder of a repeat of a trial on a selection seed."""
         return self.folder / "selection" / f"{number:04d}-{seed_number}"
 
-    def final(self, declaration: str, name: str, seed_number: int) -> Path:
-        """Folder of a final or control under a declaration (its SHA-256)."""
-        return self.folder / "finals" / declaration[:12] / f"{name}-{seed_number}"
+    def final(self, declaration: str, name: str, seed_number: int, stage: Stage = PROBE) -> Path:
+        """Folder of a final or control under a declaration (its SHA-256); those of other stages lie one deeper."""
+        folder = self.folder / "finals" / declaration[:12]
+        return (folder if stage == PROBE else folder / stage) / f"{name}-{seed_number}"

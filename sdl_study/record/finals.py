@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from sdl_study.record.declaration import Declaration, Winner
 from sdl_study.record.files import StudyFiles
 from sdl_study.record.outcome import Failure, Result, read_outcome
 from sdl_study.space import ParameterValue
+from sdl_study.stages import PROBE, Stage
 
 Role = Literal["final", "control"]
 
@@ -31,6 +32,9 @@ class FinalSlot:
         folder: where its outcome, predictions and encoder lie.
         key: its name in the whole tracking database.
         search: of a final, which search its setting won.
+        stage: after which last stage it scores.
+        start: of a fine-tuning, the folder of the arm's final of the same seed, which pretrained the encoder; None of a
+            control, which has the encoder before training.
     """
 
     name: str
@@ -41,6 +45,8 @@ class FinalSlot:
     folder: Path
     key: str
     search: int = 0
+    stage: Stage = PROBE
+    start: Path | None = None
 
     @property
     def predictions(self) -> Path:
@@ -83,30 +89,55 @@ class Final:
 
 
 def final_slots(files: StudyFiles, declaration: Declaration) -> list[FinalSlot]:
-    """Every final and control; that of the reference arm's encoder before training has every final seed."""
+    """Every final and control, of one stage after another.
+
+    That of the reference arm's encoder before training has every final seed; a control without an encoder has no last
+    stage of its own, and stands with the first.
+    """
+    found = []
+    for stage in declaration.stages:
+        found += _finals(files, declaration, stage)
+        found += _controls(files, declaration, stage)
+    return found
+
+
+def _finals(files: StudyFiles, declaration: Declaration, stage: Stage) -> list[FinalSlot]:
     each = declaration.final_seeds
-    found = [
-        _of_winner(files, declaration, winner, number)
+    return [
+        _of_winner(files, declaration, winner, number, stage)
         for number in range(each)
         for winner in declaration.winners
     ]
+
+
+def _controls(files: StudyFiles, declaration: Declaration, stage: Stage) -> list[FinalSlot]:
+    found = []
     reference = declaration.reference_arm
     chosen = declaration.winner(reference).parameters
     encoder = {key: value for key, value in chosen.items() if key.startswith("model.")}
     for name in declaration.controls:
+        has_encoder = name in BEFORE_TRAINING
+        if stage != PROBE and not has_encoder:
+            continue
         # The others learn nothing from a seed.
-        seeds, parameters = (each * declaration.searches, encoder) if name in BEFORE_TRAINING else (1, {})
+        seeds = declaration.final_seeds * declaration.searches if has_encoder else 1
+        parameters = encoder if has_encoder else {}
         found += [
-            _slot(files, declaration, name, "control", number, reference, dict(parameters))
+            _slot(files, declaration, name, "control", number, reference, dict(parameters), stage)
             for number in range(seeds)
         ]
     return found
 
 
-def _of_winner(files: StudyFiles, declaration: Declaration, winner: Winner, number: int) -> FinalSlot:
+def _of_winner(
+    files: StudyFiles, declaration: Declaration, winner: Winner, number: int, stage: Stage
+) -> FinalSlot:
     seed_number = winner.search * declaration.final_seeds + number
-    slot = _slot(files, declaration, winner.arm, "final", seed_number, winner.arm, dict(winner.parameters))
-    return replace(slot, search=winner.search)
+    slot = _slot(
+        files, declaration, winner.arm, "final", seed_number, winner.arm, dict(winner.parameters), stage
+    )
+    start = None if stage == PROBE else files.final(declaration.sha, winner.arm, seed_number)
+    return replace(slot, search=winner.search, start=start)
 
 
 def _slot(
@@ -117,10 +148,21 @@ def _slot(
     number: int,
     arm: str,
     parameters: Mapping[str, ParameterValue],
+    stage: Stage,
 ) -> FinalSlot:
-    key = f"{files.name}/{role}/{declaration.sha[:12]}/{name}/{number}"
-    folder = files.final(declaration.sha, name, number)
-    return FinalSlot(name, role, number, arm, parameters, folder, key)
+    of_stage = "" if stage == PROBE else f"{stage}/"
+    key = f"{files.name}/{role}/{declaration.sha[:12]}/{of_stage}{name}/{number}"
+    folder = files.final(declaration.sha, name, number, stage)
+    return FinalSlot(name, role, number, arm, parameters, folder, key, stage=stage)
+
+
+def of_stage(finals: Sequence[Final], stage: Stage) -> list[Final]:
+    """The finals and controls of one table: those that score after that stage, and the controls without an encoder."""
+    return [
+        final
+        for final in finals
+        if final.slot.stage == stage or (final.role == "control" and final.name not in BEFORE_TRAINING)
+    ]
 
 
 def read_finals(files: StudyFiles, declaration: Declaration) -> list[Final]:

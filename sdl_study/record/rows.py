@@ -11,22 +11,24 @@ from sdl_study.arms import BEFORE_TRAINING, Arm
 from sdl_study.config import Settings
 from sdl_study.evaluation.metrics import lower_is_better
 from sdl_study.record.declaration import Declaration
-from sdl_study.record.finals import Final, Role
+from sdl_study.record.finals import Final, Role, of_stage
 from sdl_study.record.findings import Convergence, Edge, convergence, could_learn, edges, valid_anchors
 from sdl_study.record.trials import TrialRecord
 from sdl_study.space import SearchSpace
+from sdl_study.stages import PROBE, Stage
 
 
 @dataclass(frozen=True)
 class Row:
-    """An arm or control in the table at the end.
+    """An arm or control in one of the tables at the end.
 
     Attributes:
         name: the arm's, or the control's.
         role: which of the two.
         encoder: None for a control without one; of an arm with several searches, the best winner's on dev.
         temperature: None where there is none; of several searches as the encoder.
-        dev: of the chosen trial, mean over searches; a control's own.
+        dev: of the chosen trial, mean over searches; a control's own. None after fine-tuning: trials are
+            probed, and the two are not to be mixed.
         test: mean of the primary metric over the final seeds; None where one of them failed.
         seconds: of all its trials and finals.
         convergence: of an arm; None for a control, and where no winner tells.
@@ -66,12 +68,13 @@ def mean_test(finals: Sequence[Final], name: str) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class RowMaker:
-    """Makes the rows of one study.
+    """Makes the rows of one study after one of its last stages.
 
     Args:
         settings, space, arms: the study's.
         declaration: under which the finals ran.
         trials, finals: all of them.
+        stage: whose finals the rows are about.
     """
 
     settings: Settings
@@ -80,15 +83,19 @@ class RowMaker:
     declaration: Declaration
     trials: Sequence[TrialRecord]
     finals: Sequence[Final]
+    stage: Stage = PROBE
 
     def rows(self) -> tuple[Row, ...]:
         """Arms, then controls, in the order of their finals."""
-        found = [self._row(name) for name in dict.fromkeys(final.name for final in self.finals)]
+        found = [self._row(name) for name in dict.fromkeys(final.name for final in self._own())]
         tests = {row.name: row.test for row in found if row.role == "control" and row.test is not None}
         return tuple(replace(row, margins=self._margins(row, tests)) for row in found)
 
+    def _own(self) -> list[Final]:
+        return of_stage(self.finals, self.stage)
+
     def _row(self, name: str) -> Row:
-        own = [final for final in self.finals if final.name == name]
+        own = [final for final in self._own() if final.name == name]
         results = [final.result for final in own if final.result is not None]
         tests = [final.test[self._metric] for final in own if final.test is not None]
         dev = fmean(result.metrics[self.settings.objective_key] for result in results) if results else None
@@ -100,15 +107,15 @@ class RowMaker:
             if own[0].role == "final" or name in BEFORE_TRAINING
             else None,
             temperature=None,
-            dev=dev,
+            dev=dev if self.stage == PROBE else None,
             test=mean_test(own, name).get(self._metric),
             seconds=round(seconds, 1),
             dev_of_finals=dev,
             spread=stdev(tests) if len(tests) > 1 else None,
         )
-        return row if row.role == "control" else self._with_arm(row, own, seconds)
+        return row if row.role == "control" else self._with_arm(row, seconds)
 
-    def _with_arm(self, row: Row, own: Sequence[Final], seconds: float) -> Row:
+    def _with_arm(self, row: Row, seconds: float) -> Row:
         """The row with what the arm's trials tell."""
         name, declaration = row.name, self.declaration
         winners = [winner for winner in declaration.winners if winner.arm == name]
@@ -121,19 +128,19 @@ class RowMaker:
             row,
             encoder=self._encoder(parameters),
             temperature=_temperature(self.settings, self.arms[name], parameters),
-            dev=declaration.dev(name),
+            dev=declaration.dev(name) if self.stage == PROBE else None,
             seconds=round(spent + seconds, 1),
-            convergence=convergence(trials, self.settings.objective_key, self._dev_of_finals(own)),
+            convergence=convergence(trials, self.settings.objective_key, self._dev_of_finals(name)),
             edges=tuple(dict.fromkeys(at_edge)),
             valid_anchors=valid_anchors(trials),
             could_learn=could_learn(trials),
         )
 
-    def _dev_of_finals(self, own: Sequence[Final]) -> list[list[float]]:
-        """Dev of an arm's finals, those of one winner together."""
+    def _dev_of_finals(self, name: str) -> list[list[float]]:
+        """Dev of an arm's finals after the probe, as its trials have it, those of one winner together."""
         found: list[list[float]] = [[] for _ in range(self.declaration.searches)]
-        for final in own:
-            if final.result is not None:
+        for final in of_stage(self.finals, PROBE):
+            if final.name == name and final.result is not None:
                 value = final.result.metrics[self.settings.objective_key]
                 found[final.slot.search].append(value)
         return found

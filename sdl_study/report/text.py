@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sdl_study.evaluation.verdict import Comparison
-from sdl_study.record.answer import Answer
+from sdl_study.record.answer import Answer, FailedFinal
 from sdl_study.record.rows import Row
 from sdl_study.record.trials import TrialRecord, leaderboard
 from sdl_study.report.sentences import contrast_name, controls_sentence, findings, verdict_sentence
 from sdl_study.report.tables import text_table
+from sdl_study.stages import PROBE
 
 _COLUMNS = {
     "arm": "", "encoder": "", "τ": ".3f", "dev": ".4f", "dev of finals": ".4f", "test": ".4f", "±": ".4f",
@@ -30,10 +31,14 @@ def answer_text(answer: Answer) -> str:
     )
     first = controls_sentence(answer)
     lines = [] if first is None else [first]
-    rows = [_shown(row) for row in answer.table]
-    columns = {name: form for name, form in _COLUMNS.items() if name != "±" or any(row[name] for row in rows)}
-    lines += [head, text_table(rows, columns), *answer.seen, *findings(answer)]
-    lines += [f"{f.role} of {f.name}, seed {f.seed_number}, failed: {f.where}" for f in answer.failed]
+    lines += [head, _table(answer.table)]
+    for other in answer.others:
+        lines += [
+            f"{answer.study}: test {answer.metric} ({other.stage}), another table:",
+            _table(other.table),
+        ]
+    lines += [*answer.seen, *findings(answer)]
+    lines += [_failed(failed) for failed in answer.failed]
     if answer.exploratory:
         lines.append(
             "exploratory, without a verdict: test data of this study had been scored before the search ended "
@@ -46,6 +51,23 @@ def answer_text(answer: Answer) -> str:
     if answer.no_verdict:
         lines.append(f"no verdict: {answer.no_verdict}")
     return "\n".join(lines)
+
+
+def _table(table: Sequence[Row]) -> str:
+    """The rows, without the columns that may be empty and are: the deviation of one final, dev after fine-tuning."""
+    rows = [_shown(row) for row in table]
+    rare = {"±", "dev"}
+    columns = {
+        name: form
+        for name, form in _COLUMNS.items()
+        if name not in rare or any(row[name] is not None for row in rows)
+    }
+    return text_table(rows, columns)
+
+
+def _failed(failed: FailedFinal) -> str:
+    stage = "" if failed.stage == PROBE else f" ({failed.stage})"
+    return f"{failed.role} of {failed.name}{stage}, seed {failed.seed_number}, failed: {failed.where}"
 
 
 def _shown(row: Row) -> dict[str, str | float | None]:

@@ -20,7 +20,7 @@ from sdl_study.evaluation.final import has_test_labels
 from sdl_study.files import read_json, write_json
 from sdl_study.record.answer import Answer, make_answer
 from sdl_study.record.environment import environment, note_environment
-from sdl_study.record.finals import read_finals
+from sdl_study.record.finals import of_stage, read_finals
 from sdl_study.record.journal import DriverJournal, open_for_driver
 from sdl_study.record.trials import TrialRecord
 from sdl_study.study import selection
@@ -196,7 +196,8 @@ class Driver:
             finals.earlier_openings(), self.objective_labels, self._seen(),
         )  # fmt: skip
         leaving = self._records_may_leave
-        records = record_files(ended, answer.best_arm) if leaving else []
+        shown = of_stage(ended, answer.stage)
+        records = record_files(shown, answer.best_arm) if leaving else []
         publish(answer, trials, ended, self.plan, self.tracker, records)
         return answer
 

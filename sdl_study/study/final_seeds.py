@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sdl_study.config import BudgetSettings
 from sdl_study.record.declaration import Winner, read_declaration
 from sdl_study.record.trials import TrialRecord
+from sdl_study.stages import FINETUNE
 from sdl_study.study.plan import Plan
 
 # ``budget.final_seeds="auto"``: three seeds decide little, and where a final is short more cost next to nothing.
@@ -27,7 +28,9 @@ def final_seeds(plan: Plan, found: Sequence[Winner], records: Sequence[TrialReco
         return before.final_seeds
     by_number = {record.number: record for record in records}
     own = [by_number[winner.trial] for winner in found]
-    seconds = max(plan.settings.train.epochs * record.seconds / len(record.epochs) for record in own)
+    settings = plan.settings
+    epochs = settings.train.epochs + (settings.finetune.epochs if FINETUNE in settings.stages else 0)
+    seconds = max(epochs * record.seconds / len(record.epochs) for record in own)
     seeds = SEEDS_OF_SHORT if seconds < SHORT_FINAL_SECONDS else SEEDS_OF_LONG
     return shared_seeds(seeds, plan.settings.budget)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sdl_study.arms import BEFORE_TRAINING
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
@@ -12,12 +14,14 @@ from sdl_study.evaluation.scores import SCORES_FILE
 from sdl_study.record.declaration import Declaration
 from sdl_study.record.finals import FinalSlot, final_slots
 from sdl_study.record.outcome import Failure, Result, read_outcome, write_outcome
+from sdl_study.stages import PROBE
 from sdl_study.study.controls import run_control
 from sdl_study.study.jobs import JobMaker, Work, run_all
 from sdl_study.study.plan import Plan
 from sdl_study.study.progress import Progress
 from sdl_study.workers.engine import Engine
 from sdl_study.workers.events import Event
+from sdl_study.workers.job import Job
 
 
 class Finals:
@@ -76,34 +80,54 @@ class Finals:
             if read_outcome(slot.folder) is None:
                 result = run_control(slot.name, self.data, self.plan.settings, slot.folder)
                 write_outcome(slot.folder, result)
-        work = [self._maker.final(slot) for slot in self.slots if slot not in in_driver]
-        lost = run_all(work, engine.groups, self._told)
-        if lost:
-            raise UserError(
-                f"{self.plan.name}: {len(lost)} finals did not end, for the reasons above, so the test labels stay "
-                "closed; mend that and start the same command again"
-            )
+        for stage in self.declaration.stages:
+            own = [slot for slot in self.slots if slot.stage == stage and slot not in in_driver]
+            self._without_a_start(own)
+            lost = run_all([self._maker.final(slot) for slot in own], engine.groups, self._told)
+            if lost:
+                raise UserError(
+                    f"{self.plan.name}: {len(lost)} finals did not end, for the reasons above, so the test labels stay "
+                    "closed; mend that and start the same command again"
+                )
         for slot in self.slots:
             outcome = read_outcome(slot.folder)
             if isinstance(outcome, Result):
                 self._score(slot, outcome)
 
+    def _without_a_start(self, slots: Sequence[FinalSlot]) -> None:
+        """Where pretraining failed by itself, there is nothing to fine-tune."""
+        for slot in slots:
+            start = self._maker.starts_from(slot)
+            before = None if start is None else read_outcome(start)
+            if isinstance(before, Failure) and read_outcome(slot.folder) is None:
+                slot.folder.mkdir(parents=True, exist_ok=True)
+                write_outcome(slot.folder, Failure(f"its pretraining: {before.where}"))
+
     def _told(self, work: Work, event: Event) -> None:
         name = work.job.key.split("/", 1)[1].replace(self.declaration.sha[:12] + "/", "")
-        self.progress.job(name, work.job.arm["name"], event)
+        self.progress.job(name, work.job.arm["name"], event, self._epochs(work.job))
+
+    def _epochs(self, job: Job) -> int:
+        """How many epochs a final trains for."""
+        settings = self.plan.settings
+        if job.stage == PROBE:
+            return settings.train.epochs
+        alone = job.kind == "final" and not job.start
+        return settings.finetune.epochs + (settings.train.epochs if alone else 0)
 
     def _score(self, slot: FinalSlot, result: Result) -> None:
         test = score_final(
             self.data.path,
             slot.folder / SCORES_FILE,
-            FinalIdentity(self.plan.name, slot.name, self.plan.settings.stage, slot.seed_number, slot.role),
+            FinalIdentity(self.plan.name, slot.name, slot.stage, slot.seed_number, slot.role),
             declaration_sha=self.declaration.sha,
             code_version=self.code_version,
             threshold=result.metrics["dev/threshold"],
             out_dir=slot.folder,
         )
         metric = self.declaration.primary_metric.removeprefix("test/")
-        self.progress.final(f"{slot.role} {slot.name}", slot.seed_number, f"test/{metric} {test[metric]:.3f}")
+        name = f"{slot.role} {slot.name}" + ("" if slot.stage == PROBE else f" {slot.stage}")
+        self.progress.final(name, slot.seed_number, f"test/{metric} {test[metric]:.3f}")
 
     def earlier_openings(self) -> list[str]:
         """Other declarations under which a study of this name had these data's test labels opened."""

@@ -103,8 +103,17 @@ class JobMaker:
     def final(self, slot: FinalSlot) -> Work:
         """A final, or a control that needs an encoder, on its final seed."""
         seed = derive_seed(self._plan.settings.seed, "final", slot.seed_number)
-        job = self._job(slot.key, slot.role, slot.folder, slot.arm, seed, slot.parameters, resumed=True)
+        start = self.starts_from(slot)
+        job = self._job(
+            slot.key, slot.role, slot.folder, slot.arm, seed, slot.parameters, resumed=True, stage=slot.stage,
+            start="" if start is None else str(start),
+        )  # fmt: skip
         return Work(job)
+
+    def starts_from(self, slot: FinalSlot) -> Path | None:
+        """Folder of the final whose encoder a fine-tuning goes on from; an arm with a classification loss alone has
+        none: it trains on labels from the start."""
+        return slot.start if self._plan.losses[slot.arm].arm.contrasts else None
 
 
 def run_all(work: Sequence[Work], groups: int, told: Callable[[Work, Event], None]) -> list[Work]:

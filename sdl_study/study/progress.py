@@ -73,13 +73,13 @@ class Progress:
                 sys.stderr.write(text)
                 sys.stderr.flush()
 
-    def job(self, name: str, arm: str, event: Event) -> None:
-        """An event of a job outside the search."""
+    def job(self, name: str, arm: str, event: Event, epochs: int | None = None) -> None:
+        """An event of a job outside the search, which trains for so many epochs; None: for a full trial's."""
         if isinstance(event, Epoch):
             value = (
                 f"{self._objective} {event.metrics[self._objective]:.3f}{self._warning(arm, event.metrics)}"
             )
-            self.say(f"{name:<{_NAME_WIDTH}}epoch {event.epoch}/{self._epochs}  {value}")
+            self.say(f"{name:<{_NAME_WIDTH}}epoch {event.epoch}/{epochs or self._epochs}  {value}")
         elif isinstance(event, Failed):
             self.say(f"{name:<{_NAME_WIDTH}}failed  {event.reason}")
             self.failure(event.shown)

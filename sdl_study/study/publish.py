@@ -10,7 +10,7 @@ from sdl_study.arms import Arm
 from sdl_study.evaluation.verdict import Comparison
 from sdl_study.files import read_json, write_json, write_text
 from sdl_study.record.answer import Answer
-from sdl_study.record.finals import Final
+from sdl_study.record.finals import Final, of_stage
 from sdl_study.record.findings import remarks
 from sdl_study.record.outcome import Result
 from sdl_study.record.rows import Row, mean_test
@@ -91,9 +91,9 @@ def _of_published(record: TrialRecord, space: SearchSpace) -> dict[str, str]:
     return {"sdl.published": ", ".join(found) or "nothing", "sdl.own_values": ", ".join(own) or "none"}
 
 
-def final_run(final: Final, stage: str, trials_of_arm: int) -> FinalRun:
+def final_run(final: Final, trials_of_arm: int) -> FinalRun:
     """A final's or control's run: the arm's parameters, dev and test metrics, what it cost."""
-    slot, is_arm = final.slot, final.role == "final"
+    slot, stage, is_arm = final.slot, final.slot.stage, final.role == "final"
     return FinalRun(
         key=slot.key,
         name=f"{final.role} {setting_name(final.name, slot.parameters)} {stage} seed {slot.seed_number}",
@@ -137,7 +137,7 @@ def publish(
         record_files: record-level files and weights that may go into MLflow as well.
     """
     for final in finals:
-        tracker.final(final_run(final, answer.stage, _trials_of(final.name, trials)))
+        tracker.final(final_run(final, _trials_of(final.name, trials)))
     tracker.supersede({final.slot.key for final in finals})
     files, objective = plan.files, plan.settings.objective_key
     board = leaderboard(list(trials), lambda trial: remarks(trial, objective, plan.space))
@@ -193,7 +193,10 @@ def _findings(row: Row) -> dict[str, str]:
 
 
 def _metrics(answer: Answer, finals: Sequence[Final]) -> dict[str, float]:
-    found = {f"test/{key}": value for key, value in mean_test(finals, answer.best_arm).items()}
+    found = {
+        f"test/{key}": value
+        for key, value in mean_test(of_stage(finals, answer.stage), answer.best_arm).items()
+    }
     found |= {f"answer/above/{name}": margin for name, margin in answer.best.margins.items()}
     found |= {
         f"arm/{row.name}/rise": row.convergence.rise for row in answer.table if row.convergence is not None
@@ -219,7 +222,12 @@ def _numbers(comparison: Comparison) -> dict[str, float]:
 
 
 def record_files(finals: Sequence[Final], best_arm: str) -> list[tuple[Path, str]]:
-    """Predictions of the best arm and its encoder, with what makes its inputs; each with its artifact folder."""
+    """Predictions of the best arm and its encoder, with what makes its inputs; each with its artifact folder.
+
+    Args:
+        finals: the study's, after the stage that its verdict is about.
+        best_arm: its name.
+    """
     best = next((f for f in finals if f.name == best_arm and f.role == "final" and f.failure is None), None)
     if best is None:
         return []

@@ -169,6 +169,7 @@ def declare(
         data_fingerprint=fingerprint,
         code_version=code_version,
         searches=settings.budget.searches,
+        stages=settings.stages,
     )
     reference = declaration.winner(declaration.reference_arm)
     return keep_or_write(plan.files, replace(declaration, controls=_named(controls, plan, reference)))
