@@ -85,11 +85,7 @@ def test_it_is_a_plain_loop_of_the_same_seed_and_order(folder: Path) -> None:
     losses, number = [], 0
     for epoch in range(4, 7):  # three passes were made before
         for positions in sampler.epoch(epoch):
-            warm = (
-                min(1.0, number + 1.0)
-                if number < 1
-                else 0.5 * (1 + np.cos(np.pi * (number - 1) / (steps - 1)))
-            )
+            rate = 1.0 if number < 1 else 0.5 * (1 + np.cos(np.pi * (number - 1) / (steps - 1)))
             for group in optimizer.param_groups:
                 group["lr"] = 0.02 * rate
             batch = inputs.fetch(inputs.train_rows[positions], CPU)
