@@ -48,12 +48,15 @@ class ProbeSettings(Section):
 class FinetuneSettings(Section):
     """Full fine-tuning, the same for all arms: encoder and a classification head train on the labels.
 
+    Without a ``learning_rate`` it is the arm's own, with that of its head: an encoder that was pretrained and one from
+    scratch learn at rates far apart.
+
     It starts from the encoder that the arm's final of the same seed pretrained. The arms ``bce`` and ``asl`` have
     nothing to start from: they train once, with their own settings of ``train``, for as many examples as both stages
     show the others. The epoch that is best on dev by the head's own scores counts.
 
-    An epoch passes over train once, or as often as it takes to show ``min_examples`` in all epochs together. The
-    rates and the decay are meant as in ``train``; images are shown as they are. How it is computed (``precision``,
+    An epoch passes over train once, or as often as it takes to show ``min_examples`` in all epochs together. Rates and
+    decay are meant as in ``train``; images are shown as they are. How it is computed (``precision``,
     ``micro_batch``, ...) is taken from ``train``.
 
     The ``head`` is linear on the pooled embedding, or attends to the tokens of a text label by label
@@ -62,8 +65,8 @@ class FinetuneSettings(Section):
 
     epochs: int = Field(default=10, ge=1)
     min_examples: int = Field(default=0, ge=0)
-    batch_size: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    batch_size: int = Field(default=32, ge=2)
+    learning_rate: float | None = Field(default=None, gt=0)
     head_learning_rate: float | None = Field(default=None, gt=0)
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     weight_decay: float = Field(default=1e-4, ge=0)

@@ -22,6 +22,7 @@ from sdl_study.models import parse_encoder_settings
 from sdl_study.record.files import StudyFiles
 from sdl_study.setting_paths import value_at, with_values
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
+from sdl_study.stages import FINETUNE
 from sdl_study.study.located import encoder_of
 from sdl_study.study.losses import PREFIX, ArmLoss
 from sdl_study.study.own_rates import check_rates
@@ -52,6 +53,11 @@ def check_data_fits(settings: Settings, data: PreparedData, origin: str, module:
                 "choose another study or other data"
             )
     check_store_settings(holds, settings.data.store)
+    if FINETUNE in settings.stages and settings.finetune.head == "label_attention" and holds != "text":
+        raise UserError(
+            f"{origin}: finetune.head: label_attention reads the tokens of texts, {data.path} holds {holds}; set it to "
+            "linear"
+        )
 
 
 def objective_labels(settings: Settings, data: PreparedData) -> int | None:

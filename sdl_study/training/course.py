@@ -70,6 +70,11 @@ def finetuning(settings: Settings, inputs: Inputs, device: torch.device) -> Cour
 def finetune_settings(settings: Settings) -> TrainSettings:
     """``finetune`` as settings of a training; how it is computed is as in ``train``, examples are shown as they are."""
     own = settings.finetune.model_dump(exclude={"loss", "head"})
+    if own["learning_rate"] is None:
+        rates: dict[str, float | None] = {"learning_rate": settings.train.learning_rate}
+        if own["head_learning_rate"] is None:
+            rates["head_learning_rate"] = settings.train.head_learning_rate
+        own |= rates
     plain = {"min_steps": 0, "decay_all": False, "label_aware": 0.0, "augment": "none", "views": 1}
     return settings.train.model_copy(update=own | plain)
 

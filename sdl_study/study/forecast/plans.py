@@ -10,6 +10,7 @@ from sdl_study.config import Settings
 from sdl_study.data.sizes import DataSizes
 from sdl_study.study.forecast.trace import Traced, Work
 from sdl_study.study.search.scheduler import rungs
+from sdl_study.training.course import finetune_settings
 
 
 @dataclass(frozen=True)
@@ -109,3 +110,14 @@ def epoch_work(settings: Settings, sizes: DataSizes, traced: Traced, twice: bool
 def scoring_work(sizes: DataSizes, traced: Traced, padded: float) -> Work:
     """Operations of the last stage of a final: the embeddings of all examples."""
     return traced.forward * (sizes.examples * padded)
+
+
+def finetuning_work(settings: Settings, sizes: DataSizes, traced: Traced, padded: float) -> Work:
+    """Operations of a fine-tuning: its training, the head's scores of dev after every epoch, at the end those of test.
+
+    Args:
+        traced: a row through encoder and classification head.
+    """
+    train = finetune_settings(settings)
+    rows = train.epochs * train.passes(sizes.train) * sizes.train
+    return (traced.both * rows + traced.forward * (train.epochs * sizes.dev + sizes.test)) * padded

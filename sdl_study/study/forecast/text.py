@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sdl_study.report.tables import text_table
+from sdl_study.stages import FINETUNE
 from sdl_study.study.forecast.devices import (
     CONTEXT_BYTES,
     CONVOLUTION_SHARE,
@@ -118,6 +119,12 @@ def _trials(forecast: Forecast) -> Iterator[str]:
         f"then {amount.repeats} repeats of the best on selection seeds and {amount.finals} finals, "
         f"{amount.epochs} epochs each; in all {arms * amount.trainings} trainings"
     )
+    finetune = forecast.settings.finetune
+    if FINETUNE in forecast.settings.stages:
+        yield (
+            f"then {amount.finals} fine-tunings of each arm, {finetune.epochs} epochs of batches of "
+            f"{finetune.batch_size}, head {finetune.head}; bce and asl train on labels for both stages instead"
+        )
 
 
 def _hours(forecast: Forecast) -> Iterator[str]:
@@ -204,7 +211,7 @@ def _disk(forecast: Forecast) -> Iterator[str]:
     for encoder in forecast.encoders:
         stores[str(sorted(encoder.reading.settings.items()))] = encoder.reading.bytes_of_store(forecast.sizes)
     largest = max(forecast.encoders, key=lambda encoder: encoder.state.checkpoint)
-    finals = len(forecast.plan.arms) * forecast.amount.finals
+    finals = len(forecast.plan.arms) * forecast.amount.finals * len(forecast.settings.stages)
     scores = (
         2 * 4 * forecast.sizes.test * forecast.sizes.labels
     )  # of each label, and in the predictions again

@@ -12,19 +12,21 @@ from torch import nn
 from sdl_study.config import Settings
 from sdl_study.data.sizes import DataSizes
 from sdl_study.errors import UserError
-from sdl_study.models import JointHead, LinearHead, ProjectionHead
+from sdl_study.models import Encoder, JointHead, LinearHead, ProjectionHead
 from sdl_study.models.outlines import as_on_gpu, outline_failure, shape_encoder, without_numbers
 from sdl_study.setting_paths import with_values
+from sdl_study.stages import FINETUNE
 from sdl_study.study.checks import possible_values
 from sdl_study.study.final_seeds import SEEDS_OF_LONG, shared_seeds
 from sdl_study.study.forecast.devices import Device
 from sdl_study.study.forecast.inputs import Reading, reading_of
 from sdl_study.study.forecast.measured import Measured, measure_step
 from sdl_study.study.forecast.memory import Fit, State, fewest_workers
-from sdl_study.study.forecast.plans import Amount, amount_of, epoch_work, scoring_work
+from sdl_study.study.forecast.plans import Amount, amount_of, epoch_work, finetuning_work, scoring_work
 from sdl_study.study.forecast.trace import Batch, Traced, Work, trace
 from sdl_study.study.located import encoder_of
 from sdl_study.study.search.scheduler import first_rung
+from sdl_study.training.model import PretrainingModel, with_head
 
 if TYPE_CHECKING:
     from sdl_study.data.prepared import PreparedData
@@ -42,6 +44,7 @@ class EncoderForecast:
         parameters, trained: numbers of its parameters, without a head.
         state: what stays between steps, the larger head included.
         traced: a row by pretraining, of those that the study's arms have.
+        finetuned: a row of the fine-tuning, encoder and head; None without that stage.
     """
 
     name: str
@@ -52,11 +55,13 @@ class EncoderForecast:
     trained: int
     state: State
     traced: Mapping[str, Traced]
+    finetuned: Traced | None = None
 
     @property
     def heaviest(self) -> Traced:
-        """The arm that needs more memory."""
-        return max(self.traced.values(), key=lambda traced: traced.peaks[-1][1])
+        """The training that needs most memory."""
+        own = [] if self.finetuned is None else [self.finetuned]
+        return max([*self.traced.values(), *own], key=lambda traced: traced.peaks[-1][1])
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,17 @@ class Forecast:
         controls = 1 if "untrained" in self.settings.controls else 0
         scored = (len(self.plan.arms) + controls) * self.amount.finals
         rows = 1 if fit is None else fit.micro_batch
-        return total + scoring_work(self.sizes, encoder.heaviest, encoder.reading.padded_share(rows)) * scored
+        padded = encoder.reading.padded_share(rows)
+        total += scoring_work(self.sizes, encoder.heaviest, padded) * scored
+        if encoder.finetuned is None:
+            return total
+        # An arm with a classification loss has nothing to start from, and trains as long as both stages.
+        for arm in self.plan.arms:
+            if not arm.contrasts:
+                total += self._epoch(encoder, fit, arm.pretraining) * (
+                    self.amount.finals * self.amount.epochs
+                )
+        return total + finetuning_work(self.settings, self.sizes, encoder.finetuned, padded) * scored
 
     def _epoch(self, encoder: EncoderForecast, fit: Fit | None, pretraining: str) -> Work:
         rows = self.settings.train.batch_size if fit is None else fit.micro_batch
@@ -182,19 +197,28 @@ def _encoder_forecast(
             }
             largest = max(heads.values(), key=lambda head: State.of(head).total)
             state = State.of(nn.ModuleList([encoder, largest]))
+            finetuned = _trace_finetuning(encoder, reading, settings, sizes.labels)
     except UserError as error:
         raise UserError(f"{plan.name}: model.encoders.{name}: {error}") from None
     except Exception as error:  # a kind of the user's own may look at numbers that are not there
         raise outline_failure(name, error) from error
     counts = [(p.numel(), p.requires_grad) for p in encoder.parameters()]
     total, trained = sum(count for count, _ in counts), sum(count for count, learns in counts if learns)
-    return EncoderForecast(name, kind, own, reading, total, trained, state, traced)
+    return EncoderForecast(name, kind, own, reading, total, trained, state, traced, finetuned)
 
 
 def _trace_encoder(encoder: nn.Module, reading: Reading, settings: Settings) -> Traced:
     return trace(
         encoder, reading.batch, lambda batch: encoder(**batch), settings.train.precision, "embeddings"
     )
+
+
+def _trace_finetuning(encoder: Encoder, reading: Reading, settings: Settings, labels: int) -> Traced | None:
+    if FINETUNE not in settings.stages:
+        return None
+    start = PretrainingModel(encoder, nn.Identity(), unit_length=False)
+    model = with_head(start, settings.finetune.head, labels, settings.seed).train()
+    return trace(model, reading.batch, lambda batch: model(batch)[0], settings.train.precision, "logits")
 
 
 def _trace_head(head: nn.Module, width: int, settings: Settings) -> Traced:
