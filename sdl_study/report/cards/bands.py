@@ -153,8 +153,8 @@ def card(study: StudyFrames) -> Card:
     note = (
         f"n = {study.shown(some.documents)} test inputs in {study.shown(some.groups)} groups, "
         f"{counted(seeds, 'seed')}; macro-F1 at the threshold chosen on dev, mean over seeds; {interval}. "
-        "Bands by training examples: head from 100, medium from 10, tail below. Differences: t with Cochran and Cox's quantile, Holm over the "
-        "bands; secondary, beside the verdict."
+        "Bands by training examples: head from 100, medium from 10, tail below. Differences: t with Cochran and Cox's "
+        "quantile, Holm over the bands; secondary, beside the verdict."
     )
     hidden = (
         " A band with fewer than 10 positives is left out (restricted data)."

@@ -45,7 +45,8 @@ def score_by_head(
 ) -> dict[str, float]:
     """Score the test inputs into the job's folder; their labels are not known here.
 
-    Rank 0 writes ``test_scores.npz`` (rows, scores), and the encoder with the head's weights beside it.
+    Rank 0 writes ``test_scores.npz`` (rows, scores), and the encoder with the head's weights beside it and the tokenizer or
+    image processor whose inputs it reads.
 
     Returns:
         Dev metrics and dev's threshold; empty on ranks other than 0.
@@ -60,9 +61,12 @@ def score_by_head(
     metrics, threshold = metrics_of(dev, inputs, settings)
     folder = Path(job.folder)
     save_scores(folder / SCORES_FILE, inputs.test_rows, test)
-    model.encoder.save_pretrained(folder / ENCODER_FOLDER)  # type: ignore[operator]
+    saved = folder / ENCODER_FOLDER
+    saved.mkdir(exist_ok=True)
     weights = {name: values.cpu().contiguous() for name, values in model.head.state_dict().items()}
-    save_file(weights, folder / ENCODER_FOLDER / HEAD_FILE)
+    save_file(weights, saved / HEAD_FILE)
+    inputs.store.save_processor(saved)  # before the encoder, whose last file says that the folder is whole
+    model.encoder.save_pretrained(saved)  # type: ignore[operator]
     return {**metrics, "dev/threshold": threshold}
 
 
