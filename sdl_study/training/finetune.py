@@ -45,7 +45,7 @@ def run_finetune(
         model = build_model(arm, job.seed, settings, inputs.spec, labels).to(device)
         if job.start:
             _load_pretrained(Path(job.start), model, device)
-        return with_head(model, settings.finetune.head, labels, job.seed)
+        return with_head(model, settings.finetune.head, labels, job.seed).to(device)
 
     course, model = _course(job, arm, settings, inputs, device), fresh()
     if course.train.augment == "none" and not (

@@ -13,7 +13,7 @@ from sdl_study.config import TrainSettings
 from sdl_study.errors import UserError
 from sdl_study.training.gradients import is_separable
 from sdl_study.training.inputs import Inputs
-from sdl_study.training.model import PretrainingModel
+from sdl_study.training.model import PretrainingModel, TokenModel
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -80,9 +80,11 @@ def _try(
     try:
         model.train()
         with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bf16"):
-            embeddings = model.encoder(**inputs.fetch(rows, device))
-        if embeddings.requires_grad:
-            embeddings.float().square().sum().backward()
+            batch = inputs.fetch(rows, device)
+            # What a head makes of embeddings is small beside them; of the states of all tokens it is not.
+            made = model(batch)[0] if isinstance(model, TokenModel) else model.encoder(**batch)
+        if made.requires_grad:
+            made.float().square().sum().backward()
     finally:
         states.clear()
         model.zero_grad(set_to_none=True)

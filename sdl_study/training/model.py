@@ -85,19 +85,18 @@ def build_model(
 def with_head(
     model: PretrainingModel, head: Literal["linear", "label_attention"], num_labels: int, seed: int
 ) -> PretrainingModel:
-    """A model's encoder with a new classification head, initialised from a job's seed, on the encoder's device.
+    """A model's encoder with a new classification head, initialised from a job's seed; it is not moved to a device.
 
     Raises:
         UserError: a head that attends to tokens, on an encoder of something else than texts.
     """
     torch.manual_seed(derive_seed(seed, "head"))
     encoder: Any = model.encoder
-    device = next(encoder.parameters()).device
     if head == "linear":
-        return PretrainingModel(encoder, LinearHead(encoder.width, num_labels).to(device), unit_length=False)
+        return PretrainingModel(encoder, LinearHead(encoder.width, num_labels), unit_length=False)
     if encoder.spec.modality != "text":
         raise UserError("finetune.head: label_attention reads the tokens of texts; set it to linear")
-    return TokenModel(encoder, LabelAttention(encoder.width, num_labels).to(device), unit_length=False)
+    return TokenModel(encoder, LabelAttention(encoder.width, num_labels), unit_length=False)
 
 
 def build_loss(arm: Arm, settings: Settings) -> Any:

@@ -45,8 +45,8 @@ def score_by_head(
 ) -> dict[str, float]:
     """Score the test inputs into the job's folder; their labels are not known here.
 
-    Rank 0 writes ``test_scores.npz`` (rows, scores), and the encoder with the head's weights beside it and the tokenizer or
-    image processor whose inputs it reads.
+    Rank 0 writes ``test_scores.npz`` (rows, scores), and the encoder with the head's weights and the tokenizer or
+    image processor whose inputs it reads beside it.
 
     Returns:
         Dev metrics and dev's threshold; empty on ranks other than 0.

@@ -21,7 +21,7 @@ from sdl_study.run import main
 from sdl_study.study.forecast import forecast_text, make_forecast
 from sdl_study.study.forecast.devices import GIB, GPUS
 from sdl_study.study.forecast.inputs import Reading, reading_of
-from sdl_study.study.forecast.plans import amount_of, epoch_work, scoring_work
+from sdl_study.study.forecast.plans import amount_of, epoch_work, finetuning_work, scoring_work
 from sdl_study.study.forecast.trace import Traced, Work
 from sdl_study.study.plan import Plan, make_plan
 from tests.unit.data import small
@@ -55,6 +55,29 @@ def test_operations_of_an_epoch_and_of_a_final(tmp_path: Path) -> None:
     twice = epoch_work(settings, SIZES, TRACED, twice=True, padded=0.5)
     assert twice == Work((2_000 * 40.0 + 1_100 * 10.0) / 2, 3_000.0)
     assert scoring_work(SIZES, TRACED, padded=1.0) == Work(13_000.0)
+
+
+def test_operations_of_a_fine_tuning(tmp_path: Path) -> None:
+    settings = plan_of(
+        tmp_path, finetune__epochs=4, finetune__min_examples=7_000
+    ).settings  # two passes an epoch
+    found = finetuning_work(settings, SIZES, TRACED, padded=0.5)
+    assert found == Work((8_000 * 30.0 + (4 * 100 + 200) * 10.0) / 2, 8_000 * 3.0 / 2 + 0.0)
+
+
+@pytest.mark.parametrize("head", ["linear", "label_attention"])
+def test_fine_tuning_is_in_the_hours(tmp_path: Path, head: str) -> None:
+    """Of two contrastive arms and the control: three fine-tunings a seed."""
+    given = {"finetune__head": head, "budget__final_seeds": 2, "controls": ("untrained",)}
+    without = make_forecast(plan_of(tmp_path, **given), SIZES, None)
+    both = make_forecast(plan_of(tmp_path, stages=("probe", "finetune"), **given), SIZES, None)
+    for before, encoder in zip(without.encoders, both.encoders, strict=True):
+        assert (before.finetuned, encoder.traced) == (None, before.traced)
+        assert encoder.finetuned is not None
+        padded = encoder.reading.padded_share(1)
+        more = finetuning_work(both.settings, SIZES, encoder.finetuned, padded).total * 3 * 2
+        assert both.study_work(encoder, None).total >= without.study_work(before, None).total + more
+    assert f"head {head}" in forecast_text(both)
 
 
 def test_rates_and_memory_of_the_gpus() -> None:

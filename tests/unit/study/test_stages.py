@@ -84,11 +84,11 @@ def test_stages_that_make_no_sense_are_refused(home: Path, given: dict[str, Any]
         tiny_plan(home, given)
 
 
-def test_label_attention_is_for_texts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_label_attention_is_for_texts(home: Path) -> None:
     plan = tiny_plan(home, {**BOTH, "finetune.head": "label_attention"})
     data = PreparedData.load(str(plan.settings.data.path))
     check_data_fits(plan.settings, data, plan.name)
-    images = PreparedData(data.path, data.manifest.model_copy(update={"modality": "image"}))
+    images = PreparedData(data.path, replace(data.manifest, modality="image"))
     values = {"model.encoder": "cnn", "model.encoders": {"cnn": {"kind": "resnet"}}, "data.store": {}}
     with pytest.raises(UserError, match=r"label_attention reads the tokens of texts, .* holds image"):
         check_data_fits(with_values(plan.settings, values, "here"), images, plan.name)
