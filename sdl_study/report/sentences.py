@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable, Sequence
 from math import floor, log10
 
 from sdl_study.evaluation.verdict import Comparison
-from sdl_study.record.answer import Answer
+from sdl_study.record.answer import Answer, FailedFinal, OtherTable
 from sdl_study.record.rows import Row
 from sdl_study.report.names import edge_name
+from sdl_study.stages import PROBE
 
 
 def contrast_name(comparison: Comparison) -> str:
@@ -77,6 +78,22 @@ def controls_sentence(answer: Answer) -> str | None:
 def _distances(margins: dict[str, float]) -> str:
     ordered = sorted(margins.items(), key=lambda item: item[1])
     return ", ".join(f"{name} by {abs(margin):.4f}" for name, margin in ordered)
+
+
+def failed_sentence(failed: FailedFinal) -> str:
+    """A final or control that failed by its own setting, and why."""
+    stage = "" if failed.stage == PROBE else f" ({failed.stage})"
+    return f"{failed.role} of {failed.name}{stage}, seed {failed.seed_number}, failed: {failed.where}"
+
+
+def other_sentence(answer: Answer, other: OtherTable) -> str:
+    """The table after another stage than the verdict's, in a sentence."""
+    found = [
+        f"{row.name} {'no value' if row.test is None else f'{row.test:.4f}'}"
+        + ("" if row.spread is None else f" ± {row.spread:.4f}")
+        for row in other.table
+    ]
+    return f"After {other.stage}, a table of its own: test {answer.metric} {', '.join(found)}"
 
 
 def convergence_sentence(row: Row) -> str | None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sdl_study.evaluation.verdict import Comparison
-from sdl_study.record.answer import Answer, FailedFinal
+from sdl_study.record.answer import Answer
 from sdl_study.record.rows import Row
 from sdl_study.record.trials import TrialRecord, leaderboard
-from sdl_study.report.sentences import contrast_name, controls_sentence, findings, verdict_sentence
+from sdl_study.report.sentences import (
+    contrast_name,
+    controls_sentence,
+    failed_sentence,
+    findings,
+    verdict_sentence,
+)
 from sdl_study.report.tables import text_table
-from sdl_study.stages import PROBE
 
 _COLUMNS = {
     "arm": "", "encoder": "", "τ": ".3f", "dev": ".4f", "dev of finals": ".4f", "test": ".4f", "±": ".4f",
@@ -38,7 +43,7 @@ def answer_text(answer: Answer) -> str:
             _table(other.table),
         ]
     lines += [*answer.seen, *findings(answer)]
-    lines += [_failed(failed) for failed in answer.failed]
+    lines += [failed_sentence(failed) for failed in answer.failed]
     if answer.exploratory:
         lines.append(
             "exploratory, without a verdict: test data of this study had been scored before the search ended "
@@ -63,11 +68,6 @@ def _table(table: Sequence[Row]) -> str:
         if name not in rare or any(row[name] is not None for row in rows)
     }
     return text_table(rows, columns)
-
-
-def _failed(failed: FailedFinal) -> str:
-    stage = "" if failed.stage == PROBE else f" ({failed.stage})"
-    return f"{failed.role} of {failed.name}{stage}, seed {failed.seed_number}, failed: {failed.where}"
 
 
 def _shown(row: Row) -> dict[str, str | float | None]:

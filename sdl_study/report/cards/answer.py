@@ -14,6 +14,7 @@ from sdl_study.report.sentences import (
     controls_sentence,
     convergence_sentence,
     edge_sentence,
+    failed_sentence,
     learning_sentence,
     verdict_sentence,
 )
@@ -36,16 +37,15 @@ def frame(study: StudyFrames) -> pl.DataFrame:
     import polars as pl
 
     exploratory = study.record.answer is not None and bool(study.record.answer.exploratory)
-    rows = [_row(role, contrast, exploratory, study.shown) for role, contrast in study.contrasts]
+    rows = [_row(role, contrast, exploratory, study) for role, contrast in study.contrasts]
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
 
-def _row(
-    role: str, contrast: Comparison, exploratory: bool, shown: Callable[[int], str]
-) -> dict[str, object]:
+def _row(role: str, contrast: Comparison, exploratory: bool, study: StudyFrames) -> dict[str, object]:
     interval = None if exploratory else contrast.interval
+    stage = "" if contrast.stage == study.stage else f" ({contrast.stage})"
     return {
-        "contrast": f"{contrast.first} − {contrast.second}",
+        "contrast": f"{contrast.first} − {contrast.second}{stage}",
         "role": role,
         "difference": contrast.difference,
         "low": None if interval is None else interval.low,
@@ -55,7 +55,7 @@ def _row(
         "detectable": None if interval is None else interval.detectable,
         "seeds": len(contrast.seeds),
         "pairs": contrast.pairs,
-        "groups": shown(contrast.groups),
+        "groups": study.shown(contrast.groups),
         "word": "exploratory" if exploratory else contrast.word,
     }
 
@@ -71,7 +71,7 @@ def card(study: StudyFrames) -> Card:
     if not answer.exploratory:
         lines += [_verdict(c, answer, study.shown) for _, c in study.contrasts]
     lines += [*answer.seen, *_warnings(answer)]
-    lines += [f"{f.role} of {f.name}, seed {f.seed_number}, failed: {f.where}" for f in answer.failed]
+    lines += [failed_sentence(failed) for failed in answer.failed]
     if answer.no_verdict and answer.primary is not None:
         lines.append(f"no verdict on a contrast: {answer.no_verdict}")
     return Card(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sdl_study.report.page.card import Card
 from sdl_study.report.page.drawing import MUTED, canvas, style_of
 from sdl_study.report.page.frames import StudyFrames, counted
+from sdl_study.report.sentences import other_sentence
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -90,8 +91,9 @@ def card(study: StudyFrames) -> Card:
             "of the finals; no test here: the answer above has the contrasts. Dev is that of the chosen trial, the "
             "best of many, and so too high; dev of finals is not."
         )
+    lines = [] if answer is None else [other_sentence(answer, other) for other in answer.others]
     return Card(
-        KEY, TITLE, sentence, shown, (draw(table, study),), note, formats=_FORMATS, table=True,
+        KEY, TITLE, sentence, shown, (draw(table, study),), note, lines, formats=_FORMATS, table=True,
     )  # fmt: skip
 
 

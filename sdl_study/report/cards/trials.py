@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sdl_study.record.trials import leaderboard
 from sdl_study.report.page.card import Card, absent
 from sdl_study.report.page.frames import StudyFrames, counted
+from sdl_study.stages import PROBE
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,8 +56,10 @@ def card(study: StudyFrames) -> Card:
     ]
     failed = study.finals.filter(study.finals["state"] == "failed")
     lines += [
-        f"{role} of {name}, seed {seed}, failed: {reason}"
-        for name, role, seed, reason in failed.select("name", "role", "seed", "reason").iter_rows()
+        f"{role} of {name}{'' if stage == PROBE else f' ({stage})'}, seed {seed}, failed: {reason}"
+        for name, role, stage, seed, reason in failed.select(
+            "name", "role", "stage", "seed", "reason"
+        ).iter_rows()
     ]
     note = f"n = {len(trials)} trials, one seed each; objective: best {study.objective} over the epochs; no test."
     formats = {"objective": ".4f", "seconds": ",.1f", **_of_parameters(study)}

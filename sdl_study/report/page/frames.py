@@ -145,14 +145,14 @@ class StudyFrames:
 
     @cached_property
     def finals(self) -> pl.DataFrame:
-        """One row per final and control that is promised: name, role, seed, state, seconds, why it failed."""
+        """One row per final and control that is promised: name, role, stage, seed, state, seconds, why it failed."""
         rows = []
         for final in self.record.finals:
             outcome = final.outcome
             done = isinstance(outcome, Result)
             rows.append({
-                "name": final.slot.name, "role": final.slot.role, "search": final.slot.search,
-                "seed": final.slot.seed_number,
+                "name": final.slot.name, "role": final.slot.role, "stage": final.slot.stage,
+                "search": final.slot.search, "seed": final.slot.seed_number,
                 "state": "not yet" if outcome is None else "done" if done else "failed",
                 "seconds": outcome.seconds if isinstance(outcome, Result) else None,
                 "reason": getattr(outcome, "where", None),
@@ -166,11 +166,15 @@ class StudyFrames:
 
     @cached_property
     def scored(self) -> Sequence[ScoredFinal]:
-        """The arms' finals with their details; none before all have ended, which is when the answer is there."""
+        """The arms' finals after the verdict's stage, with details; none before all have ended, and there is an answer."""
         if self.record.answer is None or self.labels is None:
             return ()
         bands = self.labels["band"].to_list()
-        slots = [final.slot for final in self.record.finals if final.slot.role == "final"]
+        slots = [
+            final.slot
+            for final in self.record.finals
+            if final.slot.role == "final" and final.slot.stage == self.stage
+        ]
         return [
             ScoredFinal(slot, details_of(slot.predictions, bands, private=self.restricted))
             for slot in slots
@@ -210,7 +214,7 @@ _EPOCH = {
     "seconds": float, "chosen": bool,
 }  # fmt: skip
 _FINAL = {
-    "name": str, "role": str, "search": int, "seed": int, "state": str, "seconds": float, "reason": str,
+    "name": str, "role": str, "stage": str, "search": int, "seed": int, "state": str, "seconds": float, "reason": str,
 }  # fmt: skip
 
 

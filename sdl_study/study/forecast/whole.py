@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +58,18 @@ class EncoderForecast:
     finetuned: Traced | None = None
 
     @property
+    def pretrained(self) -> Traced:
+        """The arm that needs most memory."""
+        return _largest(self.traced.values())
+
+    @property
     def heaviest(self) -> Traced:
-        """The training that needs most memory."""
-        own = [] if self.finetuned is None else [self.finetuned]
-        return max([*self.traced.values(), *own], key=lambda traced: traced.peaks[-1][1])
+        """The training that needs most memory, of either stage."""
+        return self.pretrained if self.finetuned is None else _largest((self.pretrained, self.finetuned))
+
+
+def _largest(of: Iterable[Traced]) -> Traced:
+    return max(of, key=lambda traced: traced.peaks[-1][1])
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ class Forecast:
         scored = (len(self.plan.arms) + controls) * self.amount.finals
         rows = 1 if fit is None else fit.micro_batch
         padded = encoder.reading.padded_share(rows)
-        total += scoring_work(self.sizes, encoder.heaviest, padded) * scored
+        total += scoring_work(self.sizes, encoder.pretrained, padded) * scored
         if encoder.finetuned is None:
             return total
         # An arm with a classification loss has nothing to start from, and trains as long as both stages.

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import save_file
 
 from sdl_study import distributed
 from sdl_study.config import Settings
@@ -14,7 +13,7 @@ from sdl_study.evaluation.scores import SCORES_FILE, save_scores
 from sdl_study.training.inputs import Inputs
 from sdl_study.training.model import PretrainingModel
 from sdl_study.training.stages.embed import computed
-from sdl_study.training.stages.scoring import ENCODER_FOLDER, metrics_of
+from sdl_study.training.stages.scoring import ENCODER_FOLDER, metrics_of, save_encoder
 from sdl_study.workers.job import Job
 
 if TYPE_CHECKING:
@@ -45,8 +44,8 @@ def score_by_head(
 ) -> dict[str, float]:
     """Score the test inputs into the job's folder; their labels are not known here.
 
-    Rank 0 writes ``test_scores.npz`` (rows, scores), and the encoder with the head's weights and the tokenizer or
-    image processor whose inputs it reads beside it.
+    Rank 0 writes ``test_scores.npz`` (rows, scores), and the encoder with the head's weights and its tokenizer or image
+    processor beside it.
 
     Returns:
         Dev metrics and dev's threshold; empty on ranks other than 0.
@@ -61,12 +60,8 @@ def score_by_head(
     metrics, threshold = metrics_of(dev, inputs, settings)
     folder = Path(job.folder)
     save_scores(folder / SCORES_FILE, inputs.test_rows, test)
-    saved = folder / ENCODER_FOLDER
-    saved.mkdir(exist_ok=True)
     weights = {name: values.cpu().contiguous() for name, values in model.head.state_dict().items()}
-    save_file(weights, saved / HEAD_FILE)
-    inputs.store.save_processor(saved)  # before the encoder, whose last file says that the folder is whole
-    model.encoder.save_pretrained(saved)  # type: ignore[operator]
+    save_encoder(model.encoder, inputs, folder / ENCODER_FOLDER, {HEAD_FILE: weights})
     return {**metrics, "dev/threshold": threshold}
 
 

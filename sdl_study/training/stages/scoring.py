@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from sdl_study import distributed
@@ -115,13 +117,28 @@ def last_stage(
     metrics, threshold = metrics_of(probe.predict_proba(dev).cpu().numpy(), inputs, settings)
     folder = Path(job.folder)
     save_scores(folder / SCORES_FILE, inputs.test_rows, probe.predict_proba(test).cpu().numpy())
-    saved = folder / ENCODER_FOLDER
-    saved.mkdir(exist_ok=True)
-    inputs.store.save_processor(saved)  # before the encoder, whose last file says that the folder is whole
-    encoder.save_pretrained(saved)  # type: ignore[operator]
+    save_encoder(encoder, inputs, folder / ENCODER_FOLDER)
     return {
         **metrics,
         "dev/threshold": threshold,
         "probe/l2": float(probe.l2),
         **_scaling(probe, settings),
     }
+
+
+def save_encoder(
+    encoder: nn.Module, inputs: Inputs, folder: Path, beside: Mapping[str, dict[str, Tensor]] | None = None
+) -> None:
+    """Write an encoder with the tokenizer or image processor whose inputs it reads.
+
+    Args:
+        encoder: whole.
+        inputs: what it reads.
+        folder: made where it is not there.
+        beside: further files of weights, by name.
+    """
+    folder.mkdir(exist_ok=True)
+    inputs.store.save_processor(folder)  # before the encoder, whose last file says that the folder is whole
+    for name, weights in (beside or {}).items():
+        save_file(weights, folder / name)
+    encoder.save_pretrained(folder)  # type: ignore[operator]

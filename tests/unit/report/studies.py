@@ -22,6 +22,7 @@ from sdl_study.record.journal import read
 from sdl_study.record.outcome import Failure, Result, write_outcome
 from sdl_study.record.trials import leaderboard
 from sdl_study.report.tables import csv_table
+from sdl_study.stages import PROBE
 from sdl_study.study.plan import Plan
 from tests.unit.study.fakes import open_search, play, small_plan
 
@@ -91,7 +92,8 @@ def declared(plan: Plan, seeds: int = 3) -> Declaration:
     winners = tuple(Winner(t.arm, t.number, t.parameters, t.objective or 0.0) for t in best)
     declaration = Declaration(
         study=plan.name, winners=winners, best_arm_on_dev=max(winners, key=lambda w: w.dev).arm, method=plan.method,
-        variants=("sd",), primary_contrast=("sd", "any"), primary_metric="test/macro_f1", primary_stage="probe",
+        variants=("sd",), primary_contrast=("sd", "any"), primary_metric="test/macro_f1",
+        primary_stage=plan.settings.stage, stages=plan.settings.stages,
         controls=("label_prior",), study_seed=0, final_seeds=seeds, selection_seeds=0, trials_per_arm=4, epochs=4,
         data_fingerprint=FINGERPRINT, code_version="1+abc",
     )  # fmt: skip
@@ -113,9 +115,11 @@ def answered(
         if slot.name == failing:
             write_outcome(slot.folder, Failure("FloatingPointError in training/step.py:12"))
             continue
-        noise = np.random.default_rng([7, slot.seed_number]).normal(size=truth.shape)
+        noise = np.random.default_rng(
+            [7, slot.seed_number, *b"finetune"[: 8 * (slot.stage != PROBE)]]
+        ).normal(size=truth.shape)
         scores = 1 / (1 + np.exp(-(quality(slot.name, slot.seed_number) * (truth - 0.4) + noise)))
-        identity = FinalIdentity(plan.name, slot.name, "probe", slot.seed_number, slot.role)
+        identity = FinalIdentity(plan.name, slot.name, slot.stage, slot.seed_number, slot.role)
         append_line(
             ledger, identity, fingerprint=FINGERPRINT, declaration=declaration.sha, code_version="1+abc"
         )

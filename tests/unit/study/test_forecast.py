@@ -76,7 +76,9 @@ def test_fine_tuning_is_in_the_hours(tmp_path: Path, head: str) -> None:
         assert encoder.finetuned is not None
         padded = encoder.reading.padded_share(1)
         more = finetuning_work(both.settings, SIZES, encoder.finetuned, padded).total * 3 * 2
-        assert both.study_work(encoder, None).total >= without.study_work(before, None).total + more
+        assert both.study_work(encoder, None).total == pytest.approx(
+            without.study_work(before, None).total + more
+        )
     assert f"head {head}" in forecast_text(both)
 
 
