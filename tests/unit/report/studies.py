@@ -104,11 +104,12 @@ def declared(plan: Plan, seeds: int = 3) -> Declaration:
 def answered(
     plan: Plan, quality: Quality, seeds: int = 3, failing: str | None = None, exploratory: Sequence[str] = (),
     documents: int = DOCUMENTS, width: int = LABELS,
+    share: float = 0.25, threshold: float = 0.5,
 ) -> Declaration:  # fmt: skip
     """Finals with scores of a quality, their ledger lines, and the answer that they amount to."""
     declaration = declared(plan, seeds)
     ledger = plan.files.data / "prepared" / "small"
-    truth = np.random.default_rng(1).random((documents, width)) < 0.25
+    truth = np.random.default_rng(1).random((documents, width)) < share
     places = np.nonzero(truth)[0], np.nonzero(truth)[1]
     for slot in final_slots(plan.files, declaration):
         slot.folder.mkdir(parents=True)
@@ -126,7 +127,7 @@ def answered(
         write_predictions(slot.predictions, Predictions(
             ids=np.arange(documents) + 880_000, groups=np.arange(documents) // 2, scores=scores.astype(np.float32),
             targets=Targets(*places, (documents, width)), identity=identity, declaration=declaration.sha,
-            fingerprint=FINGERPRINT, code_version="1+abc", threshold=0.5,
+            fingerprint=FINGERPRINT, code_version="1+abc", threshold=threshold,
         ), private=False)  # fmt: skip
         result = Result({plan.settings.objective_key: 0.6}, 2800, 4, 3.0, 1, "cpu")
         write_outcome(slot.folder, result)
