@@ -1,8 +1,8 @@
 """What a final's predictions tell beyond one number: label by label, by band of label frequency, calibration.
 
 Everything is computed once from predictions.parquet and kept beside it, readable by the owner alone where the
-predictions are: thousands of labels take seconds a final. Uncertainty over patients comes from bootstrap replicates that
-all finals of the same test inputs share, so that differences of finals are paired.
+predictions are: thousands of labels take seconds a final. Uncertainty over patients comes from bootstrap replicates
+that all finals of the same test inputs share, so that differences of finals are paired.
 """
 
 from __future__ import annotations
