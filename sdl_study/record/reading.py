@@ -38,7 +38,7 @@ class StudyRecord:
         trials: all of them, by number.
         declaration: in force; None before there is one.
         answer: under that declaration; None before there is one.
-        finals: all that the declaration promises after the stage that its verdict is about.
+        finals: all that the declaration promises.
         dataset: None where the prepared data set is not where it was.
         environments: with what it ran.
     """
@@ -93,11 +93,7 @@ def read_study(files: StudyFiles) -> StudyRecord:
 
 
 def _finals(files: StudyFiles, declaration: Declaration | None) -> Sequence[FinalRecord]:
-    """The one place where reports learn of finals: those after the stage that the verdict is about."""
+    """The one place where reports learn of finals."""
     if declaration is None:
         return ()
-    return [
-        FinalRecord(slot, read_outcome(slot.folder))
-        for slot in final_slots(files, declaration)
-        if slot.stage == declaration.primary_stage
-    ]
+    return [FinalRecord(slot, read_outcome(slot.folder)) for slot in final_slots(files, declaration)]

@@ -166,7 +166,7 @@ class StudyFrames:
 
     @cached_property
     def scored(self) -> Sequence[ScoredFinal]:
-        """The arms' finals after the verdict's stage, with details; none before all have ended, and there is an answer."""
+        """The arms' finals after the verdict's stage, with details; none before there is an answer."""
         if self.record.answer is None or self.labels is None:
             return ()
         bands = self.labels["band"].to_list()

@@ -48,6 +48,10 @@ def names(path: Path) -> set[str]:
 def test_one_file_reads_and_one_writes_the_test_labels() -> None:
     files = {str(path.relative_to(SOURCE)): path for path in SOURCE.rglob("*.py")}
     spelt = {name for name, path in files.items() if any("test_labels.parquet" in s for s in strings(path))}
-    assert spelt == {"data/prepared.py"}  # where its size is looked at
+    # Where its size is looked at, where a report sees that it is not there, and where the reader is told to put it.
+    assert spelt == {"data/prepared.py", "record/dataset.py", "report/cards/answer.py"}
+    assert (
+        files["record/dataset.py"].read_text().count("_TEST_LABELS") == 2
+    )  # its name, and whether it is a file
     named = {name for name, path in files.items() if "TEST_LABELS_FILE" in names(path)}
     assert named == {"data/prepared.py", "evaluation/final.py", "data/writer.py"}

@@ -29,7 +29,7 @@ class PlayedEngine:
 
     def __init__(self, *_: Any, on_lost: Callable[[], None]) -> None:
         self.on_lost = on_lost
-        self.folder = Path(_[3])
+        self.folder = Path(_[4])
         type(self).closed, type(self).lost = [], None
 
     def __enter__(self) -> PlayedEngine:
@@ -62,7 +62,7 @@ def ended_by(
     """What a command raises whose study is ended by something."""
 
     def study(plan: Plan, data: object, engines: Any, *_: object) -> None:
-        happens(engines.for_plan(plan))
+        happens(engines.for_plan(plan, data))
 
     monkeypatch.setattr(session, "_run_study", study)
     with pytest.raises((Exception, KeyboardInterrupt)) as raised:
