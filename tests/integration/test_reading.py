@@ -21,8 +21,11 @@ from tests.integration.tiny import tiny_plan
 ROOT = Path(__file__).resolve().parents[2]
 WITHOUT_ENGINE = """
 import sys
-for name in ("ray", "mlflow", "torch", "transformers"):
-    sys.modules[name] = None
+class Absent:  # None in sys.modules would be met by scipy, which asks there whether an array is torch's
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("ray", "mlflow", "torch", "transformers"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
 """
 READER = (
     WITHOUT_ENGINE
