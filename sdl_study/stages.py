@@ -46,10 +46,10 @@ class ProbeSettings(Section):
 
 
 class FinetuneSettings(Section):
-    """Full fine-tuning, the same for all arms: encoder and a classification head train on the labels.
+    """Full fine-tuning: encoder and a classification head train on the labels.
 
-    Without a ``learning_rate`` it is the arm's own, with that of its head: an encoder that was pretrained and one from
-    scratch learn at rates far apart.
+    It is the same for all arms but for the rate: without a ``learning_rate`` it is the one that the arm's winner
+    pretrained with, and that of its head, since a published encoder and one from scratch learn at rates far apart.
 
     It starts from the encoder that the arm's final of the same seed pretrained. The arms ``bce`` and ``asl`` have
     nothing to start from: they train once, with their own settings of ``train``, for as many examples as both stages

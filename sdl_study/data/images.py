@@ -168,7 +168,6 @@ def _read(file: Path, digest: str, settings: ImageSettings) -> np.ndarray:
 
 
 def _fit(image: Image.Image, settings: ImageSettings) -> Image.Image:
-
     size = settings.image_size
     box = (0.0, 0.0, float(image.width), float(image.height))
     if settings.resize == "crop":

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from sdl_study.files import read_json, write_json
@@ -23,9 +24,9 @@ def environment(code_version: str, study: str, overrides: Mapping[str, Any]) -> 
     Args:
         code_version: of this package.
         study: what stands after ``study`` on the command line.
-        overrides: settings by dotted path; the folder of the data is left out.
+        overrides: settings by dotted path; the folder of the data is left out, of other paths all but their end.
     """
-    given = {path: value for path, value in overrides.items() if path != "data.path"}
+    given = {path: _without_folder(value) for path, value in overrides.items() if path != "data.path"}
     return {
         "code_version": code_version,
         "python": platform.python_version(),
@@ -36,6 +37,16 @@ def environment(code_version: str, study: str, overrides: Mapping[str, Any]) -> 
         "overrides": json.loads(json.dumps(given, default=str)),
         "own_data": overrides.get("data.path") is not None,
     }
+
+
+def _without_folder(value: Any) -> Any:
+    """A setting's value, absolute paths as ``.../NAME``: the page is read elsewhere."""
+    if isinstance(value, Mapping):
+        return {name: _without_folder(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folder(part) for part in value]
+    is_path = isinstance(value, Path) or (isinstance(value, str) and value.startswith(("/", "~")))
+    return f".../{Path(value).name}" if is_path else value
 
 
 def _installed(package: str) -> str | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from mlflow import MlflowClient
 
 from sdl_study.arms import ANY, MULTISUPCON, RANDOM_WEIGHTS, SD, Arm
 from sdl_study.record.answer import Answer, read_answer
@@ -15,6 +14,7 @@ from sdl_study.report.text import answer_text
 from sdl_study.study.plan import Plan, make_plan
 from tests.integration.conftest import Engines
 from tests.integration.tiny import tiny_data, tiny_study
+from tests.integration.tracked import runs_of
 
 ARMS = (
     ANY,
@@ -52,12 +52,8 @@ def test_the_leaderboard_names_every_arm(plan: Plan, answer: Answer) -> None:
 
 
 def test_mlflow_names_every_arm(plan: Plan, answer: Answer) -> None:
-    client = MlflowClient(tracking_uri=plan.files.mlflow_uri)
-    experiment = client.get_experiment_by_name("arms")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], "tags.`sdl.role` = 'final'")
-    assert sorted(run.data.params["arm"] for run in runs) == sorted(NAMES * 2)
-    (parent,) = client.search_runs([experiment.experiment_id], "tags.`sdl.role` = 'study'")
+    assert sorted(run.data.params["arm"] for run in runs_of(plan, "final")) == sorted(NAMES * 2)
+    (parent,) = runs_of(plan, "study")
     assert parent.data.params["arms"] == ",".join(NAMES)
 
 

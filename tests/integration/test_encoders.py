@@ -26,18 +26,11 @@ from sdl_study.training.checkpoint import BEST
 from sdl_study.training.model import build_model
 from tests.integration import families
 from tests.integration.conftest import Engines
+from tests.integration.tracked import runs_of
 
 ROWS = np.arange(12)
 # A cut image is scaled before the cut by transformers and after it by the store: two levels of a pixel apart.
 PIXELS_WITHIN, EMBEDDINGS_WITHIN = {"vit": 1e-5, "resnet": 0.04}, {"vit": 1e-5, "resnet": 1e-2}
-
-
-def runs(plan: Plan, role: str) -> list[Any]:
-    client = MlflowClient(tracking_uri=plan.files.mlflow_uri)
-    experiment = client.get_experiment_by_name(plan.name)
-    assert experiment is not None
-    found = client.search_runs([experiment.experiment_id], f"tags.`sdl.role` = '{role}'")
-    return list(found)
 
 
 def finals(plan: Plan) -> dict[str, Final]:
@@ -64,9 +57,9 @@ def trained(plan: Plan, data: PreparedData, final: Final) -> tuple[Encoder, Stor
 def check_study(plan: Plan, data: PreparedData, encoders: Mapping[str, Any], engines: Engines) -> None:
     """Run it, and see every encoder in a trial and a final, each with a store of its own."""
     engines.run(plan, data=data)
-    of_trials = {run.data.params["arm"]: run.data.params["model.encoder"] for run in runs(plan, "trial")}
+    of_trials = {run.data.params["arm"]: run.data.params["model.encoder"] for run in runs_of(plan, "trial")}
     assert of_trials == dict(zip(plan.arm_names, encoders, strict=True))
-    of_finals = {run.data.params["arm"]: run.data.params["model.encoder"] for run in runs(plan, "final")}
+    of_finals = {run.data.params["arm"]: run.data.params["model.encoder"] for run in runs_of(plan, "final")}
     assert of_finals == of_trials
     stores = {trained(plan, data, final)[1].path for final in finals(plan).values()}
     assert len(stores) == len(encoders)
@@ -117,7 +110,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def best_of(plan: Plan) -> set[str]:
     """Files of the encoder that went into MLflow."""
     client = MlflowClient(tracking_uri=plan.files.mlflow_uri)
-    (parent,) = runs(plan, "study")
+    (parent,) = runs_of(plan, "study")
     return {Path(item.path).name for item in client.list_artifacts(parent.info.run_id, "encoder")}
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from sdl_study.data.prepared import PreparedData
 from sdl_study.record.answer import Answer
@@ -17,6 +16,7 @@ from sdl_study.study.plan import Plan
 from sdl_study.workers.engine import Engine
 from tests.integration.conftest import Engines
 from tests.integration.tiny import tiny_plan
+from tests.integration.tracked import runs_of
 
 TWICE = {
     "arms": ("any", "sd"), "budget.trials": 4, "budget.searches": 2, "train.epochs": 2, "budget.selection_seeds": 1,
@@ -52,11 +52,7 @@ def test_each_search_has_a_final_and_the_verdict_is_over_searches(plan: Plan, an
     first, *_ = (line for line in answer_text(answer).splitlines() if line.startswith("primary contrast:"))
     assert f"{primary.first} against {primary.second}, map (probe): " in first
     assert "the setting chosen" not in first
-    client = MlflowClient(tracking_uri=plan.files.mlflow_uri)
-    experiment = client.get_experiment_by_name(plan.name)
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], "tags.`sdl.role` = 'trial'")
-    assert Counter(run.data.tags["sdl.search"] for run in runs) == {"0": 4, "1": 4}
+    assert Counter(run.data.tags["sdl.search"] for run in runs_of(plan, "trial")) == {"0": 4, "1": 4}
 
 
 def test_the_same_again_trains_nothing(plan: Plan, answer: Answer) -> None:

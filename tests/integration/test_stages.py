@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from sdl_study.config import Settings
 from sdl_study.evaluation.ledger import read_ledger
@@ -21,6 +20,7 @@ from sdl_study.study.finals import Finals
 from sdl_study.study.plan import Plan, make_plan
 from tests.integration.conftest import Engines
 from tests.integration.tiny import SIZES, tiny_data, tiny_study
+from tests.integration.tracked import runs_of
 
 ARMS = ("bce", "sd", "sd_joint")
 EPOCHS, MORE = 4, 3
@@ -58,14 +58,6 @@ def answer(plan: Plan, engines: Engines) -> Answer:
             engines.run(plan)
     assert read_ledger(str(plan.settings.data.path)) == []  # none is opened before all finals have ended
     return engines.run(plan)
-
-
-def runs_of(plan: Plan, role: str) -> list[Run]:
-    client = MlflowClient(tracking_uri=plan.files.mlflow_uri)
-    experiment = client.get_experiment_by_name(plan.name)
-    assert experiment is not None
-    found = client.search_runs([experiment.experiment_id], f"tags.`sdl.role` = '{role}'")
-    return list(found)
 
 
 def test_every_arm_and_seed_has_a_run_of_each_stage_at_equal_examples(plan: Plan, answer: Answer) -> None:

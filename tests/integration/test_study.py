@@ -33,6 +33,7 @@ from sdl_study.study.plan import Plan
 from sdl_study.workers.engine import Engine
 from tests.integration.conftest import Engines
 from tests.integration.tiny import SIZES, tiny_plan
+from tests.integration.tracked import runs_of
 
 ARMS = ("bce", "any", "sd")
 TEST_KEYS = [key.removeprefix("test/") for key in PRIMARY_METRICS]
@@ -54,13 +55,6 @@ def answer(plan: Plan, engines: Engines) -> Answer:
     return engines.run(plan)
 
 
-def mlflow_runs(plan: Plan) -> list[Run]:
-    client = MlflowClient(tracking_uri=plan.files.mlflow_uri)
-    experiment = client.get_experiment_by_name(plan.name)
-    assert experiment is not None
-    return list(client.search_runs([experiment.experiment_id], max_results=1000))
-
-
 def by_role(runs: list[Run]) -> dict[str, list[Run]]:
     found: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
@@ -74,7 +68,7 @@ def journal(plan: Plan) -> dict[str, optuna.Study]:
 
 
 def test_journal_and_mlflow_hold_the_same_trials(plan: Plan, answer: Answer) -> None:
-    in_mlflow = {int(run.data.tags["sdl.trial"]): run for run in by_role(mlflow_runs(plan))["trial"]}
+    in_mlflow = {int(run.data.tags["sdl.trial"]): run for run in by_role(runs_of(plan))["trial"]}
     count = 0
     for arm, study in journal(plan).items():
         for trial in study.get_trials():
@@ -93,7 +87,7 @@ def test_journal_and_mlflow_hold_the_same_trials(plan: Plan, answer: Answer) -> 
 
 def test_every_epoch_is_in_mlflow_once(plan: Plan, answer: Answer) -> None:
     client = MlflowClient(tracking_uri=plan.files.mlflow_uri)
-    for run in by_role(mlflow_runs(plan))["trial"]:
+    for run in by_role(runs_of(plan))["trial"]:
         epochs = list(range(1, int(run.data.metrics["epochs"]) + 1))
         for key in PER_EPOCH:
             history = client.get_metric_history(run.info.run_id, key)
@@ -105,7 +99,7 @@ def test_every_epoch_is_in_mlflow_once(plan: Plan, answer: Answer) -> None:
 def test_finals_and_controls_have_the_same_keys_and_the_arms_the_same_cost(
     plan: Plan, answer: Answer
 ) -> None:
-    roles = by_role(mlflow_runs(plan))
+    roles = by_role(runs_of(plan))
     assert sorted(run.data.params["arm"] for run in roles["final"]) == sorted(ARMS)
     assert sorted(run.data.params["arm"] for run in roles["control"]) == ["label_prior", "tfidf", "untrained"]
     for run in roles["final"] + roles["control"]:
@@ -119,12 +113,12 @@ def test_finals_and_controls_have_the_same_keys_and_the_arms_the_same_cost(
 
 
 def test_the_parent_holds_the_answer(plan: Plan, answer: Answer) -> None:
-    (parent,) = by_role(mlflow_runs(plan))["study"]
+    (parent,) = by_role(runs_of(plan))["study"]
     declaration = read_declaration(plan.files)
     assert declaration is not None
     best = next(
         run
-        for run in by_role(mlflow_runs(plan))["final"]
+        for run in by_role(runs_of(plan))["final"]
         if run.data.params["arm"] == declaration.best_arm_on_dev
     )
     for key in TEST_KEYS:
@@ -189,12 +183,12 @@ def no_engine() -> Engine:
 
 
 def test_the_same_again_trains_nothing_and_adds_nothing(plan: Plan, answer: Answer) -> None:
-    before = {(run.info.run_id, run.info.end_time) for run in mlflow_runs(plan)}
+    before = {(run.info.run_id, run.info.end_time) for run in runs_of(plan)}
     lines = read_ledger(str(plan.settings.data.path))
     with Driver(plan, PreparedData.load(str(plan.settings.data.path)), None) as driver:
         again = driver.run(no_engine)
     assert answer_text(again) == answer_text(answer)
-    assert {(run.info.run_id, run.info.end_time) for run in mlflow_runs(plan)} == before
+    assert {(run.info.run_id, run.info.end_time) for run in runs_of(plan)} == before
     assert read_ledger(str(plan.settings.data.path)) == lines
 
 
@@ -209,13 +203,13 @@ def test_another_meaning_under_the_same_name_is_refused(plan: Plan, answer: Answ
 
 
 def test_more_trials_extend_the_study(plan: Plan, answer: Answer, out: Path, engines: Engines) -> None:
-    before = {run.info.run_id for run in by_role(mlflow_runs(plan))["trial"]}
+    before = {run.info.run_id for run in by_role(runs_of(plan))["trial"]}
     wider = tiny_plan(out, {"train.record_batches": True, "budget.trials": 4})
     engines.run(wider)
-    after = {run.info.run_id for run in by_role(mlflow_runs(plan))["trial"]}
+    after = {run.info.run_id for run in by_role(runs_of(plan))["trial"]}
     assert before < after
     assert len(after) == 12
-    parents = by_role(mlflow_runs(plan))["study"]
+    parents = by_role(runs_of(plan))["study"]
     assert [run.info.status for run in parents] == ["FINISHED"]
 
 
@@ -235,7 +229,7 @@ def test_without_test_labels_a_study_says_so_and_ends_at_its_declaration(
     assert first.endswith(f"no test labels in {folder}: the study will end at its declaration")
     assert plan.files.declaration.exists()
     assert not (folder / "test_ledger.jsonl").exists()
-    (parent,) = by_role(mlflow_runs(plan))["study"]
+    (parent,) = by_role(runs_of(plan))["study"]
     assert parent.info.status == "KILLED"
 
 

@@ -203,9 +203,11 @@ def _encoder_forecast(
             traced = {
                 name: alone + _trace_head(head, encoder.width, settings) for name, head in heads.items()
             }
-            largest = max(heads.values(), key=lambda head: State.of(head).total)
+            tuned = _finetuned_model(encoder, settings, sizes.labels)
+            all_heads = [*heads.values(), *(() if tuned is None else (tuned.head,))]
+            largest = max(all_heads, key=lambda head: State.of(head).total)
             state = State.of(nn.ModuleList([encoder, largest]))
-            finetuned = _trace_finetuning(encoder, reading, settings, sizes.labels)
+            finetuned = None if tuned is None else _trace_finetuning(tuned, reading, settings)
     except UserError as error:
         raise UserError(f"{plan.name}: model.encoders.{name}: {error}") from None
     except Exception as error:  # a kind of the user's own may look at numbers that are not there
@@ -221,11 +223,14 @@ def _trace_encoder(encoder: nn.Module, reading: Reading, settings: Settings) -> 
     )
 
 
-def _trace_finetuning(encoder: Encoder, reading: Reading, settings: Settings, labels: int) -> Traced | None:
+def _finetuned_model(encoder: Encoder, settings: Settings, labels: int) -> PretrainingModel | None:
     if FINETUNE not in settings.stages:
         return None
     start = PretrainingModel(encoder, nn.Identity(), unit_length=False)
-    model = with_head(start, settings.finetune.head, labels, settings.seed).train()
+    return with_head(start, settings.finetune.head, labels, settings.seed).train()
+
+
+def _trace_finetuning(model: PretrainingModel, reading: Reading, settings: Settings) -> Traced:
     return trace(model, reading.batch, lambda batch: model(batch)[0], settings.train.precision, "logits")
 
 

@@ -15,6 +15,7 @@ from sdl_study.data.sizes import DataSizes
 from sdl_study.data.stores import open_store
 from sdl_study.errors import UserError
 from sdl_study.input_spec import InputSpec
+from sdl_study.models import ProjectionHead
 from sdl_study.models.known import known_config, known_models
 from sdl_study.models.outlines import shape_encoder, without_numbers
 from sdl_study.run import main
@@ -23,6 +24,7 @@ from sdl_study.study.forecast.devices import GIB, GPUS
 from sdl_study.study.forecast.inputs import Reading, reading_of
 from sdl_study.study.forecast.plans import amount_of, epoch_work, finetuning_work, scoring_work
 from sdl_study.study.forecast.trace import Traced, Work
+from sdl_study.study.forecast.whole import encoder_forecasts
 from sdl_study.study.plan import Plan, make_plan
 from tests.unit.data import small
 from tests.unit.study.fakes import small_study
@@ -80,6 +82,18 @@ def test_fine_tuning_is_in_the_hours(tmp_path: Path, head: str) -> None:
             without.study_work(before, None).total + more
         )
     assert f"head {head}" in forecast_text(both)
+
+
+def test_the_largest_head_of_either_stage_is_in_the_memory(tmp_path: Path) -> None:
+    totals, both = [], {"stages": ("probe", "finetune"), "finetune__head": "label_attention"}
+    for given in ({}, both):
+        plan = plan_of(tmp_path, model__projection={"hidden": 2, "features": 2}, **given)
+        totals.append([encoder.state.total for encoder in encoder_forecasts(plan, SIZES, None)])
+    projection = sum(parameter.numel() for parameter in ProjectionHead(64, 2, 2).parameters())
+    attention = 64 * 64 + 2 * 64 * 7 + 7
+    more = 16 * (attention - projection)  # weights, gradients and two moments in float32
+    buffers = sum(4 * buffer.numel() for buffer in ProjectionHead(64, 2, 2).buffers())
+    assert [after - before for before, after in zip(*totals, strict=True)] == [more - buffers] * 2
 
 
 def test_rates_and_memory_of_the_gpus() -> None:
