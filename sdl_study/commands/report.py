@@ -17,7 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Print the answer of a finished study, or how far it is, and write its page; no cluster is needed."""
+    """Print the answer of a finished study, or how far it is, and write its page; no cluster is needed.
+
+    Beside the predictions of finals it keeps what it computed of them.
+    """
     from sdl_study.record.answer import read_answer
     from sdl_study.record.files import StudyFiles
     from sdl_study.record.identity import read_identity

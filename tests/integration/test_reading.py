@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sdl_study.evaluation.details import DETAILS_FILE
 from sdl_study.record.journal import read
 from sdl_study.report.text import answer_text
 from sdl_study.study.plan import Plan
@@ -124,5 +125,6 @@ def test_a_finished_study_is_printed_where_ray_mlflow_and_torch_cannot_be_import
     assert done.stdout.startswith(answer_text(answer))
     assert "trials, dev/map:" in done.stdout
     after = {path: path.read_bytes() for path in plan.files.folder.rglob("*") if path.is_file()}
-    assert b"<html" in after.pop(plan.files.page)
-    assert after == before
+    assert b"<html" in after[plan.files.page]
+    assert {path: after.get(path) for path in before} == before
+    assert {path.name for path in after.keys() - before.keys()} == {"page.html", DETAILS_FILE}
