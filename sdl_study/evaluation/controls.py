@@ -135,7 +135,20 @@ def _tfidf(texts: Sequence[Sequence[str]], max_features: int | None) -> tuple[li
             "prepared as text, or leave tfidf out of the controls"
         )
     words.set_params(min_df=min_df)
-    return [words.fit_transform(texts[0]), *(words.transform(part) for part in texts[1:])], min_df
+    made = [words.fit_transform(texts[0]), *(words.transform(part) for part in texts[1:])]
+    return [_shareable(matrix) for matrix in made], min_df
+
+
+def _shareable(matrix: Any) -> Any:
+    """A sparse matrix that threads may use at once: in its normal form, and nobody can write to it.
+
+    SciPy brings a matrix to its normal form where it lies as soon as an operation needs that, its maximum for one,
+    which every fit asks for; threads that do so at once destroy each other's memory.
+    """
+    matrix.sum_duplicates()
+    for array in (matrix.data, matrix.indices, matrix.indptr):
+        array.flags.writeable = False
+    return matrix
 
 
 def _texts_that_share_a_word(texts: Sequence[str], analyze: Callable[[str], list[str]]) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from sdl_study.errors import UserError
-from sdl_study.evaluation import multilabel_metrics
+from sdl_study.evaluation import controls, multilabel_metrics
 from sdl_study.evaluation.controls import ControlScores, label_prior, tfidf_logistic_regression
 from sdl_study.losses import LabelSets
 
@@ -136,3 +138,22 @@ def test_an_objective_that_cannot_be_used_is_named() -> None:
         tfidf_logistic_regression((train, dev, dev), truth, dev_truth, objective="dev/accuracy")
     with pytest.raises(UserError, match="map is undefined on dev"):
         tfidf_logistic_regression((train, dev, dev), truth, np.zeros_like(dev_truth))
+
+
+def test_threads_share_matrices_that_nobody_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SciPy sorts a matrix in place when it needs that: with 16 threads a fit crashed the process."""
+    seen: list[Any] = []
+    fit_labels = controls._fit_labels
+
+    def kept(train: Any, targets: Any, inputs: Any, *more: Any) -> Any:
+        seen.extend((train, *inputs))
+        return fit_labels(train, targets, inputs, *more)
+
+    monkeypatch.setattr(controls, "_fit_labels", kept)
+    texts = ["delta alpha beta", "beta alpha", "gamma delta", "alpha gamma beta delta"] * 3
+    truth = np.arange(24).reshape(12, 2) % 3 == 0
+    tfidf_logistic_regression((texts, texts, texts[:5]), truth, truth, c_grid=(1.0,), workers=2)
+    assert len(seen) == 3
+    for matrix in seen:
+        assert matrix.has_canonical_format
+        assert not any(a.flags.writeable for a in (matrix.data, matrix.indices, matrix.indptr))

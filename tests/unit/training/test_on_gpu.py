@@ -140,7 +140,7 @@ class Inputs:
 
 def test_a_micro_batch_is_what_the_memory_holds() -> None:
     """On a GPU whose memory is made scarce: fewer rows than asked, and they fit."""
-    chosen = made(bert(width=256, layers=8, max_length=512), batch_size=4096, micro_batch="auto")
+    chosen = made(bert(width=256, layers=8), batch_size=4096, micro_batch="auto")
     model: PretrainingModel = build_model(
         arms_named("sd")[0], 7, chosen, InputSpec.text(vocab_size=500, pad_token_id=0, max_length=512), LABELS
     ).to(CUDA)
