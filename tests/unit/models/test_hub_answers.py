@@ -14,6 +14,7 @@ from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import expected_spec, open_store
 from sdl_study.errors import UserError
 from sdl_study.models import check_encoder, encoder_reads
+from sdl_study.models.places import ask_the_hub
 from sdl_study.models.tokenizer import load_tokenizer
 from tests.unit.data import small
 from tests.unit.models import published
@@ -109,14 +110,34 @@ def test_the_hub_refuses(refusal: str, monkeypatch: pytest.MonkeyPatch) -> None:
         return _response(client, status, code, request)
 
     monkeypatch.setattr(client, "send", send)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    ask_the_hub.cache_clear()
     for line in asked(monkeypatch):
         assert words in line
+    assert not huggingface_hub.is_offline_mode()
 
 
 def _response(client: Any, status: int, code: str, request: Any) -> Any:
     """An answer of the client's own library (which one that is changes with the hub's versions)."""
     library = importlib.import_module(type(client).__module__.split(".")[0])
     return library.Response(status, headers={"X-Error-Code": code}, request=request)
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not six times for every file of every model."""
+    asked_for: list[Any] = []
+    client = huggingface_hub.get_session()
+
+    def send(request: Any, **_: Any) -> Any:
+        asked_for.append(request)
+        raise OSError("no network")
+
+    monkeypatch.setattr(client, "send", send)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    ask_the_hub.cache_clear()
+    for line in asked(monkeypatch):
+        assert OUT_OF_REACH in line
+    assert len(asked_for) == 1
 
 
 def test_the_hub_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
