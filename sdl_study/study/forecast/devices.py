@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from sdl_study.study.forecast.trace import Work
 
 GIB = 2**30
-# Shares of the peak rate that training reaches: products of matrices, and convolutions, whose time goes into moving
-# data (an H100 trains ResNet-50 at some 2,500 images a second, .06 of its peak).
-MATRIX_SHARE, CONVOLUTION_SHARE = 0.40, 0.08
+# Shares of the peak rate that a training step reaches: products of matrices, and convolutions, whose time goes into
+# moving data. An H100 reached .19 to .27 with the transformers of the studies mimic and coco, and .045 with ResNet-50
+# (tests/benchmarks/gpu.py; not compiled).
+MATRIX_SHARE, CONVOLUTION_SHARE = 0.22, 0.045
 MEMORY_SHARE = 0.90  # the rest is lost in pieces too small to be used
 CONTEXT_BYTES = GIB  # CUDA's own, and its libraries' workspaces
 

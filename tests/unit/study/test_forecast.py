@@ -20,7 +20,7 @@ from sdl_study.models.known import known_config, known_models
 from sdl_study.models.outlines import shape_encoder, without_numbers
 from sdl_study.run import main
 from sdl_study.study.forecast import forecast_text, make_forecast
-from sdl_study.study.forecast.devices import GIB, GPUS
+from sdl_study.study.forecast.devices import CONVOLUTION_SHARE, GIB, GPUS, MATRIX_SHARE
 from sdl_study.study.forecast.inputs import Reading, reading_of
 from sdl_study.study.forecast.plans import amount_of, epoch_work, finetuning_work, scoring_work
 from sdl_study.study.forecast.trace import Traced, Work
@@ -98,8 +98,8 @@ def test_the_largest_head_of_either_stage_is_in_the_memory(tmp_path: Path) -> No
 
 def test_rates_and_memory_of_the_gpus() -> None:
     a100, h100, l4 = GPUS
-    assert a100.seconds(Work(312e12 * 0.4), "bf16") == pytest.approx(1.0)
-    assert h100.seconds(Work(0.0, 67e12 * 0.08), "fp32") == pytest.approx(1.0)
+    assert a100.seconds(Work(312e12 * MATRIX_SHARE), "bf16") == pytest.approx(1.0)
+    assert h100.seconds(Work(0.0, 67e12 * CONVOLUTION_SHARE), "fp32") == pytest.approx(1.0)
     assert l4.usable == pytest.approx(0.9 * 22.5 * GIB - GIB)
 
 

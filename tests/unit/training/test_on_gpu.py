@@ -17,6 +17,7 @@ from sdl_study.arms import Arm
 from sdl_study.config import ModelSettings, Settings
 from sdl_study.losses import LabelSets
 from sdl_study.models import InputSpec
+from sdl_study.testing import run_processes
 from sdl_study.training.gradients import batch_of
 from sdl_study.training.memory import micro_batch_of
 from sdl_study.training.model import PretrainingModel, build_loss, build_model
@@ -89,9 +90,15 @@ def test_a_gpus_gradient_is_a_cpus(arm: str) -> None:
     assert_near(gradient_of(made(bert(), precision="bf16"), CUDA, arm), expected, 0.1)
 
 
+def compiled() -> tuple[float, Tensor]:
+    """For a spawned process, in which no shapes are checked: the checks cannot be compiled."""
+    return gradient_of(made(bert(), precision="bf16", compile=True), CUDA)
+
+
 def test_compiled_and_computed_twice_it_is_the_same() -> None:
     expected = gradient_of(made(bert(), precision="bf16"), CUDA)
-    assert_near(gradient_of(made(bert(), precision="bf16", compile=True), CUDA), expected, 0.03)
+    (found,) = run_processes(compiled, 1, initialize=False, timeout_seconds=300)
+    assert_near(found, expected, 0.03)
     assert_near(gradient_of(made(bert(checkpointing=True), precision="bf16"), CUDA), expected, 1e-2)
 
 
