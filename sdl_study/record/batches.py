@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdl_study.record.files import StudyFiles
+from sdl_study.record.relations import RELATIONS, relations_of
 
 if TYPE_CHECKING:
     import polars as pl
     from jaxtyping import Int
     from scipy.sparse import csr_array
 
-# As in ``sdl_study.losses.relations``, which needs torch: anchor S, candidate T; subset is T⊊S.
-RELATIONS = ("disjoint", "equal", "overlap", "subset", "superset")
 _MOST_BATCHES = 200
 
 
@@ -88,17 +87,5 @@ def _label_sets(prepared: Path, rows: Int[np.ndarray, " n"]) -> csr_array:
 
 def _count(sets: csr_array) -> Int[np.ndarray, " 5"]:
     """Ordered pairs of different rows by their relation."""
-    shared = np.asarray((sets @ sets.T).todense())
-    sizes = shared.diagonal()
-    anchor, candidate = np.broadcast_arrays(sizes[:, None], sizes[None, :])
-    others = ~np.eye(sizes.size, dtype=bool)
-    inside, around = shared == candidate, shared == anchor
-    some = shared > 0
-    masks = (
-        ~some,
-        some & inside & around,
-        some & ~inside & ~around,
-        some & inside & ~around,
-        some & ~inside & around,
-    )
-    return np.array([np.count_nonzero(mask & others) for mask in masks])
+    found = relations_of(sets)
+    return np.bincount(found[~np.eye(len(found), dtype=bool)], minlength=len(RELATIONS))

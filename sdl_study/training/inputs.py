@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Rows, train and dev labels and the store of one prepared data set. Test labels are not here."""
+    """Rows, train and dev labels and the store of one prepared data set. Test labels are not here.
+
+    Attributes:
+        are_open: whether the data's terms let single records be looked at.
+    """
 
     store: Any
     train_rows: Int[np.ndarray, " train"]
@@ -32,6 +36,7 @@ class Inputs:
     test_rows: Int[np.ndarray, " test"]
     train_labels: LabelSets
     dev_labels: LabelSets
+    are_open: bool = False
 
     @property
     def spec(self) -> InputSpec:
@@ -123,4 +128,5 @@ def _open(data: str, stores: str, store_settings: tuple[tuple[str, Any], ...]) -
         test_rows=prepared.rows("test"),
         train_labels=prepared.labels("train"),
         dev_labels=prepared.labels("dev"),
+        are_open=prepared.manifest.terms == "open",
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdl_study.record.batches import RELATIONS, mix_of_batches
+from sdl_study.record.batches import mix_of_batches
+from sdl_study.record.relations import RELATIONS
 from sdl_study.report.page.card import Card, absent
 from sdl_study.report.page.drawing import MUTED, canvas
 from sdl_study.report.page.frames import LEAST_COUNT, StudyFrames

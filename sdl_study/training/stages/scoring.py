@@ -13,6 +13,7 @@ from torch import nn
 from sdl_study import distributed
 from sdl_study.config import Settings
 from sdl_study.evaluation import objective
+from sdl_study.evaluation.embeddings import EMBEDDINGS_FILE, save_embeddings, some_places
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
 from sdl_study.evaluation.thresholds import tune_threshold
 from sdl_study.seeds import derive_seed
@@ -101,7 +102,7 @@ def last_stage(
     """Fit the probe on all of train and score the test inputs into the job's folder; their labels are not known here.
 
     Rank 0 writes ``test_scores.npz`` (rows, scores) and the encoder, with the tokenizer or image processor whose inputs
-    it reads.
+    it reads; of open data some embeddings too.
 
     Returns:
         Dev metrics, dev's threshold and the probe's strength; empty on ranks other than 0.
@@ -117,6 +118,9 @@ def last_stage(
     metrics, threshold = metrics_of(probe.predict_proba(dev).cpu().numpy(), inputs, settings)
     folder = Path(job.folder)
     save_scores(folder / SCORES_FILE, inputs.test_rows, probe.predict_proba(test).cpu().numpy())
+    if inputs.are_open:
+        places = some_places(len(test), derive_seed(settings.seed, "map of embeddings"))
+        save_embeddings(folder / EMBEDDINGS_FILE, inputs.test_rows[places], test[places].cpu().numpy())
     save_encoder(encoder, inputs, folder / ENCODER_FOLDER)
     return {
         **metrics,

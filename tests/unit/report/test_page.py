@@ -71,7 +71,7 @@ def test_every_figure_has_a_mark_for_each_row_of_its_frame(tmp_path: Path) -> No
     drawn = {key for key, card in cards.items() if card.figures}
     assert drawn == {
         "answer", "leaderboard", "search", "temperature", "curves", "importance", "parallel", "slices", "bands",
-        "labels", "calibration", "pareto",
+        "labels", "calibration", "pareto", "embeddings",
     }  # fmt: skip
     for key in drawn:
         frame = cards[key].frame

@@ -14,9 +14,11 @@ import torch
 from sdl_study.config import TrainSettings
 from sdl_study.data.prepared import PreparedData
 from sdl_study.errors import UserError
+from sdl_study.evaluation.embeddings import EMBEDDINGS_FILE, read_embeddings
 from sdl_study.evaluation.scores import SCORES_FILE
 from sdl_study.testing import run_processes
 from sdl_study.training import checkpoint
+from sdl_study.training import run as run_module
 from sdl_study.training.step import NonFiniteLoss
 from sdl_study.workers.job import JobStopped
 from tests.unit.training.jobs import SPLIT_SIZES, job, run, run_on_a_rank
@@ -121,8 +123,20 @@ def test_a_final_scores_the_test_inputs_and_needs_no_test_labels(home: Path, fol
         rows, scores = archive["rows"], archive["scores"]
     assert rows.tolist() == PreparedData.load(home / "data").rows("test").tolist()
     assert scores.shape == (SPLIT_SIZES["test"], 5)
+    kept = read_embeddings(folder / "job")
+    assert kept is not None  # the data are open
+    assert kept[0].tolist() == rows.tolist()
+    assert kept[1].shape == (SPLIT_SIZES["test"], 8)
     assert scores.min() >= 0
     assert scores.max() <= 1
+
+
+def test_restricted_data_leave_no_embeddings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = run_module.open_inputs
+    monkeypatch.setattr(run_module, "open_inputs", lambda *given: replace(opened(*given), are_open=False))
+    run(job(folder, kind="final"))
+    assert (folder / "job" / SCORES_FILE).is_file()
+    assert not (folder / "job" / EMBEDDINGS_FILE).exists()
 
 
 def test_a_final_uses_the_best_epoch_and_the_earlier_one_on_a_tie(
