@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 Modality = Literal["text", "image", "features"]
+INPUTS_FILE = "inputs.json"
+"""In an encoder's folder: how a store makes its inputs, in plain values, for those who make them without a store."""
 
 
 @dataclass(frozen=True, slots=True)

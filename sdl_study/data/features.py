@@ -13,14 +13,15 @@ import torch
 
 from sdl_study.data.cache import build_once, check_type, parse_settings, store_key
 from sdl_study.data.disk import write_array
-from sdl_study.input_spec import InputSpec
+from sdl_study.files import write_json
+from sdl_study.input_spec import INPUTS_FILE, InputSpec
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
 
     from sdl_study.data.prepared import PreparedData
 
-_VERSION = 1
+_VERSION = 2
 _BATCH = 65_536
 
 
@@ -41,6 +42,8 @@ class FeatureStore:
         self.path = path
         self._values = np.load(path / "features.npy", mmap_mode="r")
         self.spec = InputSpec.features(width=int(self._values.shape[1]))
+        record = json.loads((path / "store.json").read_text())
+        self._mean, self._scale = record["mean"], record["scale"]
 
     def __len__(self) -> int:
         return len(self._values)
@@ -50,7 +53,8 @@ class FeatureStore:
         return {"features": torch.from_numpy(self._values[np.asarray(rows, dtype=np.int64)])}
 
     def save_processor(self, folder: Path) -> None:
-        """Nothing: no library has a form for it; mean and deviation of train are the prepared data's own."""
+        """Write what is subtracted from every feature, and by what it is divided; no library has a form for it."""
+        write_json(folder / INPUTS_FILE, {"modality": "features", "mean": self._mean, "scale": self._scale})
 
 
 def open_feature_store(
@@ -80,4 +84,5 @@ def _build(folder: Path, prepared: PreparedData, settings: FeatureSettings) -> N
             yield (raw[start : start + _BATCH] - mean) / scale
 
     write_array(folder / "features.npy", raw.shape, np.float32, values())
-    (folder / "store.json").write_text(json.dumps({"settings": asdict(settings)}) + "\n")
+    record = {"settings": asdict(settings), "mean": mean.tolist(), "scale": scale.tolist()}
+    write_json(folder / "store.json", record)

@@ -25,7 +25,7 @@ from sdl_study.data.disk import write_array
 from sdl_study.data.image_files import BrokenImageError, image_digest, opened, rgb
 from sdl_study.errors import UserError
 from sdl_study.files import write_json
-from sdl_study.input_spec import InputSpec
+from sdl_study.input_spec import INPUTS_FILE, InputSpec
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int64, UInt8
@@ -115,8 +115,12 @@ class ImageStore:
         return values.mul_(scale).add_(shift)
 
     def save_processor(self, folder: Path) -> None:
-        """Write the image processor that makes such pixels into the folder of an encoder that reads them."""
+        """Write the image processor that makes such pixels into the folder of an encoder that reads them.
+
+        ``inputs.json`` says what the store does, which for cut images the processor does nearly.
+        """
         write_json(folder / "preprocessor_config.json", _processor(self._settings))
+        write_json(folder / INPUTS_FILE, {"modality": "image", **asdict(self._settings)})
 
 
 def open_image_store(

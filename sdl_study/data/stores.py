@@ -28,7 +28,8 @@ class Store(Protocol):
         ...
 
     def save_processor(self, folder: Path) -> None:
-        """Write what makes such inputs of texts or images (tokenizer, image processor) into an encoder's folder."""
+        """Write what makes such inputs into an encoder's folder: tokenizer or image processor in Hugging Face's form,
+        and ``inputs.json``, which says the same of all of them in plain values."""
         ...
 
 

@@ -31,7 +31,7 @@ from sdl_study.data.layout import Layout, ranges
 from sdl_study.data.vocabularies import PAD, UNKNOWN, save_in_hub_format, train_bpe, train_words
 from sdl_study.errors import UserError
 from sdl_study.files import write_json
-from sdl_study.input_spec import InputSpec
+from sdl_study.input_spec import INPUTS_FILE, InputSpec
 from sdl_study.models.tokenizer import PublishedTokenizer, load_tokenizer, tokenizer_identity
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class TokenStore:
             tokenizer=record["tokenizer"],
         )
         self.max_chunks: int = record["max_chunks"]
+        self._most_chunks: int = record["settings"]["max_chunks"]
         self._tokens = np.memmap(path / _TOKENS, dtype=record["dtype"], mode="r")
         self._chunk_starts = np.load(path / "chunk_starts.npy", mmap_mode="r")
         self._first_chunk = np.load(path / "first_chunk.npy", mmap_mode="r")
@@ -135,8 +136,10 @@ class TokenStore:
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(layout.mask())}
 
     def save_processor(self, folder: Path) -> None:
-        """Write the tokenizer into the folder of an encoder that reads these tokens."""
+        """Write the tokenizer into the folder of an encoder that reads these tokens, and how it is used."""
         shutil.copytree(self.tokenizer_dir, folder, dirs_exist_ok=True)
+        made = {"max_length": self.spec.max_length, "max_chunks": self._most_chunks}
+        write_json(folder / INPUTS_FILE, {"modality": "text", "pad_token_id": self.spec.pad_token_id, **made})
 
     @property
     def num_tokens(self) -> int:

@@ -25,6 +25,7 @@ from sdl_study.models.norm import GlobalBatchNorm
 from sdl_study.models.pooling import pool_pixels, pool_tokens
 from sdl_study.models.saved import load_weights, save_backbone
 from sdl_study.models.settings import EncoderSettings, TextPooling
+from sdl_study.references import is_file
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -277,8 +278,11 @@ def load_encoder(folder: str | os.PathLike[str]) -> Encoder:
     path = Path(folder)
     try:
         content = json.loads((path / ENCODER_FILE).read_text(encoding="utf-8"))
-        kind, spec = find_kind(content["kind"]), InputSpec(**content["spec"])
-        settings = parse_encoder_settings(content["kind"], content["settings"])
+        reference = str(content["kind"])
+        if is_file(reference):  # of an exported encoder it came along
+            reference = str(path / reference)
+        kind, spec = find_kind(reference), InputSpec(**content["spec"])
+        settings = parse_encoder_settings(reference, content["settings"])
         with torch.random.fork_rng(devices=[]):
             if kind.load is not None:
                 return _encoder(kind, kind.load(settings, spec, path), settings, spec)

@@ -9,6 +9,10 @@ from sdl_study.stages import PROBE, Stage
 
 # A job's checkpoints, in its folder: the state to go on from, and the weights of its best epoch.
 LAST, BEST = "last.pt", "best.pt"
+# What a final leaves of its model, in its folder: the encoder with what makes its inputs, and beside it in the same
+# folder the probe on it or the head that it was fine-tuned with, and the projection head that it was pretrained with.
+ENCODER_FOLDER = "encoder"
+PROBE_FILE, HEAD_FILE, PROJECTION_FILE = "probe.safetensors", "head.safetensors", "projection.safetensors"
 
 
 @dataclass(frozen=True)

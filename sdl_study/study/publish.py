@@ -10,6 +10,7 @@ from sdl_study.arms import Arm
 from sdl_study.evaluation.verdict import Comparison
 from sdl_study.files import read_json, write_json, write_text
 from sdl_study.record.answer import Answer
+from sdl_study.record.files import ENCODER_FOLDER
 from sdl_study.record.finals import Final, of_stage
 from sdl_study.record.findings import remarks
 from sdl_study.record.outcome import Result
@@ -21,7 +22,6 @@ from sdl_study.space import SearchSpace
 from sdl_study.study.plan import Plan
 from sdl_study.study.search.sampler import PUBLISHED
 from sdl_study.tracking import FinalRun, Tracker, TrialRun
-from sdl_study.training.stages.scoring import ENCODER_FOLDER
 
 
 class TrialPublisher:

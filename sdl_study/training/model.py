@@ -30,6 +30,12 @@ class PretrainingModel(nn.Module):
         super().__init__()
         self.encoder, self.head, self.unit_length = encoder, head, unit_length
 
+    @property
+    def projection(self) -> ProjectionHead | None:
+        """The part of the head in whose space a contrastive loss is taken; None where there is none."""
+        head = self.head.projection if isinstance(self.head, JointHead) else self.head
+        return head if isinstance(head, ProjectionHead) else None
+
     def forward(
         self, inputs: dict[str, Tensor]
     ) -> tuple[Float[Tensor, "n outputs"], Float[Tensor, "n width"]]:

@@ -12,6 +12,7 @@ import torch
 from sdl_study import distributed
 from sdl_study.arms import Arm
 from sdl_study.config import Settings, build_settings
+from sdl_study.record.files import PROJECTION_FILE
 from sdl_study.stages import FINETUNE
 from sdl_study.training import course
 from sdl_study.training.checkpoint import Progress
@@ -91,7 +92,9 @@ def _scored(
     device: torch.device,
 ) -> dict[str, Any]:
     """The probe on an encoder that is done, or was never trained."""
-    metrics = last_stage(model.encoder, inputs, settings, job, device)
+    projection = model.projection if job.kind == "final" else None  # a control's was never trained
+    beside = {} if projection is None else {PROJECTION_FILE: projection.state_dict()}
+    metrics = last_stage(model.encoder, inputs, settings, job, device, beside)
     return _outcome(metrics, progress, channel, device)
 
 

@@ -10,18 +10,16 @@ import torch
 from sdl_study import distributed
 from sdl_study.config import Settings
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
+from sdl_study.record.files import ENCODER_FOLDER, HEAD_FILE
 from sdl_study.training.inputs import Inputs
 from sdl_study.training.model import PretrainingModel
 from sdl_study.training.stages.embed import computed
-from sdl_study.training.stages.scoring import ENCODER_FOLDER, metrics_of, save_encoder
+from sdl_study.training.stages.scoring import metrics_of, save_encoder
 from sdl_study.workers.job import Job
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float, Int
-
-HEAD_FILE = "head.safetensors"
-"""Weights of the head, beside those of the encoder that it was trained with."""
 
 
 def head_metrics(
@@ -60,8 +58,7 @@ def score_by_head(
     metrics, threshold = metrics_of(dev, inputs, settings)
     folder = Path(job.folder)
     save_scores(folder / SCORES_FILE, inputs.test_rows, test)
-    weights = {name: values.cpu().contiguous() for name, values in model.head.state_dict().items()}
-    save_encoder(model.encoder, inputs, folder / ENCODER_FOLDER, {HEAD_FILE: weights})
+    save_encoder(model.encoder, inputs, folder / ENCODER_FOLDER, {HEAD_FILE: model.head.state_dict()})
     return {**metrics, "dev/threshold": threshold}
 
 

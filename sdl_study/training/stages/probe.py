@@ -62,6 +62,18 @@ class Probe:
     l2: float
     holdout_loss: dict[float, float]
 
+    def weights(self) -> dict[str, Tensor]:
+        """All that predicts, as tensors by name, and the strength; what ``predict_proba`` does with them can be done
+        anywhere."""
+        return {
+            "mean": self.mean,
+            "scale": self.scale,
+            "weight": self.weight,
+            "bias": self.bias,
+            "unit_length": torch.tensor(self.scaling == "unit"),
+            "l2": torch.tensor(self.l2, dtype=torch.float64),
+        }
+
     def predict_proba(self, embeddings: Float[Tensor, "n D"]) -> Float[Tensor, "n L"]:
         """Probability of every label, float32, on the embeddings' device.
 

@@ -16,6 +16,7 @@ from sdl_study.evaluation import objective
 from sdl_study.evaluation.embeddings import EMBEDDINGS_FILE, save_embeddings, some_places
 from sdl_study.evaluation.scores import SCORES_FILE, save_scores
 from sdl_study.evaluation.thresholds import tune_threshold
+from sdl_study.record.files import ENCODER_FOLDER, PROBE_FILE
 from sdl_study.seeds import derive_seed
 from sdl_study.training.inputs import Inputs
 from sdl_study.training.stages.embed import embed
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-ENCODER_FOLDER = "encoder"
+Weights = Mapping[str, "Tensor"]
 
 
 def _fit(
@@ -97,12 +98,17 @@ def metrics_of(
 
 
 def last_stage(
-    encoder: nn.Module, inputs: Inputs, settings: Settings, job: Job, device: torch.device
+    encoder: nn.Module,
+    inputs: Inputs,
+    settings: Settings,
+    job: Job,
+    device: torch.device,
+    beside: Mapping[str, Weights] | None = None,
 ) -> dict[str, float]:
     """Fit the probe on all of train and score the test inputs into the job's folder; their labels are not known here.
 
     Rank 0 writes ``test_scores.npz`` (rows, scores) and the encoder, with the tokenizer or image processor whose inputs
-    it reads; of open data some embeddings too.
+    it reads, the probe and, ``beside`` them, further weights by their files' names; of open data some embeddings too.
 
     Returns:
         Dev metrics, dev's threshold and the probe's strength; empty on ranks other than 0.
@@ -121,7 +127,7 @@ def last_stage(
     if inputs.are_open:
         places = some_places(len(test), derive_seed(settings.seed, "map of embeddings"))
         save_embeddings(folder / EMBEDDINGS_FILE, inputs.test_rows[places], test[places].cpu().numpy())
-    save_encoder(encoder, inputs, folder / ENCODER_FOLDER)
+    save_encoder(encoder, inputs, folder / ENCODER_FOLDER, {PROBE_FILE: probe.weights(), **(beside or {})})
     return {
         **metrics,
         "dev/threshold": threshold,
@@ -130,9 +136,7 @@ def last_stage(
     }
 
 
-def save_encoder(
-    encoder: nn.Module, inputs: Inputs, folder: Path, beside: Mapping[str, dict[str, Tensor]] | None = None
-) -> None:
+def save_encoder(encoder: nn.Module, inputs: Inputs, folder: Path, beside: Mapping[str, Weights]) -> None:
     """Write an encoder with the tokenizer or image processor whose inputs it reads.
 
     Args:
@@ -143,6 +147,7 @@ def save_encoder(
     """
     folder.mkdir(exist_ok=True)
     inputs.store.save_processor(folder)  # before the encoder, whose last file says that the folder is whole
-    for name, weights in (beside or {}).items():
-        save_file(weights, folder / name)
+    for name, weights in beside.items():
+        own = {key: values.detach().cpu().contiguous() for key, values in weights.items()}
+        save_file(own, folder / name)
     encoder.save_pretrained(folder)  # type: ignore[operator]

@@ -19,13 +19,12 @@ from sdl_study.data.sampler import ContrastiveSampler
 from sdl_study.errors import UserError
 from sdl_study.evaluation.scores import SCORES_FILE
 from sdl_study.models import load_encoder
+from sdl_study.record.files import ENCODER_FOLDER, HEAD_FILE
 from sdl_study.seeds import derive_seed
 from sdl_study.testing import run_processes
 from sdl_study.training import checkpoint
 from sdl_study.training.inputs import open_inputs
 from sdl_study.training.model import build_model, with_head
-from sdl_study.training.stages.head import HEAD_FILE
-from sdl_study.training.stages.scoring import ENCODER_FOLDER
 from sdl_study.training.step import Step
 from sdl_study.training.trainer import load_best
 from sdl_study.workers.job import Job, Kind

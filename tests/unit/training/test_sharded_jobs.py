@@ -14,11 +14,11 @@ import torch
 
 from sdl_study.evaluation.scores import SCORES_FILE
 from sdl_study.models import load_encoder
+from sdl_study.record.files import ENCODER_FOLDER
 from sdl_study.testing import run_processes
 from sdl_study.training import checkpoint
 from sdl_study.training.stages import scoring
 from sdl_study.training.stages.embed import embed
-from sdl_study.training.stages.scoring import ENCODER_FOLDER
 from sdl_study.training.step import Step
 from sdl_study.workers.job import Job
 from tests.unit.training.jobs import job, run, write_data
