@@ -20,6 +20,10 @@ class MachineFailure(Exception):
     """
 
 
+class Disagreement(Exception):
+    """What was asked does not hold: one line saying so; the command line exits with code 1."""
+
+
 def main_of(command: Callable[[], object]) -> int:
     """Run a command; how it ended is said in words, once (see ``tell``), and returned as an exit code.
 
@@ -57,7 +61,7 @@ def tell(error: BaseException) -> int:
 
 
 def _words(error: BaseException) -> tuple[str, int]:
-    if isinstance(error, UserError | MachineFailure):
+    if isinstance(error, UserError | MachineFailure | Disagreement):
         lines = str(error).splitlines()
         text = "".join(line + "\n" if line.startswith("  ") else f"error: {line}\n" for line in lines)
         return text, 2 if isinstance(error, UserError) else 1

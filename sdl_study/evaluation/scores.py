@@ -22,6 +22,12 @@ def save_scores(path: Path, rows: Int[np.ndarray, " n"], scores: Float[np.ndarra
         np.savez(file, rows=rows, scores=scores.astype(np.float32))
 
 
+def read_scores(path: Path) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n L"]]:
+    """Rows and probabilities that ``save_scores`` wrote."""
+    with np.load(path, allow_pickle=False) as archive:
+        return archive["rows"].astype(np.int64), archive["scores"].astype(np.float32)
+
+
 def has_scores(folder: Path) -> bool:
     """Whether a folder holds the scores, to their end: a file that is empty or cut off does not count."""
     return zipfile.is_zipfile(folder / SCORES_FILE)

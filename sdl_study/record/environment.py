@@ -18,13 +18,16 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def environment(code_version: str, study: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def environment(
+    code_version: str, study: str, overrides: Mapping[str, Any], numerics: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The driver's environment, and how the study was named and changed on the command line; no path of the machine.
 
     Args:
         code_version: of this package.
         study: what stands after ``study`` on the command line.
         overrides: settings by dotted path; the folder of the data is left out, of other paths all but their end.
+        numerics: what the last digits depend on beside.
     """
     given = {path: _without_folder(value) for path, value in overrides.items() if path != "data.path"}
     return {
@@ -32,6 +35,7 @@ def environment(code_version: str, study: str, overrides: Mapping[str, Any]) -> 
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
+        **(numerics or {}),
         "packages": {name: found for name in _PACKAGES if (found := _installed(name)) is not None},
         "study": study,
         "overrides": json.loads(json.dumps(given, default=str)),

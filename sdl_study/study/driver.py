@@ -30,6 +30,7 @@ from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import JobMaker, run_all
 from sdl_study.study.learnable import largest_batch, unable_arms
 from sdl_study.study.leftovers import Leftovers
+from sdl_study.study.numerics import numerics
 from sdl_study.study.plan import Plan, check_resume
 from sdl_study.study.progress import Progress
 from sdl_study.study.publish import TrialPublisher, publish, record_files
@@ -90,7 +91,8 @@ class Driver:
             if terms == "restricted":
                 files.folder.chmod(0o700)  # scores and weights tell of patients
             self._write_identity()
-            note_environment(files, environment(code_version(), self._reference(), plan.overrides))
+            found = environment(code_version(), plan.reference, plan.overrides, numerics())
+            note_environment(files, found)
             uri = self._tracking_uri
             self.tracker = Tracker(uri or files.mlflow_uri, None if uri else files.artifacts, plan.name)
             self.tracker.open_parent(
@@ -127,13 +129,6 @@ class Driver:
         before: dict[str, Any] = read_json(path) if path.exists() else {}
         if {key: before.get(key) for key in content} != content:
             write_json(path, content | {"code_version": code_version()})
-
-    def _reference(self) -> str:
-        """What names the study on the command line: a module of search_spaces, or a file of the user's own."""
-        module = self.plan.module
-        if module is None or module.parent.name == "search_spaces":
-            return self.plan.name if module is None else module.stem
-        return f"./{module.name}"
 
     def _mend(self) -> None:
         """Bring MLflow up to the journal: what a crash left is written now, once, or removed."""

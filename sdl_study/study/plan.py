@@ -70,6 +70,13 @@ class Plan:
         """Names of the arms, in order."""
         return tuple(arm.name for arm in self.arms)
 
+    @property
+    def reference(self) -> str:
+        """What names the study on the command line: a module of search_spaces, or a file of the user's own."""
+        if self.module is None:
+            return self.name
+        return self.module.stem if self.module.parent.name == "search_spaces" else f"./{self.module.name}"
+
     def fixed(self, arm: str) -> dict[str, Any]:
         """Settings of an arm on which a condition of the space may depend, by dotted path."""
         searched = {parameter.name for parameter in self.space.parameters}
@@ -96,9 +103,9 @@ class Plan:
 
     def identity(self) -> dict[str, Any]:
         """What study.json says about the study, and what is compared on resume."""
-        return identity(self.name, self.arms, self.method, self.space, self.settings, self._own_code())
+        return identity(self.name, self.arms, self.method, self.space, self.settings, self.own_code())
 
-    def _own_code(self) -> dict[str, str]:
+    def own_code(self) -> dict[str, str]:
         """Digests of the user's own losses and encoder kinds: with another one under its name it is another study."""
         found = {f"loss of {arm}": digest for arm, digest in own_code(self.losses).items()}
         for name, chosen in self.settings.model.encoders.items():
@@ -131,7 +138,7 @@ def make_plan(
     """
     check_name(name)
     values = dict(overrides)
-    losses = losses_of(_anchored(study.arms, module), name)
+    losses = losses_of(anchored_arms(study.arms, module), name)
     check_known(losses, study.settings.loss, name)
     check_space_arms(study.space, losses, name)
     study = _with_choices(replace(study, space=study.space.of_arms(_takes(losses))), values)
@@ -192,7 +199,8 @@ def _nested(path: str, value: Any) -> dict[str, Any]:
     return found
 
 
-def _anchored(arms: tuple[Arm, ...], module: Path | None) -> tuple[Arm, ...]:
+def anchored_arms(arms: tuple[Arm, ...], module: Path | None) -> tuple[Arm, ...]:
+    """The arms with their losses named as they are found from anywhere."""
     return tuple(replace(arm, loss=anchored(arm.loss, module)) for arm in arms)
 
 
