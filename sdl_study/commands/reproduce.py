@@ -12,7 +12,8 @@ from sdl_study.errors import UserError
 if TYPE_CHECKING:
     from sdl_study.record.chosen import Chosen
     from sdl_study.report.agreement import Compared
-    from sdl_study.study.again import Again
+    from sdl_study.study.again import Again, Way
+    from sdl_study.study.plan import Plan
 
 GPU_TOLERANCE = 0.01
 """Of a GPU sums come in another order each time, and a training carries the difference on."""
@@ -35,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, help="processes that share it (default: as many as in the study)"
     )
     parser.add_argument(
+        "--address", help="Ray cluster to join for more than one worker, e.g. auto (default: start one here)"
+    )
+    parser.add_argument(
         "--tolerance", type=float,
         help=f"how far two numbers may lie apart (default: 0, that is bitwise; {GPU_TOLERANCE} on a GPU)",
     )  # fmt: skip
@@ -55,7 +59,7 @@ def run(given: argparse.Namespace) -> None:
     """
     from sdl_study.commands.export import check_terms
     from sdl_study.record.chosen import choose
-    from sdl_study.study.again import check_can_run, run_again, working_folder
+    from sdl_study.study.again import Way, check_can_run, run_again, working_folder
     from sdl_study.study.recorded import recorded_plan
 
     chosen = choose(given.out, given.reference)
@@ -66,13 +70,13 @@ def run(given: argparse.Namespace) -> None:
             raise UserError(f"--keep {given.keep}: is there already; name a folder that is not")
     if given.workers is not None and given.workers < 1:
         raise UserError(f"--workers {given.workers}: needs at least 1")
-    plan, data = recorded_plan(chosen.record), _data(chosen, given.data)
+    plan = recorded_plan(chosen.record)
+    workers = given.workers or _workers(chosen)
+    way = Way(_data(chosen, given.data), workers, given.keep is not None, given.address)
     parent = chosen.record.files.out if given.keep is None else given.keep.resolve().parent
     with working_folder(parent) as folder:
-        again = run_again(
-            plan, chosen, data, given.workers or _workers(chosen), folder, given.keep is not None
-        )
-        _tell(chosen, again, _changes(chosen, plan, data), given)
+        again = run_again(plan, chosen, way, folder)
+        _tell(chosen, again, _changes(chosen, plan, way), given)
 
 
 def _data(chosen: Chosen, given: Path | None) -> Path:
@@ -111,7 +115,7 @@ def _workers(chosen: Chosen) -> int:
     return found
 
 
-def _changes(chosen: Chosen, plan: Any, data: Path) -> list[str]:
+def _changes(chosen: Chosen, plan: Plan, way: Way) -> list[str]:
     """What is another one than when the study ran: environment, data, code of the user's own."""
     from sdl_study.data.prepared import PreparedData
     from sdl_study.record.environment import environment
@@ -123,9 +127,11 @@ def _changes(chosen: Chosen, plan: Any, data: Path) -> list[str]:
     record = chosen.record
     before: Mapping[str, Any] = record.environments[-1] if record.environments else {}
     found = environment_changes(before, environment(code_version(), "", {}, numerics()))
-    was, now = record.identity.get("data_fingerprint"), PreparedData.load(data).manifest.fingerprint
+    was, now = record.identity.get("data_fingerprint"), PreparedData.load(way.data).manifest.fingerprint
     if was != now:
         found.append(f"data: fingerprint {str(was)[:16]}… → {now[:16]}…")
+    if chosen.trial is None and chosen.result.workers != way.workers:
+        found.append(f"workers {chosen.result.workers} → {way.workers}")
     if len(record.environments) > 1:
         found.append(f"the study ran in {len(record.environments)} environments; this is against the last")
     return found + [f"{name}: its code was changed" for name in changed_code(plan, record)]

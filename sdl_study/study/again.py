@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,23 @@ from sdl_study.study.plan import Plan
 from sdl_study.workers.events import Done, End, Epoch, Failed, Stopped
 from sdl_study.workers.group import describe
 from sdl_study.workers.job import Job, JobStopped, SettingFailure
+
+
+@dataclass(frozen=True)
+class Way:
+    """How something is run again.
+
+    Attributes:
+        data: folder of the prepared data set.
+        workers: processes that share it; one is this process, where no cluster is joined.
+        keep: a trial trains as a final does, with the same numbers, and leaves its encoder.
+        address: of a running cluster; None starts one on this machine where more than one process is needed.
+    """
+
+    data: Path
+    workers: int
+    keep: bool = False
+    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,37 +85,43 @@ def check_can_run(chosen: Chosen, keep: bool) -> None:
         )
 
 
-def run_again(plan: Plan, chosen: Chosen, data: Path, workers: int, folder: Path, keep: bool) -> Again:
+def run_again(plan: Plan, chosen: Chosen, way: Way, folder: Path) -> Again:
     """Run it.
 
     Args:
         plan: the study as its folder has it.
         chosen: the trial or final.
-        data: folder of the prepared data set.
-        workers: processes that share it; one is this process.
+        way: how.
         folder: empty; it works there.
-        keep: a trial trains as a final does, with the same numbers, and leaves its encoder.
 
     Raises:
         MachineFailure: Ray does not start, or went away, or a worker did.
     """
-    if chosen.trial is None and chosen.slot.role == "control" and chosen.slot.name not in BEFORE_TRAINING:
-        result = run_control(chosen.slot.name, PreparedData.load(data), plan.settings, folder)
-        return Again(folder, result=result)
-    job = _job(JobMaker(plan, data), chosen, folder, keep)
-    last = max(chosen.trial.epochs) if chosen.trial is not None else None
-    stops = last if chosen.trial is not None and chosen.trial.state == "pruned" else None
+    trial = chosen.trial
+    if trial is None and chosen.slot.role == "control" and chosen.slot.name not in BEFORE_TRAINING:
+        return Again(
+            folder, result=run_control(chosen.slot.name, PreparedData.load(way.data), plan.settings, folder)
+        )
+    job = _job(JobMaker(plan, way.data), chosen, folder, way.keep)
+    stops = max(trial.epochs) if trial is not None and trial.state == "pruned" else None
+    alone = way.workers == 1 and way.address is None
     again = Again(folder)
-    events = _here(job, stops) if workers == 1 else _on_engine(plan, job, workers, stops)
-    for event in events:
-        if isinstance(event, Epoch):
-            again.epochs[event.epoch] = event.metrics
-        elif isinstance(event, Failed) and event.kind == "machine":
-            raise MachineFailure(f"{chosen.reference}: the workers went away; start the same command again")
-        elif isinstance(event, Failed):
-            again = replace(again, failure=event.reason)
-        elif isinstance(event, Done) and job.kind != "trial":
-            again = replace(again, result=Result(**event.result))
+    with closing(_here(job, stops) if alone else _on_engine(plan, job, way, stops)) as events:
+        for event in events:
+            again = _heard(again, event, job)
+    return again
+
+
+def _heard(again: Again, event: Epoch | End, job: Job) -> Again:
+    match event:
+        case Epoch():
+            return replace(again, epochs={**again.epochs, event.epoch: event.metrics})
+        case Failed(kind="machine"):
+            raise MachineFailure(f"{job.key}: its workers went away; start the same command again")
+        case Failed():
+            return replace(again, failure=event.reason)
+        case Done() if job.kind != "trial":
+            return replace(again, result=Result(**event.result))
     return again
 
 
@@ -112,7 +135,7 @@ def _job(maker: JobMaker, chosen: Chosen, folder: Path, keep: bool) -> Job:
     return replace(job, key=f"again/{job.key}", folder=str(folder), resumed=False)
 
 
-def _here(job: Job, stops: int | None) -> Iterator[Epoch | End]:
+def _here(job: Job, stops: int | None) -> Generator[Epoch | End]:
     """In this process, as a worker alone in its group would."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     seen: list[Epoch] = []
@@ -137,35 +160,43 @@ def _here(job: Job, stops: int | None) -> Iterator[Epoch | End]:
     yield end
 
 
-def _on_engine(plan: Plan, job: Job, workers: int, stops: int | None) -> Iterator[Epoch | End]:
+def _on_engine(plan: Plan, job: Job, way: Way, stops: int | None) -> Generator[Epoch | End]:
     """On a worker group of its own, through Ray as the study ran."""
     from sdl_study.study.signals import Interruptions
     from sdl_study.workers.engine import Engine
     from sdl_study.workers.lease import Lease
 
-    signals = Interruptions()
+    signals, attempts = Interruptions(), plan.settings.budget.max_attempts
     with ExitStack() as stack:
         stack.enter_context(signals.in_order())
         folder = Path(tempfile.mkdtemp(prefix=".engine-", dir=plan.files.out))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        engine = stack.enter_context(
-            Engine(
-                workers, lambda _: workers, "all", plan.settings.budget.max_attempts, folder, None, RUN_JOB,
-                on_lost=signals.interrupt,
-            )
-        )  # fmt: skip
-        yield from leased(Lease(job), stops)
-        if engine.error:
-            raise MachineFailure(f"{engine.error}; Ray's logs say why: {engine.logs}")
+        engine = Engine(
+            way.workers,
+            lambda _: way.workers,
+            "all",
+            attempts,
+            folder,
+            way.address,
+            RUN_JOB,
+            signals.interrupt,
+        )
+        stack.enter_context(engine)
+        try:
+            yield from _leased(Lease(job), stops)
+        except KeyboardInterrupt:
+            went_away = None if signals.by_signal else engine.went_away()
+            if went_away is None:
+                raise
+            raise went_away from None
 
 
-def leased(lease: Any, stops: int | None) -> Iterator[Epoch | End]:
+def _leased(lease: Any, stops: int | None) -> Iterator[Epoch | End]:
     """The events of a job on a worker group, to its end or to the epoch after which the record stops."""
     with lease:
         for event in lease:
             yield event
             if isinstance(event, Epoch) and event.epoch == stops:
-                yield Stopped()
                 return
 
 

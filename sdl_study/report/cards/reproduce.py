@@ -14,7 +14,7 @@ _PROGRAM = "python -m sdl_study.run"
 
 
 def card(study: StudyFrames) -> Card:
-    """How the study was started, how to see it again, how to look at its trials."""
+    """How the study was started, how to see it again, how the best arm's final is run again and handed out."""
     record = study.record
     declaration = record.declaration
     code = str(record.identity.get("code_version", ""))
@@ -23,6 +23,8 @@ def card(study: StudyFrames) -> Card:
     if commit:
         commands.insert(0, f"git checkout {commit}")
     commands.append(f"{_PROGRAM} report {study.name}")
+    if record.finals:
+        commands += [f"{_PROGRAM} reproduce {study.name}", f"{_PROGRAM} export {study.name} FOLDER"]
     sentence = "The same commands with the same code, data and environment give the same trials, winners and numbers."
     lines = [
         f"study seed {study.settings['seed']}; data fingerprint {record.identity.get('data_fingerprint', 'unknown')}"
