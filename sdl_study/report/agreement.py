@@ -61,7 +61,7 @@ def compare_trial(
     trial, key = chosen.trial, chosen.record.objective_key
     assert trial is not None
     best = max((metrics[key] for metrics in epochs.values() if key in metrics), default=None)
-    found = [_compared("objective", trial.objective, best, tolerance)]
+    found = [compared("objective", trial.objective, best, tolerance)]
     for epoch in sorted(trial.epochs.keys() | epochs.keys()):
         names = f"epoch {epoch}: "
         found += _all(names, trial.epochs.get(epoch, {}), epochs.get(epoch, {}), tolerance)
@@ -83,7 +83,7 @@ def compare_final(chosen: Chosen, again: Result, folder: Path, tolerance: float)
     before = chosen.result
     found = _all("", before.metrics, again.metrics, tolerance)
     for name in ("examples_seen", "best_epoch"):
-        found.append(_compared(name, float(getattr(before, name)), float(getattr(again, name)), 0.0))
+        found.append(compared(name, float(getattr(before, name)), float(getattr(again, name)), 0.0))
     rows, scores = read_scores(folder / SCORES_FILE)
     threshold = again.metrics.get("dev/threshold", math.nan)
     return [*found, *_of_scores(chosen, rows, scores, threshold, tolerance)]
@@ -104,7 +104,7 @@ def _of_scores(
     else:
         predictions = None
         ids, expected = read_scores(slot.folder / SCORES_FILE)
-    yield _compared("test inputs", float(len(ids)), float(len(rows)), 0.0)
+    yield compared("test inputs", float(len(ids)), float(len(rows)), 0.0)
     if scores.shape != expected.shape or not np.array_equal(ids, rows):
         yield Compared("test scores", None, None, agrees=False)
         return
@@ -120,10 +120,11 @@ def _all(
     prefix: str, before: Mapping[str, float], now: Mapping[str, float], tolerance: float
 ) -> list[Compared]:
     names = sorted(name for name in before.keys() | now.keys() if name != WALL_CLOCK)
-    return [_compared(f"{prefix}{name}", before.get(name), now.get(name), tolerance) for name in names]
+    return [compared(f"{prefix}{name}", before.get(name), now.get(name), tolerance) for name in names]
 
 
-def _compared(what: str, recorded: float | None, again: float | None, tolerance: float) -> Compared:
+def compared(what: str, recorded: float | None, again: float | None, tolerance: float) -> Compared:
+    """One number beside the other; what is no number agrees with what is none either."""
     if recorded is None or again is None:
         return Compared(what, recorded, again, agrees=recorded is again)
     same = recorded == again or (math.isnan(recorded) and math.isnan(again))

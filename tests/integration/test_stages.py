@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sdl_study.config import Settings
+from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation.ledger import read_ledger
 from sdl_study.record.answer import Answer, read_answer
 from sdl_study.record.declaration import read_declaration
@@ -19,6 +20,7 @@ from sdl_study.report.text import answer_text
 from sdl_study.study.finals import Finals
 from sdl_study.study.plan import Plan, make_plan
 from tests.integration.conftest import Engines
+from tests.integration.handed_out import check_scores, exported, scorer
 from tests.integration.tiny import SIZES, tiny_data, tiny_study
 from tests.integration.tracked import runs_of
 
@@ -131,6 +133,17 @@ def test_the_fine_tuned_encoder_leaves_with_its_head(plan: Plan, answer: Answer)
     (parent,) = runs_of(plan, "study")
     names = {Path(item.path).name for item in client.list_artifacts(parent.info.run_id, "encoder")}
     assert "head.safetensors" in names
+
+
+def test_what_is_handed_out_scores_as_the_study_did(plan: Plan, answer: Answer, tmp_path: Path) -> None:
+    data = PreparedData.load(str(plan.settings.data.path))
+    texts = data.texts(data.rows("test"))
+    for final in read_finals(plan.files, declared(plan)):
+        if final.role == "final" and final.slot.seed_number == 0:
+            name = f"{final.name}-0" if final.slot.stage == "probe" else f"finetune/{final.name}-0"
+            folder = exported(plan.files.out, f"{plan.name}/{name}", tmp_path / name.replace("/", "-"))
+            check_scores(final, scorer(folder).score(texts))
+            assert (folder / "projection.safetensors").exists() == (name in ("sd-0", "sd_joint-0"))
 
 
 def test_again_it_does_nothing(plan: Plan, answer: Answer, engines: Engines) -> None:

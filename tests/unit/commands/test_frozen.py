@@ -14,7 +14,11 @@ from sdl_study.run import DEFAULT, make_parser
 
 OPTIONS = {
     "check": {"what", "path", "--batch-size"},
+    "export": {"reference", "folder", "--out", "--from", "--allow-restricted"},
     "report": {"study", "--out"},
+    "reproduce": {
+        "reference", "--out", "--data", "--workers", "--address", "--tolerance", "--keep", "--allow-restricted",
+    },
     "study": {
         "names", "--out", "--data", "--dry-run", "--name", "--trials", "--workers", "--set", "--address",
         "--tracking-uri", "--allow-record-artifacts",
