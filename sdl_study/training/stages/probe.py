@@ -63,16 +63,10 @@ class Probe:
     holdout_loss: dict[float, float]
 
     def weights(self) -> dict[str, Tensor]:
-        """All that predicts, as tensors by name, and the strength; what ``predict_proba`` does with them can be done
-        anywhere."""
-        return {
-            "mean": self.mean,
-            "scale": self.scale,
-            "weight": self.weight,
-            "bias": self.bias,
-            "unit_length": torch.tensor(self.scaling == "unit"),
-            "l2": torch.tensor(self.l2, dtype=torch.float64),
-        }
+        """All that ``predict_proba`` needs, and the strength, as tensors by name."""
+        l2 = torch.tensor(self.l2, dtype=torch.float64)
+        told = {"unit_length": torch.tensor(self.scaling == "unit"), "l2": l2}
+        return {"mean": self.mean, "scale": self.scale, "weight": self.weight, "bias": self.bias, **told}
 
     def predict_proba(self, embeddings: Float[Tensor, "n D"]) -> Float[Tensor, "n L"]:
         """Probability of every label, float32, on the embeddings' device.
