@@ -85,16 +85,16 @@ def run(given: argparse.Namespace) -> None:
     if given.dry_run:
         _print_forecasts(found, plans)
         return
-    from sdl_study.report.study_page import write_page
     from sdl_study.report.text import answer_text
     from sdl_study.study.session import execute
+    from sdl_study.study.showing import show
     from sdl_study.study.tracking_server import how_to_look
 
     answers = execute(plans, given.address, given.tracking_uri, given.allow_record_artifacts)
     for own, answer in zip(found, answers, strict=True):
         print("\n".join(("", answer_text(answer), *own.study.published)))
     for plan in plans:
-        print(f"\npage: {write_page(plan.files)}")
+        print("\n".join(("", *show(plan.files, given.tracking_uri))))
     look = how_to_look(given.tracking_uri, plans[0].files.mlflow_uri)
     print(f"\nTrials, parameters and metrics: {look}")
 

@@ -8,6 +8,14 @@ from typing import Any
 from sdl_study.record.findings import Edge
 from sdl_study.record.trials import TrialRecord
 
+LEAST_COUNT = 10
+"""Of restricted data a smaller count is not told."""
+
+
+def count_name(count: int, restricted: bool) -> str:
+    """A count in words; of restricted data one below ten is not told."""
+    return f"<{LEAST_COUNT}" if restricted and count < LEAST_COUNT else f"{count:,}"
+
 
 def trial_name(record: TrialRecord) -> str:
     """A trial's name everywhere: ``017 sd τ=.083 small``."""

@@ -37,9 +37,13 @@ def write_page(files: StudyFiles) -> Path:
     Raises:
         UserError: there is no such study, or one of its files is damaged.
     """
-    record = read_study(files)
-    write_text(files.page, page_of(record), private=record.restricted)
-    return files.page
+    return write_page_of(read_study(files))
+
+
+def write_page_of(record: StudyRecord) -> Path:
+    """As ``write_page``, of a study that was read."""
+    write_text(record.files.page, page_of(record), private=record.restricted)
+    return record.files.page
 
 
 def page_of(record: StudyRecord) -> str:
@@ -116,4 +120,4 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else list(value)
 
 
-__all__ = ["page_html", "page_of", "write_page"]
+__all__ = ["page_html", "page_of", "write_page", "write_page_of"]

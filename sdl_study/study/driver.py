@@ -31,6 +31,7 @@ from sdl_study.study.jobs import JobMaker, run_all
 from sdl_study.study.learnable import largest_batch, unable_arms
 from sdl_study.study.leftovers import Leftovers
 from sdl_study.study.numerics import numerics
+from sdl_study.study.opening import open_tracker
 from sdl_study.study.plan import Plan, check_resume
 from sdl_study.study.progress import Progress
 from sdl_study.study.publish import TrialPublisher, publish, record_files
@@ -93,19 +94,10 @@ class Driver:
             self._write_identity()
             found = environment(code_version(), plan.reference, plan.overrides, numerics())
             note_environment(files, found)
-            uri = self._tracking_uri
-            self.tracker = Tracker(uri or files.mlflow_uri, None if uri else files.artifacts, plan.name)
-            self.tracker.open_parent(
-                {
-                    "arms": ",".join(plan.arm_names),
-                    "method": plan.method or "",
-                    "objective": plan.settings.objective,
-                    **self._counted(),
-                    "seed": plan.settings.seed,
-                },
-                {"sdl.terms": terms, "sdl.data_fingerprint": self.data.manifest.fingerprint},
+            self.tracker = open_tracker(
+                plan, self.data.manifest, self._tracking_uri, found, self.objective_labels
             )
-            self.publisher = TrialPublisher(self.tracker, plan.arms, plan.space)
+            self.publisher = TrialPublisher(self.tracker, plan)
             self._mend()
             self._open = opening.pop_all()
         return self
@@ -114,10 +106,6 @@ class Driver:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.close()
-
-    def _counted(self) -> dict[str, int]:
-        """How many labels count in the objective, where not all do by its definition."""
-        return {} if self.objective_labels is None else {"objective_labels": self.objective_labels}
 
     def _write_identity(self) -> None:
         """study.json, where there is none yet or something changed that may."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sdl_study.arms import Arm
 from sdl_study.evaluation.verdict import Comparison
@@ -16,6 +18,7 @@ from sdl_study.record.findings import remarks
 from sdl_study.record.outcome import Result
 from sdl_study.record.rows import Row, mean_test
 from sdl_study.record.trials import TrialRecord, leaderboard
+from sdl_study.report.descriptions import final_note, trial_note
 from sdl_study.report.names import edge_name, setting_name, trial_name
 from sdl_study.report.tables import csv_table
 from sdl_study.space import SearchSpace
@@ -23,18 +26,19 @@ from sdl_study.study.plan import Plan
 from sdl_study.study.search.sampler import PUBLISHED
 from sdl_study.tracking import FinalRun, Tracker, TrialRun
 
+_LOGARITHMIC = ("temperature", "learning_rate")
+
 
 class TrialPublisher:
     """Brings MLflow up to the journal whenever something happens to a trial (an ``Observer`` of the search)."""
 
-    def __init__(self, tracker: Tracker, arms: Iterable[Arm], space: SearchSpace) -> None:
-        self._tracker = tracker
-        self._arms = {arm.name: arm for arm in arms}
-        self._space = space
+    def __init__(self, tracker: Tracker, plan: Plan) -> None:
+        self._tracker, self._plan = tracker, plan
+        self._arms = {arm.name: arm for arm in plan.arms}
 
     def bring_up(self, record: TrialRecord) -> None:
         """Write what MLflow does not have of a trial yet."""
-        self._tracker.trial(trial_run(record, self._arms[record.arm], self._space))
+        self._tracker.trial(trial_run(record, self._arms[record.arm], self._plan))
 
     def started(self, record: TrialRecord) -> None:
         """A trial starts."""
@@ -49,17 +53,18 @@ class TrialPublisher:
         self.bring_up(record)
 
 
-def trial_run(record: TrialRecord, arm: Arm, space: SearchSpace) -> TrialRun:
-    """A trial's run: parameters, every epoch, and at the end what it came to."""
-    summary: dict[str, float] = {"epochs": float(len(record.epochs)), "seconds": record.seconds}
+def trial_run(record: TrialRecord, arm: Arm, plan: Plan) -> TrialRun:
+    """A trial's run: parameters, every epoch, and at the end what it came to; found as ``STUDY/NUMBER``."""
+    summary: dict[str, float] = {"epochs": float(len(record.epochs)), "seconds_total": record.seconds}
     if record.best_epoch is not None and record.objective is not None:
         summary |= {"objective": record.objective, "best/epoch": float(record.best_epoch)}
     tags = {
+        "sdl.run": f"{plan.name}/{record.number}",
         "sdl.sampled_by": record.sampled_by,
         "sdl.attempts": str(record.attempts),
         "sdl.search": str(record.search),
         **_of_arm(arm),
-        **_of_published(record, space),
+        **_of_published(record, plan.space),
     }
     if record.reason:
         tags["sdl.reason"] = record.reason
@@ -68,11 +73,22 @@ def trial_run(record: TrialRecord, arm: Arm, space: SearchSpace) -> TrialRun:
         name=trial_name(record),
         arm=record.arm,
         state=record.state,
-        parameters=record.parameters,
+        parameters=with_logarithms(record.parameters),
         epochs=record.epochs,
         summary=summary,
         tags=tags,
+        description=trial_note(plan.name, record, plan.settings.objective),
     )
+
+
+def with_logarithms(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters, and log10 of temperatures and learning rates: MLflow's axes are linear."""
+    twins = {
+        f"{name}.log10": math.log10(value)
+        for name, value in parameters.items()
+        if name.rpartition(".")[2] in _LOGARITHMIC and isinstance(value, int | float) and value > 0
+    }
+    return {**parameters, **twins}
 
 
 def _of_arm(arm: Arm) -> dict[str, str]:
@@ -91,17 +107,23 @@ def _of_published(record: TrialRecord, space: SearchSpace) -> dict[str, str]:
     return {"sdl.published": ", ".join(found) or "nothing", "sdl.own_values": ", ".join(own) or "none"}
 
 
-def final_run(final: Final, trials_of_arm: int) -> FinalRun:
+def final_run(final: Final, trials_of_arm: int, study: str) -> FinalRun:
     """A final's or control's run: the arm's parameters, dev and test metrics, what it cost."""
     slot, stage, is_arm = final.slot, final.slot.stage, final.role == "final"
     return FinalRun(
         key=slot.key,
         name=f"{final.role} {setting_name(final.name, slot.parameters)} {stage} seed {slot.seed_number}",
         role=final.role,
-        parameters={"arm": final.name, "stage": stage, "seed": slot.seed_number, **slot.parameters},
+        parameters={
+            "arm": final.name,
+            "stage": stage,
+            "seed": slot.seed_number,
+            **with_logarithms(slot.parameters),
+        },
         metrics={"trials_of_arm": float(trials_of_arm), **_measured(final)},
         tags={"arm": final.name, "stage": stage, **({"sdl.search": str(slot.search)} if is_arm else {})},
         failure=final.failure,
+        description=final_note(study, final),
     )
 
 
@@ -137,7 +159,7 @@ def publish(
         record_files: record-level files and weights that may go into MLflow as well.
     """
     for final in finals:
-        tracker.final(final_run(final, _trials_of(final.name, trials)))
+        tracker.final(final_run(final, _trials_of(final.name, trials), plan.name))
     tracker.supersede({final.slot.key for final in finals})
     files, objective = plan.files, plan.settings.objective_key
     board = leaderboard(list(trials), lambda trial: remarks(trial, objective, plan.space))

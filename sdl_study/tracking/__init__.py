@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from sdl_study.tracking.context import DatasetContext, RunContext
 from sdl_study.tracking.database import check_database
-from sdl_study.tracking.runs import FinalRun, Tracker, TrialRun
+from sdl_study.tracking.entries import FinalRun, TrialRun
+from sdl_study.tracking.runs import Tracker
 
-__all__ = ["FinalRun", "Tracker", "TrialRun", "check_database"]
+__all__ = ["DatasetContext", "FinalRun", "RunContext", "Tracker", "TrialRun", "check_database"]

@@ -11,50 +11,25 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from sqlalchemy.exc import SQLAlchemyError
 
 from sdl_study.errors import UserError, without_password
-from sdl_study.tracking.database import check_database, move_artifacts
+from sdl_study.tracking.context import RunContext
+from sdl_study.tracking.database import check_database
+from sdl_study.tracking.entries import FinalRun, TrialRun
+from sdl_study.tracking.experiment import mark_experiment, open_experiment
 
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _AT_ONCE = 100
-_PARENT = "mlflow.parentRunId"
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
-
-
-@dataclass(frozen=True)
-class TrialRun:
-    """A trial as MLflow shows it."""
-
-    number: int
-    name: str
-    arm: str
-    state: str
-    parameters: Mapping[str, Any]
-    epochs: Mapping[int, Mapping[str, float]]
-    summary: Mapping[str, float]
-    tags: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class FinalRun:
-    """A final or control as MLflow shows it."""
-
-    key: str
-    name: str
-    role: str
-    parameters: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
-    failure: str | None = None
 
 
 class Tracker:
@@ -63,18 +38,21 @@ class Tracker:
     Args:
         uri: tracking URI, for example ``sqlite:////path/mlflow.db`` or ``http://host:5000``.
         artifacts: folder of the experiments' artifacts beside a local database; None leaves it to the server.
-        study: name of the study, which is the experiment's.
+        study: name of the study, which is the experiment's and the parent run's.
+        context: of runs that are made; None for one that makes none, or knows nothing of data and code.
 
     Raises:
         UserError: the database cannot be used.
     """
 
-    def __init__(self, uri: str, artifacts: Path | None, study: str) -> None:
+    def __init__(
+        self, uri: str, artifacts: Path | None, study: str, context: RunContext | None = None
+    ) -> None:
         check_database(uri)
-        self._uri = uri
+        self._uri, self._study, self._context = uri, study, context
         try:
             self._client = MlflowClient(tracking_uri=uri)
-            self._experiment = self._open(study, artifacts)
+            self._experiment = open_experiment(self._client, uri, study, artifacts)
         except MlflowException as error:
             raise UserError(f"{without_password(uri)}: MLflow cannot open it ({error.error_code})") from None
         except SQLAlchemyError as error:
@@ -83,22 +61,12 @@ class Tracker:
             ) from None
         self._runs: dict[str, Run] = {}
         self._steps: dict[str, set[int]] = {}
+        self._ready: set[str] = set()
         # A run that is there counts before a deleted one.
         for view in (ViewType.DELETED_ONLY, ViewType.ACTIVE_ONLY):
             for run in self._existing(view):
                 self._runs[_identity(run)] = run
         self._parent: Run | None = None
-
-    def _open(self, study: str, artifacts: Path | None) -> str:
-        location = None if artifacts is None else (artifacts / study).resolve().as_uri()
-        experiment = self._client.get_experiment_by_name(study)
-        if experiment is None:
-            return self._client.create_experiment(study, artifact_location=location)
-        if experiment.lifecycle_stage == "deleted":
-            self._client.restore_experiment(experiment.experiment_id)
-        if location is not None and experiment.artifact_location != location:
-            move_artifacts(self._uri, experiment.experiment_id, experiment.artifact_location, location)
-        return experiment.experiment_id
 
     def _existing(self, view: int) -> list[Run]:
         runs: list[Run] = []
@@ -127,32 +95,62 @@ class Tracker:
             raise RuntimeError("the parent run was not opened")
         return self._parent.info.run_id
 
-    def open_parent(self, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """The parent run, new or as it is; the study's other runs name it as theirs."""
+    def open_parent(
+        self, parameters: Mapping[str, Any], tags: Mapping[str, str], description: str = ""
+    ) -> None:
+        """The parent run, new or as it is; the study's other runs name it as theirs.
+
+        The description of a parent that is there stays: it may tell of an answer.
+        """
+        mark_experiment(self._client, self._experiment, "objective")
         self._parent = self._found("study")
         if self._parent is None:
-            self._parent = self._create("study", "study", "study", dict(tags), parent=None)
+            self._parent = self._create("study", "study", self._study, tags, None, description)
             self._log_parameters(self._parent, parameters)
         else:
-            for key, value in tags.items():
-                if self._parent.data.tags.get(key) != value:
-                    self._client.set_tag(self.parent_id, key, value)
+            wanted = {**tags, **self._common(), MLFLOW_RUN_NAME: self._study}
+            if description and MLFLOW_RUN_NOTE not in self._parent.data.tags:
+                wanted[MLFLOW_RUN_NOTE] = description
+            self._set_tags(self._parent, wanted)
+        self._give_data(self._parent, "training")
         for identity, run in self._runs.items():
-            parent = run.data.tags.get(_PARENT, self.parent_id)  # the parent itself has none
+            parent = run.data.tags.get(MLFLOW_PARENT_RUN_ID, self.parent_id)  # the parent itself has none
             if parent != self.parent_id and run.info.lifecycle_stage == "active":
-                self._client.set_tag(run.info.run_id, _PARENT, self.parent_id)
+                self._client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, self.parent_id)
                 self._runs[identity] = self._client.get_run(run.info.run_id)
+
+    def _common(self) -> dict[str, str]:
+        return {} if self._context is None else self._context.tags()
+
+    def _set_tags(self, run: Run, tags: Mapping[str, str]) -> None:
+        """Those that the run has not got already."""
+        new = [RunTag(key, value) for key, value in tags.items() if run.data.tags.get(key) != value]
+        if new:
+            self._client.log_batch(run.info.run_id, tags=new)
+
+    def _give_data(self, run: Run, use: str) -> None:
+        """Name the data set as the run's input, where it is not yet."""
+        if self._context is not None and not (run.inputs and run.inputs.dataset_inputs):
+            self._client.log_inputs(run.info.run_id, [self._context.dataset.input(use)])
 
     def reopen_parent(self) -> None:
         """Say that the study goes on."""
         self._client.set_terminated(self.parent_id, "RUNNING")
 
     def _create(
-        self, identity: str, role: str, name: str, tags: Mapping[str, str], parent: str | None
+        self,
+        identity: str,
+        role: str,
+        name: str,
+        tags: Mapping[str, str],
+        parent: str | None,
+        description: str,
     ) -> Run:
-        all_tags = {**tags, "sdl.role": role, "sdl.key": identity}
+        all_tags = {**tags, **self._common(), "sdl.role": role, "sdl.key": identity}
         if parent is not None:
-            all_tags[_PARENT] = parent
+            all_tags[MLFLOW_PARENT_RUN_ID] = parent
+        if description:
+            all_tags[MLFLOW_RUN_NOTE] = description
         run = self._client.create_run(self._experiment, run_name=name, tags=all_tags)
         self._runs[identity] = run
         self._steps[run.info.run_id] = set()
@@ -172,21 +170,27 @@ class Tracker:
             return
         if run is None:
             tags = {"sdl.trial": str(trial.number), "arm": trial.arm, "sdl.state": trial.state, **trial.tags}
-            run = self._create(identity, "trial", trial.name, tags, self.parent_id)
-        if set(run.data.params) != {"arm", *trial.parameters}:
-            self._log_parameters(run, {"arm": trial.arm, **trial.parameters})
-            self._runs[identity] = run = self._client.get_run(run.info.run_id)
+            run = self._create(identity, "trial", trial.name, tags, self.parent_id, trial.description)
+        self._complete(run, {"arm": trial.arm, **trial.parameters})
         for epoch in sorted(set(trial.epochs) - self._steps_of(run)):
             self._log(run, trial.epochs[epoch], epoch)
             self._steps[run.info.run_id].add(epoch)
         if trial.state != "running":
             self._end_trial(identity, run, trial)
 
+    def _complete(self, run: Run, parameters: Mapping[str, Any]) -> None:
+        """Parameters and data set of a trial's run, looked at once."""
+        if run.info.run_id not in self._ready:
+            self._log_parameters(run, parameters)
+            self._give_data(run, "training")
+            self._ready.add(run.info.run_id)
+
     def _end_trial(self, identity: str, run: Run, trial: TrialRun) -> None:
-        known = self._client.get_run(run.info.run_id).data.metrics
-        self._log(run, {key: value for key, value in trial.summary.items() if key not in known}, 0)
-        tags = [RunTag("sdl.state", trial.state), *(RunTag(k, v) for k, v in trial.tags.items())]
-        self._client.log_batch(run.info.run_id, tags=tags)
+        new = {key: value for key, value in trial.summary.items() if key not in run.data.metrics}
+        tags = {"sdl.state": trial.state, **trial.tags}
+        if trial.description:
+            tags[MLFLOW_RUN_NOTE] = trial.description
+        self._log(run, new, 0, tags)
         self._client.set_terminated(run.info.run_id, _STATUS[trial.state])
         self._runs[identity] = self._client.get_run(run.info.run_id)
 
@@ -198,20 +202,26 @@ class Tracker:
             self._steps[run_id] = {metric.step for metric in history}
         return self._steps[run_id]
 
-    def _log(self, run: Run, metrics: Mapping[str, float], step: int) -> None:
+    def _log(
+        self, run: Run, metrics: Mapping[str, float], step: int, tags: Mapping[str, str] | None = None
+    ) -> None:
         now = int(time.time() * 1000)
         batch = [Metric(key, float(value), now, step) for key, value in metrics.items()]
-        if batch:
-            self._client.log_batch(run.info.run_id, metrics=batch)
+        words = [RunTag(key, value) for key, value in (tags or {}).items()]
+        if batch or words:
+            self._client.log_batch(run.info.run_id, metrics=batch, tags=words)
 
     def final(self, final: FinalRun) -> None:
         """One final or control that has ended; a run that is there and ended is left as it is."""
         run = self._found(final.key)
         if run is None:
-            run = self._create(final.key, final.role, final.name, final.tags, self.parent_id)
+            run = self._create(
+                final.key, final.role, final.name, final.tags, self.parent_id, final.description
+            )
         status = "FINISHED" if final.failure is None else "FAILED"
         if run.info.status != status:
             self._log_parameters(run, final.parameters)
+            self._give_data(run, "evaluation")
             known = self._client.get_run(run.info.run_id).data.metrics
             self._log(run, {key: value for key, value in final.metrics.items() if key not in known}, 0)
             if final.failure is not None:
@@ -244,7 +254,7 @@ class Tracker:
             if parent.data.metrics.get(key) != value:
                 step = len(self._client.get_metric_history(self.parent_id, key))
                 self._log(parent, {key: value}, step)
-        self._client.log_batch(self.parent_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self._set_tags(parent, tags)
         for path, folder in artifacts:
             if path.is_dir():
                 self._client.log_artifacts(self.parent_id, str(path), artifact_path=folder or None)
@@ -258,6 +268,14 @@ class Tracker:
         tags = parent.data.tags
         complete = tags.get("sdl.record_artifacts") == "yes" or not with_records
         return complete and parent.info.status == "FINISHED" and tags.get("sdl.declaration") == declaration
+
+    def show(self, description: str, page: Path) -> None:
+        """Let the parent run, which is there, tell what the study came to, and show its page."""
+        parent = self._found("study")
+        if parent is None:
+            raise RuntimeError("the study has no parent run")
+        self._set_tags(parent, {MLFLOW_RUN_NOTE: description})
+        self._client.log_artifact(parent.info.run_id, str(page))
 
     def end_parent(self, status: str) -> None:
         """End the parent run without an answer ("KILLED", "FAILED"), where MLflow still can."""

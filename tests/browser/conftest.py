@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,37 @@ class Browser:
         """What was written to the console since this was asked last."""
         return [entry["message"] for entry in self._driver.get_log("browser")]
 
+    def open(self, address: str) -> None:
+        """Go to an address; the console of the page before is forgotten."""
+        self.console()
+        self._driver.get("about:blank")  # an address that differs after its # alone would not load anything
+        self._driver.get(address)
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for a file of tests."""
+    def until(self, found: Callable[[], Any], what: str, seconds: float = _SECONDS) -> Any:
+        """Wait until something is there, and give it."""
+        until = time.monotonic() + seconds
+        while not (value := found()):
+            assert time.monotonic() < until, f"{what}: not there after {seconds:.0f} s"
+            time.sleep(0.1)
+        return value
+
+    def wait(self, script: str, what: str) -> Any:
+        """Wait until a script gives something."""
+        return self.until(lambda: self.run(script), what)
+
+    @contextmanager
+    def inside(self, frame: str) -> Iterator[None]:
+        """Scripts run in a frame of the page."""
+        self._driver.switch_to.frame(self._driver.find_element("css selector", frame))
+        try:
+            yield
+        finally:
+            self._driver.switch_to.default_content()
+
+
+@contextmanager
+def started() -> Iterator[Browser]:
+    """A browser, ended afterwards."""
     paths = [shutil.which(name) for name in ("chromium", "chromedriver")]
     if None in paths:
         pytest.fail(
@@ -67,10 +95,16 @@ def browser() -> Iterator[Browser]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(str(paths[1])))
     try:
-        found = Browser(driver)
+        yield Browser(driver)
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for a file of tests, without a network."""
+    with started() as found:
         found.command("Network.enable", {})
         offline = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
         found.command("Network.emulateNetworkConditions", offline)
         yield found
-    finally:
-        driver.quit()

@@ -39,8 +39,9 @@ AS_RECORDED = {
     "train.collapse_of": "outputs",
 }
 OVERRIDES = {"train.epochs": 3, "budget.trials": 2, **AS_RECORDED}
-WALL_CLOCK = ("seconds", "cpu_seconds", "gpu_seconds")
+WALL_CLOCK = ("seconds", "seconds_total", "cpu_seconds", "gpu_seconds")
 SINCE = ("still_rising", "at_edge")  # columns that the leaderboard has had since
+TWIN = ".log10"  # parameters that MLflow has had since
 RECORD = Path(__file__).parents[1] / "golden" / "study" / "tiny.json"
 
 
@@ -86,7 +87,7 @@ def _mlflow(uri: str, study: str) -> dict[str, Any]:
         str(run.info.run_name): {
             "status": run.info.status,
             "role": run.data.tags["sdl.role"],
-            "params": dict(run.data.params),
+            "params": {key: value for key, value in run.data.params.items() if not key.endswith(TWIN)},
             "metrics": {
                 key: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, key)]
                 for key in sorted(run.data.metrics)

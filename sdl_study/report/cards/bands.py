@@ -9,9 +9,10 @@ import numpy as np
 
 from sdl_study.evaluation.tables import BANDS, band_table
 from sdl_study.evaluation.verdict import Interval, UndefinedMetricError, holm, paired_interval
+from sdl_study.report.names import LEAST_COUNT
 from sdl_study.report.page.card import Card, absent
 from sdl_study.report.page.drawing import MUTED, canvas, style_of
-from sdl_study.report.page.frames import LEAST_COUNT, ScoredFinal, StudyFrames, counted
+from sdl_study.report.page.frames import ScoredFinal, StudyFrames, counted
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdl_study.report.names import LEAST_COUNT
 from sdl_study.report.page.card import Card, absent
 from sdl_study.report.page.drawing import canvas, decades, ends_of, style_of
-from sdl_study.report.page.frames import LEAST_COUNT, StudyFrames, counted
+from sdl_study.report.page.frames import StudyFrames, counted
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

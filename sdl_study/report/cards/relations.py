@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from sdl_study.record.batches import mix_of_batches
 from sdl_study.record.relations import RELATIONS
+from sdl_study.report.names import LEAST_COUNT
 from sdl_study.report.page.card import Card, absent
 from sdl_study.report.page.drawing import MUTED, canvas
-from sdl_study.report.page.frames import LEAST_COUNT, StudyFrames
+from sdl_study.report.page.frames import StudyFrames
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

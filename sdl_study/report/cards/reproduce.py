@@ -18,7 +18,7 @@ def card(study: StudyFrames) -> Card:
     record = study.record
     declaration = record.declaration
     code = str(record.identity.get("code_version", ""))
-    commands = [_start(study, found) for found in record.environments[-1:]]
+    commands = [start_command(study.name, found) for found in record.environments[-1:]]
     commit = code.partition("+")[2].removesuffix("-dirty")
     if commit:
         commands.insert(0, f"git checkout {commit}")
@@ -38,9 +38,14 @@ def card(study: StudyFrames) -> Card:
     return Card(KEY, TITLE, sentence, lines=lines, commands=commands)
 
 
-def _start(study: StudyFrames, found: Mapping[str, Any]) -> str:
-    """The command line that starts such a study; the folder of the data is the reader's own."""
-    words = [_PROGRAM, "study", shlex.quote(found["study"]), "--name", shlex.quote(study.name)]
+def start_command(name: str, found: Mapping[str, Any]) -> str:
+    """The command line that starts such a study; the folder of the data is the reader's own.
+
+    Args:
+        name: of the study.
+        found: an environment that worked on it.
+    """
+    words = [_PROGRAM, "study", shlex.quote(found["study"]), "--name", shlex.quote(name)]
     if found["own_data"]:
         words += ["--data", "DIR"]
     for path, value in found["overrides"].items():

@@ -7,7 +7,8 @@ from typing import Any
 
 from sdl_study.report.cards import dataset
 from sdl_study.report.export.source import Source
-from sdl_study.report.page.frames import LEAST_COUNT, StudyFrames
+from sdl_study.report.names import LEAST_COUNT
+from sdl_study.report.page.frames import StudyFrames
 
 _HEADS = {
     "probe": "a linear probe on its embeddings (`probe.safetensors`)",

@@ -13,13 +13,12 @@ from sdl_study.record.finals import FinalSlot
 from sdl_study.record.outcome import Result
 from sdl_study.record.reading import StudyRecord
 from sdl_study.record.trials import TrialRecord
+from sdl_study.report.names import count_name
 
 if TYPE_CHECKING:
     import polars as pl
 
 _TRAIN = "train/"
-LEAST_COUNT = 10
-"""Of restricted data a smaller count is not told."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ class StudyFrames:
 
     def shown(self, count: int) -> str:
         """A count in words; of restricted data one below ten is not told."""
-        return f"<{LEAST_COUNT}" if self.restricted and count < LEAST_COUNT else f"{count:,}"
+        return count_name(count, self.restricted)
 
 
 _TRIAL = {

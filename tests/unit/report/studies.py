@@ -73,7 +73,8 @@ def prepared(
     write_json(folder / "manifest.json", {
         "name": "small", "fingerprint": FINGERPRINT, "counts": counts, "modality": "text", "num_labels": len(labels),
         "terms": terms, "source": {"pipeline": "table", "file": "/home/somebody/notes.csv"}, "split_origin": "by hash",
-        "leakage": {"duplicate_inputs": {"train-test": 3}}, "notes": ["<b>a note</b>"],
+        "leakage": {"duplicate_inputs": {"train-test": 3}}, "notes": ["<b>a note</b>"], "digests": {}, "file_bytes": {},
+        "format_version": 1, "num_features": None,
     })  # fmt: skip
     pl.DataFrame({
         "index": range(len(labels)), "code": [f"C{i:02d}" for i in range(len(labels))],

@@ -64,7 +64,7 @@ def test_a_final_that_diverges_costs_its_arm_the_verdict_and_nothing_else(
     runs = client.search_runs([experiment.experiment_id])
     status = {run.info.run_name: run.info.status for run in runs}
     assert status["final any probe seed 1"] == "FAILED"
-    assert status["final any probe seed 0"] == status["study"] == "FINISHED"
+    assert status["final any probe seed 0"] == status["tiny"] == "FINISHED"
 
 
 def test_every_metric_of_the_literature_is_logged(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from sdl_study.report.text import answer_text
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
 from sdl_study.study.driver import Driver
 from sdl_study.study.publish import trial_run
+from tests.unit.study.fakes import small_plan
 from tests.unit.study.played_finals import ARMS, answer_of, make_finals, opened, play, trained, write
 
 CURVES = {"bce": (0.5, 0.52, 0.515, 0.521), "any": (0.1, 0.3, 0.4, 0.46), "sd": (0.2, 0.2, 0.2, 0.2)}
@@ -109,11 +110,11 @@ def test_two_searches_are_the_pairs_of_the_verdict(home: Path, monkeypatch: pyte
     ],
 )
 def test_the_first_trial_says_what_of_it_was_published(
-    sampled_by: str, arm: Arm, tags: dict[str, str]
+    sampled_by: str, arm: Arm, tags: dict[str, str], tmp_path: Path
 ) -> None:
     space = SearchSpace((), origins={"mulsupcon": {"loss.temperature": "a paper"}})
     parameters: dict[str, ParameterValue] = {"loss.temperature": 0.1, "train.rate": 1.0}
     trial = TrialRecord(0, arm.name, 0, "running", parameters, sampled_by, {}, {}, None, 1, search=3)
-    found = trial_run(trial, arm, space).tags
+    found = trial_run(trial, arm, replace(small_plan(tmp_path), space=space)).tags
     assert {key: found[key] for key in ("sdl.published", "sdl.own_values") if key in found} == tags
     assert found["sdl.search"] == "3"
