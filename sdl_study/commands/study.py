@@ -49,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tracking-uri", help="MLflow server (default: a SQLite database in --out)")
     parser.add_argument(
+        "--register", metavar="NAME",
+        help="make the winner's encoder a version of this model in MLflow's registry; of open data alone",
+    )  # fmt: skip
+    parser.add_argument(
         "--allow-record-artifacts", action="store_true",
         help="put predictions, tokenizer and weights of restricted data into MLflow too; tagged on the run",
     )  # fmt: skip
@@ -57,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Check all studies, then run one after another on one engine."""
     names = given.names or list(DEMOS)
-    for option, value in (("--name", given.name), ("--data", given.data)):
+    for option, value in (("--name", given.name), ("--data", given.data), ("--register", given.register)):
         if value is not None and len(names) > 1:
             raise UserError(f"{option}: give it with one study")
     from sdl_study.study.checks import check_name
@@ -90,11 +94,11 @@ def run(given: argparse.Namespace) -> None:
     from sdl_study.study.showing import show
     from sdl_study.study.tracking_server import how_to_look
 
-    answers = execute(plans, given.address, given.tracking_uri, given.allow_record_artifacts)
+    answers = execute(plans, given.address, given.tracking_uri, given.allow_record_artifacts, given.register)
     for own, answer in zip(found, answers, strict=True):
         print("\n".join(("", answer_text(answer), *own.study.published)))
     for plan in plans:
-        print("\n".join(("", *show(plan.files, given.tracking_uri))))
+        print("\n".join(("", *show(plan, given.tracking_uri, given.register))))
     look = how_to_look(given.tracking_uri, plans[0].files.mlflow_uri)
     print(f"\nTrials, parameters and metrics: {look}")
 

@@ -10,6 +10,7 @@ from sdl_study.data.prepared import SPLITS, Manifest
 from sdl_study.report.descriptions import opening_note
 from sdl_study.report.names import count_name
 from sdl_study.study.plan import Plan
+from sdl_study.study.views import views_of
 from sdl_study.tracking import DatasetContext, RunContext, Tracker
 from sdl_study.version import code_commit, code_version
 
@@ -50,6 +51,7 @@ def open_tracker(
         {"sdl.terms": manifest.terms, "sdl.data_fingerprint": manifest.fingerprint},
         opening_note(plan.name, plan.arm_names, settings.objective, environment),
     )
+    tracker.views.save(views_of(plan.space, plan.arms))
     return tracker
 
 

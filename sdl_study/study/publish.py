@@ -84,11 +84,16 @@ def trial_run(record: TrialRecord, arm: Arm, plan: Plan) -> TrialRun:
 def with_logarithms(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters, and log10 of temperatures and learning rates: MLflow's axes are linear."""
     twins = {
-        f"{name}.log10": math.log10(value)
+        twin: math.log10(value)
         for name, value in parameters.items()
-        if name.rpartition(".")[2] in _LOGARITHMIC and isinstance(value, int | float) and value > 0
+        if (twin := logarithm_of(name)) is not None and isinstance(value, int | float) and value > 0
     }
     return {**parameters, **twins}
+
+
+def logarithm_of(name: str) -> str | None:
+    """Under which name MLflow has the logarithm of a parameter; None where it has none."""
+    return f"{name}.log10" if name.rpartition(".")[2] in _LOGARITHMIC else None
 
 
 def _of_arm(arm: Arm) -> dict[str, str]:

@@ -22,6 +22,7 @@ from sdl_study.study.forecast.workers import fewest_gpus
 from sdl_study.study.jobs import RUN_JOB
 from sdl_study.study.plan import Plan, check_resume
 from sdl_study.study.readings import candidates, check_encoders_fit, check_readings
+from sdl_study.study.showing import check_register
 from sdl_study.study.signals import Interruptions
 from sdl_study.study.tracking_server import check_tracking
 from sdl_study.workers.engine import Engine
@@ -32,9 +33,20 @@ _NOTICED_SECONDS = 2.0
 
 
 def execute(
-    plans: Sequence[Plan], address: str | None, tracking_uri: str | None, record_artifacts: bool = False
+    plans: Sequence[Plan],
+    address: str | None,
+    tracking_uri: str | None,
+    record_artifacts: bool = False,
+    register: str | None = None,
 ) -> list[Answer]:
     """Run checked plans one after another; the engine is started when a plan first needs it.
+
+    Args:
+        plans: the studies.
+        address: of a Ray cluster to join.
+        tracking_uri: MLflow server; None means the database beside the studies.
+        record_artifacts: let predictions and weights of restricted data into MLflow.
+        register: name under which winners will go into the model registry.
 
     Raises:
         UserError: the tracking server or the data of one of the studies is not there; before the first starts.
@@ -46,6 +58,8 @@ def execute(
         try:
             check_places(plans, address, tracking_uri)
             data = load_data(plans)
+            if register is not None:
+                check_register(register, {name: found.manifest.terms for name, found in data.items()})
             return [
                 _run_study(plan, data[plan.name], engines, tracking_uri, record_artifacts) for plan in plans
             ]

@@ -2,26 +2,72 @@
 
 from __future__ import annotations
 
-from sdl_study.record.files import StudyFiles
-from sdl_study.record.reading import read_study
+import re
+from collections.abc import Mapping
+
+from sdl_study.errors import UserError
+from sdl_study.record.reading import StudyRecord, read_study
+from sdl_study.report.cards.answer import headline
 from sdl_study.report.descriptions import study_note
 from sdl_study.report.page.frames import StudyFrames
 from sdl_study.report.study_page import write_page_of
+from sdl_study.study.plan import Plan
+from sdl_study.study.views import links_of, views_of
 from sdl_study.tracking import Tracker
+from sdl_study.training.stages.scoring import ENCODER_FOLDER
 
 
-def show(files: StudyFiles, tracking_uri: str | None) -> list[str]:
-    """Write the study's page, and put it and the answer in words on the parent run.
+def show(plan: Plan, tracking_uri: str | None, model: str | None = None) -> list[str]:
+    """Write the study's page, put it and the answer in words on the parent run, and register the winner's encoder.
 
     Args:
-        files: of a study that MLflow knows.
+        plan: a study that MLflow knows.
         tracking_uri: MLflow server; None means the database beside the study.
+        model: name of a registered model that the winner becomes a version of; of open data alone.
 
     Returns:
         Where to look, a line each.
     """
+    files = plan.files
     record = read_study(files)
     page = write_page_of(record)
-    tracker = Tracker(tracking_uri or files.mlflow_uri, None if tracking_uri else files.artifacts, files.name)
+    artifacts = None if tracking_uri else files.artifacts
+    tracker = Tracker(tracking_uri or files.mlflow_uri, artifacts, plan.name)
     tracker.show(study_note(StudyFrames(record), page.name), page)
-    return [f"page: {page}"]
+    lines = links_of(tracker.views, views_of(plan.space, plan.arms), tracking_uri)
+    if model is not None:
+        lines.append(_registered(tracker, record, model))
+    return [f"page: {page}", *(f"MLflow, {line}" for line in lines)]
+
+
+def _registered(tracker: Tracker, record: StudyRecord, model: str) -> str:
+    """Register the best arm's encoder, which lies among the parent run's artifacts; a line that says so."""
+    answer = record.answer
+    if record.restricted or answer is None:
+        raise ValueError("only the winner of an answered study on open data is registered")
+    if answer.best.encoder is None or any(failed.name == answer.best_arm for failed in answer.failed):
+        return f"registry: {answer.best_arm} has no encoder to register, or a final of it failed"
+    found = headline(StudyFrames(record))
+    what = f"Encoder of **{answer.best_arm}**, the best arm on dev of study {answer.study}. {found}"
+    version = tracker.register(model, ENCODER_FOLDER, answer.declaration, what)
+    return f"registry: {answer.best_arm} of {answer.study} is version {version} of {model}"
+
+
+def check_register(model: str, terms: Mapping[str, str]) -> None:
+    """Winners may go into the model registry under this name; said before the first study runs.
+
+    Args:
+        model: name of the registered model.
+        terms: of the data, by the study's name.
+
+    Raises:
+        UserError: a name that MLflow does not take, or weights trained on restricted data.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,99}", model):
+        raise UserError(f"--register {model!r}: write a name of letters, digits, '.', '_', '-' and blanks")
+    for study, own in terms.items():
+        if own != "open":
+            raise UserError(
+                f"--register: {study} is on restricted data, and no weights trained on these leave the study's "
+                "folder; leave the option out"
+            )

@@ -6,5 +6,17 @@ from sdl_study.tracking.context import DatasetContext, RunContext
 from sdl_study.tracking.database import check_database
 from sdl_study.tracking.entries import FinalRun, TrialRun
 from sdl_study.tracking.runs import Tracker
+from sdl_study.tracking.views import View, Views, leaderboard, parallel
 
-__all__ = ["DatasetContext", "FinalRun", "RunContext", "Tracker", "TrialRun", "check_database"]
+__all__ = [
+    "DatasetContext",
+    "FinalRun",
+    "RunContext",
+    "Tracker",
+    "TrialRun",
+    "View",
+    "Views",
+    "check_database",
+    "leaderboard",
+    "parallel",
+]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import (
     MLFLOW_EXPERIMENT_PRIMARY_METRIC_GREATER_IS_BETTER,
     MLFLOW_EXPERIMENT_PRIMARY_METRIC_NAME,
@@ -53,3 +54,15 @@ def mark_experiment(client: MlflowClient, experiment: str, metric: str) -> None:
     for key, value in wanted.items():
         if before.get(key) is None or key == _KIND:
             client.set_experiment_tag(experiment, key, value)
+
+
+def runs_of(client: MlflowClient, experiment: str, view: int) -> list[Run]:
+    """All runs of an experiment, active or deleted ones (a ``ViewType``)."""
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment], run_view_type=view, max_results=1000, page_token=token)
+        runs.extend(page)
+        token = page.token
+        if not token:
+            return runs

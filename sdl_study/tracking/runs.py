@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from sdl_study.errors import UserError, without_password
 from sdl_study.tracking.context import RunContext
 from sdl_study.tracking.database import check_database
 from sdl_study.tracking.entries import FinalRun, TrialRun
-from sdl_study.tracking.experiment import mark_experiment, open_experiment
+from sdl_study.tracking.experiment import mark_experiment, open_experiment, runs_of
+from sdl_study.tracking.registry import register
+from sdl_study.tracking.views import Views
 
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _AT_ONCE = 100
@@ -64,21 +67,9 @@ class Tracker:
         self._ready: set[str] = set()
         # A run that is there counts before a deleted one.
         for view in (ViewType.DELETED_ONLY, ViewType.ACTIVE_ONLY):
-            for run in self._existing(view):
+            for run in runs_of(self._client, self._experiment, view):
                 self._runs[_identity(run)] = run
         self._parent: Run | None = None
-
-    def _existing(self, view: int) -> list[Run]:
-        runs: list[Run] = []
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment], run_view_type=view, max_results=1000, page_token=token
-            )
-            runs.extend(page)
-            token = page.token
-            if not token:
-                return runs
 
     def _found(self, identity: str) -> Run | None:
         """The run of this identity, restored where somebody deleted it."""
@@ -132,6 +123,11 @@ class Tracker:
         """Name the data set as the run's input, where it is not yet."""
         if self._context is not None and not (run.inputs and run.inputs.dataset_inputs):
             self._client.log_inputs(run.info.run_id, [self._context.dataset.input(use)])
+
+    @cached_property
+    def views(self) -> Views:
+        """Views of the runs in MLflow's interface."""
+        return Views(self._client, self._experiment, self._uri)
 
     def reopen_parent(self) -> None:
         """Say that the study goes on."""
@@ -276,6 +272,13 @@ class Tracker:
             raise RuntimeError("the study has no parent run")
         self._set_tags(parent, {MLFLOW_RUN_NOTE: description})
         self._client.log_artifact(parent.info.run_id, str(page))
+
+    def register(self, name: str, folder: str, declaration: str, description: str) -> str:
+        """The version of a registered model that is a folder of the parent run's artifacts (``registry.register``)."""
+        parent = self._found("study")
+        if parent is None:
+            raise RuntimeError("the study has no parent run")
+        return register(self._client, name, parent.info.run_id, folder, declaration, description)
 
     def end_parent(self, status: str) -> None:
         """End the parent run without an answer ("KILLED", "FAILED"), where MLflow still can."""

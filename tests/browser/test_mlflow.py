@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Run
+from mlflow.entities import Run
 
 from sdl_study.study.showing import show
 from tests.browser.conftest import Browser, started
@@ -25,6 +25,13 @@ TRIALS = 200
 _STARTED_SECONDS = 120.0
 _ROWS = "return [...document.querySelectorAll('.ag-pinned-left-cols-container .ag-row')].map((row) => row.innerText)"
 _UNFOLD = "document.querySelector('.ag-row button[data-component-id*=runnamecellrenderer]')"
+_VIEW = "return document.querySelector('[data-testid=saved-views-trigger]').innerText"
+_CHART = "document.querySelector('[data-testid=experiment-view-compare-runs-card]')"
+_PAINTED = """
+const paint = [...document.querySelectorAll('[data-testid=experiment-view-compare-runs-card] canvas')].map((canvas) =>
+  canvas.width && canvas.height ? canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data : []);
+return paint.reduce((sum, data) => sum + data.reduce((count, value, at) => count + (at % 4 === 3 && value > 0), 0), 0);
+"""
 _TEXT = "return document.querySelector('main, #root').innerText"
 
 
@@ -73,11 +80,22 @@ def _answers(address: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Studies with one that has ended, shown in MLflow."""
+def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder of studies with one that has ended and is in MLflow, and where its last lines send the reader."""
     out = tmp_path_factory.mktemp("studies")
-    show(tracked(out, trials=TRIALS // 2, epochs=1).files, None)
-    return out
+    return out, show(tracked(out, trials=TRIALS // 2, epochs=1), None)
+
+
+@pytest.fixture(scope="module")
+def folder(shown: tuple[Path, list[str]]) -> Path:
+    return shown[0]
+
+
+@pytest.fixture(scope="module")
+def links(shown: tuple[Path, list[str]], address: str) -> dict[str, str]:
+    """The links that were printed, by what they open, for the server of the test."""
+    found = dict(line.removeprefix("MLflow, ").split(": ", 1) for line in shown[1][1:])
+    return {name: link.replace("http://127.0.0.1:5000", address) for name, link in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +104,9 @@ def client(folder: Path) -> MlflowClient:
 
 
 @pytest.fixture(scope="module")
-def experiment(client: MlflowClient) -> Experiment:
-    found = client.get_experiment_by_name("small")
-    assert found is not None
-    return found
-
-
-@pytest.fixture(scope="module")
-def parent(client: MlflowClient, experiment: Experiment) -> Run:
+def parent(client: MlflowClient) -> Run:
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
     (found,) = client.search_runs([experiment.experiment_id], "tags.`sdl.role` = 'study'")
     return found
 
@@ -106,13 +119,16 @@ def address(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """With a window in which the charts of a view are on the screen: MLflow draws no others."""
     with started() as found:
+        size = {"width": 1600, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+        found.command("Emulation.setDeviceMetricsOverride", size)
         yield found
 
 
 @pytest.fixture(scope="module")
-def runs_page(address: str, experiment: Experiment) -> str:
-    return f"{address}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+def runs_page(links: dict[str, str]) -> str:
+    return links["Runs"]
 
 
 def test_the_experiment_opens_among_training_runs_and_unfolds(browser: Browser, runs_page: str) -> None:
@@ -169,3 +185,45 @@ def test_its_page_is_drawn_among_its_artifacts(browser: Browser, runs_page: str,
         browser.wait("return document.documentElement.dataset.drawn", "the page's figures")
         assert "sd is better than" in browser.run("return document.querySelector('#answer').innerText")
         assert browser.run("return document.querySelectorAll('g.points > path.point').length") > TRIALS
+
+
+def test_the_leaderboard_shows_trials_alone_and_the_best_one_first(
+    browser: Browser, links: dict[str, str], client: MlflowClient, parent: Run
+) -> None:
+    browser.open(links["Leaderboard of trials"])
+    rows = browser.until(
+        lambda: found if len(found := browser.run(_ROWS)) > 9 else None, "the trials of the leaderboard"
+    )
+    best, *_ = client.search_runs(
+        [parent.info.experiment_id],
+        "tags.`sdl.role` = 'trial'",
+        order_by=["metrics.objective DESC"],
+        max_results=1,
+    )
+    assert str(best.info.run_name) in rows[0]
+    assert not any(word in row for row in rows for word in ("final", "control"))
+    heads = browser.run(
+        "return [...document.querySelectorAll('.ag-header-cell')].map((cell) => cell.innerText.trim())"
+    )
+    assert {"objective", "arm", "loss.temperature"} <= set(heads)
+    assert "Leaderboard of trials" in browser.run(_VIEW)
+
+
+def test_parallel_coordinates_lead_from_arm_to_objective(browser: Browser, links: dict[str, str]) -> None:
+    browser.open(links["Parallel coordinates of trials"])
+    browser.until(lambda: browser.run(_PAINTED) > 1000, "the lines of the chart")
+    axes = browser.run(
+        f"return [...{_CHART}.querySelectorAll('svg text.label')].map((text) => text.textContent)"
+    )
+    assert (len(axes), axes[0], *axes[3:]) == (5, "arm", "model.encoder", "objective")
+    assert all(axis.endswith(".log10") for axis in axes[1:3])  # MLflow shortens what is between
+    assert "Parallel coordinates of trials" in browser.run(_VIEW)
+    assert "100 matching runs" in browser.run(_TEXT)
+
+
+def test_a_trial_is_found_by_its_study_and_number(browser: Browser, runs_page: str) -> None:
+    browser.open(f"{runs_page}&searchFilter=tags.`sdl.run` = 'small/12'")
+    rows = browser.until(
+        lambda: [r for r in browser.run(_ROWS) if r.strip() and "012 " in r], "the trial that was asked for"
+    )
+    assert len(rows) == 1

@@ -30,6 +30,7 @@ from sdl_study.report.text import answer_text
 from sdl_study.seeds import derive_seed
 from sdl_study.study.driver import Driver
 from sdl_study.study.plan import Plan
+from sdl_study.study.publish import with_logarithms
 from sdl_study.workers.engine import Engine
 from tests.integration.conftest import Engines
 from tests.integration.tiny import SIZES, tiny_plan
@@ -78,7 +79,7 @@ def test_journal_and_mlflow_hold_the_same_trials(plan: Plan, answer: Answer) -> 
             assert run.data.tags["sdl.state"] == state
             assert run.info.status == STATUS[state]
             assert run.data.metrics["objective"] == trial.value
-            assert set(run.data.params) == {"arm", *trial.params}
+            assert set(run.data.params) == {"arm", *with_logarithms(trial.params)}
             assert run.data.metrics["epochs"] == len(trial.intermediate_values)
             count += 1
     assert count == len(in_mlflow) == 9

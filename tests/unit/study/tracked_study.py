@@ -14,7 +14,7 @@ from sdl_study.study.opening import open_tracker
 from sdl_study.study.plan import Plan
 from sdl_study.study.publish import TrialPublisher, publish
 from sdl_study.tracking import Tracker
-from tests.unit.report.studies import answered, searched
+from tests.unit.report.studies import DOCUMENTS, answered, prepared, searched
 
 
 def opened(plan: Plan) -> Tracker:
@@ -28,10 +28,13 @@ def opened(plan: Plan) -> Tracker:
     return tracker
 
 
-def tracked(out: Path, terms: str = "open", seeds: int = 3, **study: Any) -> Plan:
+def tracked(out: Path, terms: str = "open", documents: int = DOCUMENTS, **study: Any) -> Plan:
     """A study that was searched, answered and published."""
     plan = searched(out, terms, **study)
-    declaration = answered(plan, lambda arm, seed: (4.0 if arm == "sd" else 2.0) + 0.05 * seed, seeds)
+    prepared(plan, terms, documents=documents)
+    declaration = answered(
+        plan, lambda arm, seed: (4.0 if arm == "sd" else 2.0) + 0.05 * seed, documents=documents
+    )
     trials = read(plan.files.journal).all()
     publish(
         read_answer(plan.files.answer), trials, read_finals(plan.files, declaration), plan, opened(plan), []

@@ -1,0 +1,123 @@
+"""What is shown of a finished study outside its folder: page and words in MLflow, its winner in the registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from sdl_study.errors import UserError
+from sdl_study.record.answer import read_answer
+from sdl_study.record.declaration import read_declaration
+from sdl_study.record.finals import read_finals
+from sdl_study.record.journal import read
+from sdl_study.study.plan import Plan
+from sdl_study.study.publish import publish
+from sdl_study.study.showing import check_register, show
+from sdl_study.training.stages.scoring import ENCODER_FOLDER
+from tests.integration.leaks import files_with
+from tests.integration.tracked import runs_of
+from tests.unit.study.tracked_study import opened, tracked
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """An answered study on open data."""
+    return tracked(tmp_path_factory.mktemp("studies"))
+
+
+def parent_of(plan: Plan) -> Run:
+    (found,) = runs_of(plan, "study")
+    return found
+
+
+def test_page_and_answer_are_in_mlflow_and_links_are_printed(plan: Plan) -> None:
+    lines = show(plan, None)
+    assert [line.partition(": ")[0] for line in lines] == [
+        "page", "MLflow, Runs", "MLflow, Leaderboard of trials", "MLflow, Parallel coordinates of trials"
+    ]  # fmt: skip
+    parent = parent_of(plan)
+    client = MlflowClient(tracking_uri=plan.files.mlflow_uri)
+    assert "page.html" in {item.path for item in client.list_artifacts(parent.info.run_id)}
+    note = parent.data.tags["mlflow.note.content"]
+    for words in (
+        "**Answer:** The setting chosen for sd is better",
+        "| sd | ",
+        "python -m sdl_study.run study small",
+    ):
+        assert words in note
+
+
+def test_every_run_says_what_it_is_and_is_found(plan: Plan) -> None:
+    trials = runs_of(plan, "trial")
+    for run in trials:
+        number = int(run.data.tags["sdl.trial"])
+        assert run.data.tags["sdl.run"] == f"small/{number}"
+        assert run.data.tags["mlflow.note.content"].startswith(
+            f"**Trial {number} of small**: `{run.data.params['arm']}"
+        )
+        tau = float(run.data.params["loss.temperature"])
+        assert 10 ** float(run.data.params["loss.temperature.log10"]) == pytest.approx(tau)
+        assert 10 ** float(run.data.params["train.learning_rate.log10"]) == pytest.approx(
+            float(run.data.params["train.learning_rate"])
+        )
+    assert len(trials) == len(read(plan.files.journal).all())
+    (control,) = runs_of(plan, "control")
+    assert "what the arms have to beat" in control.data.tags["mlflow.note.content"]
+
+
+def test_the_winner_becomes_one_version_that_can_be_fetched(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = plan.files.folder / "winner"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    declaration = read_declaration(plan.files)
+    assert declaration is not None
+    answer, ended = read_answer(plan.files.answer), read_finals(plan.files, declaration)
+    plan.files.answer.unlink()  # as if the study ended now
+    publish(answer, read(plan.files.journal).all(), ended, plan, opened(plan), [(folder, ENCODER_FOLDER)])
+    for _ in range(2):
+        assert (
+            show(plan, None, "icd-encoder")[-1] == "MLflow, registry: sd of small is version 1 of icd-encoder"
+        )
+    client = MlflowClient(tracking_uri=plan.files.mlflow_uri)
+    (version,) = client.search_model_versions("name = 'icd-encoder'")
+    assert version.tags["sdl.declaration"] == answer.declaration
+    assert "best arm on dev of study small" in str(version.description)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", plan.files.mlflow_uri)
+    fetched = mlflow.artifacts.download_artifacts(f"models:/icd-encoder/{version.version}")
+    assert (Path(fetched) / "config.json").read_text() == '{"model_type": "bert"}'
+
+
+def test_weights_of_restricted_data_are_not_registered(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--register: notes is on restricted data"):
+        check_register("mine", {"demo": "open", "notes": "restricted"})
+    with pytest.raises(ValueError, match="open data"):
+        show(tracked(tmp_path, "restricted"), None, "mine")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a:b", "it's", "/tmp"])
+def test_a_name_that_mlflow_would_not_take_is_refused_before_anything_runs(name: str) -> None:
+    with pytest.raises(UserError, match="--register"):
+        check_register(name, {"demo": "open"})
+
+
+def test_of_restricted_data_small_counts_and_paths_stay_in_the_folder(tmp_path: Path) -> None:
+    """Its descriptions, tags, views, data inputs and artifacts are searched; integration looks for patients' words."""
+    plan = tracked(tmp_path, "restricted", documents=6)
+    show(plan, None)
+    for run in runs_of(plan):
+        assert run.inputs is not None
+        (data,) = run.inputs.dataset_inputs
+        assert '"test": "<10 examples of <10 groups"' in str(data.dataset.profile)
+        assert "somebody" not in str(data.dataset.source)
+    assert " 3 groups" not in parent_of(plan).data.tags["mlflow.note.content"]
+    page = tmp_path / "mlartifacts" / "small" / parent_of(plan).info.run_id / "artifacts" / "page.html"
+    assert page.stat().st_mode & 0o077 == 0
+    needles = ["/home/somebody", "880000", "880003", str(plan.files.folder)]
+    found = files_with(needles, [tmp_path / "mlartifacts"])
+    assert found == {needle: set() for needle in needles}
