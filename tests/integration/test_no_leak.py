@@ -131,9 +131,11 @@ def test_a_study_of_restricted_data_leaves_no_trace_of_a_record(restricted: Path
     assert all(record.state in ("complete", "pruned", "failed") for record in records)
     assert MARKER not in ended.stdout + ended.stderr
     own_files = [
-        study / name for name in ("study.json", "declaration.json", "answer.json", "leaderboard.csv")
+        study / name
+        for name in ("study.json", "declaration.json", "answer.json", "leaderboard.csv", "page.html")
     ]
     places = [restricted / "mlflow.db", restricted / "mlartifacts", study / "journal.log", *own_files]
+    assert any(path.name == "page.html" for path in (restricted / "mlartifacts").rglob("*"))
     logs = list((restricted / "r").rglob("logs"))
     assert logs
     found = files_with([MARKER, RARE], [*places, *logs])

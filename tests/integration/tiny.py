@@ -17,12 +17,12 @@ from sdl_study.commands.study import parse_overrides
 from sdl_study.config import BudgetSettings, DataSettings, ModelSettings, Settings, TrainSettings
 from sdl_study.data.prepared import Terms
 from sdl_study.data.writer import Preparation, write_prepared
-from sdl_study.record.answer import Answer
 from sdl_study.report.text import answer_text
 from sdl_study.run import main_of
 from sdl_study.space import SearchSpace, Study, choice, log_uniform, uniform
 from sdl_study.study.plan import Plan, make_plan
 from sdl_study.study.session import execute
+from sdl_study.study.showing import show
 from tests.unit.study.fakes import arms_named
 
 LABELS = 6
@@ -106,13 +106,10 @@ def tiny_plan(out: Path, overrides: Mapping[str, Any] | None = None, name: str |
     return make_plan(tiny_study(tiny_data(out / "prepared")), out, name or "tiny", dict(overrides or {}))
 
 
-def run_tiny(out: Path, overrides: Mapping[str, Any] | None = None, name: str | None = None) -> Answer:
-    """Run it on an engine of its own."""
-    return execute([tiny_plan(out, overrides, name)], None, None)[0]
-
-
 def _command() -> None:
-    print(answer_text(run_tiny(Path(sys.argv[1]), parse_overrides(sys.argv[2:]))))
+    plan = tiny_plan(Path(sys.argv[1]), parse_overrides(sys.argv[2:]))
+    (answer,) = execute([plan], None, None)
+    print("\n".join([answer_text(answer), *show(plan, None)]))
 
 
 if __name__ == "__main__":

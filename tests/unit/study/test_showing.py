@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 
 from sdl_study.errors import UserError
@@ -21,6 +22,9 @@ from sdl_study.training.stages.scoring import ENCODER_FOLDER
 from tests.integration.leaks import files_with
 from tests.integration.tracked import runs_of
 from tests.unit.study.tracked_study import opened, tracked
+
+README = Path(__file__).parents[3] / "README.md"
+FILTERS = re.findall(r"\| ``(.+?)`` \|", README.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +73,20 @@ def test_every_run_says_what_it_is_and_is_found(plan: Plan) -> None:
     assert "what the arms have to beat" in control.data.tags["mlflow.note.content"]
 
 
+@pytest.mark.parametrize("recipe", FILTERS)
+def test_the_filters_of_the_readme_find_runs(recipe: str, plan: Plan) -> None:
+    own = {
+        "demo_coco/12": "small/2", "FIRST 16 CHARACTERS OF THE FINGERPRINT": "f" * 16, "'0.0%'": "'0.%'",
+        "0.9": "0.1", "'failed'": "'pruned'",
+    }  # fmt: skip
+    for word, here in own.items():
+        recipe = recipe.replace(word, here)
+    client = MlflowClient(tracking_uri=plan.files.mlflow_uri)
+    found = client.search_runs([parent_of(plan).info.experiment_id], recipe)
+    assert found
+    assert len(found) < len(runs_of(plan)) or "dataset" in recipe
+
+
 def test_the_winner_becomes_one_version_that_can_be_fetched(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +107,7 @@ def test_the_winner_becomes_one_version_that_can_be_fetched(
     assert version.tags["sdl.declaration"] == answer.declaration
     assert "best arm on dev of study small" in str(version.description)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", plan.files.mlflow_uri)
-    fetched = mlflow.artifacts.download_artifacts(f"models:/icd-encoder/{version.version}")
+    fetched = download_artifacts(f"models:/icd-encoder/{version.version}")
     assert (Path(fetched) / "config.json").read_text() == '{"model_type": "bert"}'
 
 
