@@ -13,6 +13,8 @@ from sdl_study.errors import UserError
 Pretraining = Literal["contrastive", "supervised", "joint"]
 UNTRAINED, FROZEN, LABEL_PRIOR, TFIDF, RAW = "untrained", "frozen", "label_prior", "tfidf", "raw"
 CONTROLS = (UNTRAINED, FROZEN, LABEL_PRIOR, TFIDF, RAW)
+AGAIN = "aa"
+"""Under this name the method's winner is trained once more, on seeds of its own: the A/A arm."""
 BEFORE_TRAINING = (UNTRAINED, FROZEN)
 """An encoder as it is built and the arms' last stage: with random weights, or with published ones."""
 

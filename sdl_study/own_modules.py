@@ -1,4 +1,4 @@
-"""The user's own modules: a study by name, dotted module or file; a pipeline by dotted module or file.
+"""The user's own modules: a study by name, dotted module or file, or made over another one; a pipeline likewise.
 
 They run before any data is open, so the text of what they raise can be shown, with the line to look at.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from sdl_study.errors import UserError
-from sdl_study.references import is_file, load_module
+from sdl_study.references import anchored, is_file, load_module
 
 if TYPE_CHECKING:
     from sdl_study.space import Study
@@ -27,24 +28,34 @@ OF_THE_CLONE = ("search_spaces", "pipelines")
 
 @dataclass(frozen=True)
 class OwnStudy:
-    """A study as a module exports it.
+    """A study as a module exports it, or makes it over another one.
 
     Attributes:
-        name: the module's, which is the study's.
+        name: the module's, which is the study's; of one over another ``BASE_NAME``.
         study: its STUDY.
-        module: its file.
+        module: the file beside which its encoders are looked for: its own, or its base's; None where the base is a
+            record.
+        reference: what names it on the command line.
+        base: what names its base there, of one over another.
     """
 
     name: str
     study: Study
-    module: Path
+    module: Path | None
+    reference: str
+    base: str | None = None
 
 
-def load_study(reference: str) -> OwnStudy:
+def load_study(reference: str, base: OwnStudy | None = None) -> OwnStudy:
     """A study by its name in search_spaces, its dotted module (``package.module``) or its file (``./my_space.py``).
 
+    Args:
+        reference: names the module.
+        base: the study over which it is made, where its module exports ``of_base(study)`` in place of STUDY.
+
     Raises:
-        UserError: there is no such module, it has a mistake, or it exports no STUDY.
+        UserError: there is no such module, it has a mistake, it exports no STUDY, or it needs a base and has none, or
+            the other way round.
     """
     from sdl_study.space import Study
 
@@ -54,10 +65,40 @@ def load_study(reference: str) -> OwnStudy:
             f"study {reference}: is a folder, not a module; name the module in it that exports STUDY"
         )
     file = Path(module.__file__).resolve()
+    name = file.parent.name if file.stem == "__init__" else file.stem
+    of_base = getattr(module, "of_base", None)
+    if (base is None) != (of_base is None):
+        raise UserError(
+            f"study {reference}: is made over another study; name that with --base STUDY"
+            if base is None
+            else f"--base: study {reference} is not made over another one; leave --base out"
+        )
+    if of_base is not None and base is not None:
+        return _over(reference, name, of_base, file, base)
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
         raise UserError(f"{_shown(file)}: exports no STUDY of type sdl_study.space.Study")
-    return OwnStudy(file.parent.name if file.stem == "__init__" else file.stem, study, file)
+    return OwnStudy(name, study, file, _shown_reference(reference, file))
+
+
+def _over(
+    reference: str, name: str, of_base: Callable[[Study], Study], file: Path, base: OwnStudy
+) -> OwnStudy:
+    """A study over another one; the losses of its arms are found from its own file, the encoders from the base's."""
+    try:
+        made = of_base(base.study)
+    except UserError as error:
+        raise UserError(f"study {reference} --base {base.reference}: {error}") from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (a user's module may raise anything)
+        raise _mistake_of(reference, error) from None
+    arms = tuple(replace(arm, loss=anchored(arm.loss, file)) for arm in made.arms)
+    own = _shown_reference(reference, file)
+    return OwnStudy(f"{base.name}_{name}", replace(made, arms=arms), base.module, own, base.reference)
+
+
+def _shown_reference(reference: str, file: Path) -> str:
+    """What names a study on the command line, without the folders of a file."""
+    return f"./{file.name}" if is_file(reference) else reference
 
 
 def study_names() -> list[str]:

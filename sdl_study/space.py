@@ -12,52 +12,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import distribution_to_json
 
-from sdl_study.arms import Arm
+from sdl_study.arms import AGAIN, Arm
 from sdl_study.config import Settings
 from sdl_study.data.sizes import DataSizes
 from sdl_study.errors import UserError
-
-ParameterValue = float | int | str | bool | None
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One searched setting.
-
-    Attributes:
-        name: dotted path of the setting, for example ``loss.temperature``.
-        distribution: where its values come from.
-        when: it is asked only where every named parameter (or fixed setting) has one of the given values.
-        arms: the arms that search it; None means all that have such a setting.
-    """
-
-    name: str
-    distribution: BaseDistribution
-    when: tuple[tuple[str, tuple[ParameterValue, ...]], ...] = ()
-    arms: tuple[str, ...] | None = None
-
-    def in_arm(self, arm: str) -> bool:
-        """Whether the arm searches this parameter."""
-        return self.arms is None or arm in self.arms
-
-    def active(self, values: Mapping[str, Any]) -> bool:
-        """Whether the conditions hold, given the values before it."""
-        return all(values.get(name) in allowed for name, allowed in self.when)
-
-    def can_be(self, value: ParameterValue) -> bool:
-        """Whether its distribution can give a value."""
-        distribution = self.distribution
-        if isinstance(distribution, CategoricalDistribution):
-            return value in distribution.choices
-        return isinstance(value, int | float) and distribution._contains(distribution.to_internal_repr(value))
+from sdl_study.parameters import (
+    Parameter,
+    ParameterValue,
+    choice,
+    integer,
+    log_uniform,
+    suggest_from,
+    uniform,
+)
 
 
 @dataclass(frozen=True)
@@ -183,6 +152,9 @@ class Study:
         about: one line.
         expects: how large the data are that it is made for, for a forecast without them.
         published: numbers of others to stand below its answer, one line each.
+        ablates: the arms that fix a setting of the method's loss (its temperature aside) are what the method is
+            compared with; otherwise they are variants of it, and no comparator.
+        aa: the method's winner is trained once more on other seeds (``aa``); from five seeds on it always is.
 
     Raises:
         UserError: no arm, two arms of one name, or a method or a parameter of an arm that is not there.
@@ -195,6 +167,8 @@ class Study:
     about: str = ""
     expects: DataSizes | None = None
     published: tuple[str, ...] = ()
+    ablates: bool = False
+    aa: bool = False
 
     def __post_init__(self) -> None:
         if not self.arms or not all(isinstance(arm, Arm) for arm in self.arms):
@@ -215,7 +189,7 @@ class Study:
                 raise UserError(f"{where}: unknown arm {arm!r}; the study has {', '.join(names)}")
 
     def of_arms(self, names: Iterable[str]) -> Study:
-        """The study with some of its arms.
+        """The study with some of its arms; ``aa`` among the names asks for the A/A arm, which is the method's.
 
         Raises:
             UserError: a name that no arm has, none at all, or one twice.
@@ -224,6 +198,8 @@ class Study:
         chosen = tuple(names)
         if not all(isinstance(name, str) for name in chosen):
             raise UserError(f"arms: needs names, not {chosen!r}")
+        again = AGAIN in chosen and AGAIN not in known
+        chosen = tuple(name for name in chosen if not again or name != AGAIN)
         unknown = [name for name in chosen if name not in known]
         if unknown:
             raise UserError(f"arms: unknown arm {unknown[0]!r}; this study has {', '.join(known)}")
@@ -239,56 +215,8 @@ class Study:
                 arm: point for arm, point in self.space.published_of_arm.items() if arm in chosen
             },
         )
-        arms = tuple(known[name] for name in chosen)
-        return replace(self, arms=arms, space=space, method=self.method if self.method in chosen else None)
-
-
-def suggest_from(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> ParameterValue:
-    """Ask a trial for one value of a distribution object."""
-    if isinstance(distribution, FloatDistribution):
-        low, high = distribution.low, distribution.high
-        return trial.suggest_float(name, low, high, log=distribution.log, step=distribution.step)
-    if isinstance(distribution, IntDistribution):
-        low, high = distribution.low, distribution.high
-        return trial.suggest_int(name, low, high, log=distribution.log, step=distribution.step)
-    if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(name, distribution.choices)
-    raise UserError(
-        f"search space: {name}: distributions of type {type(distribution).__name__} are not known"
-    )
-
-
-def uniform(name: str, low: float, high: float, **where: Any) -> Parameter:
-    """A number between low and high."""
-    return Parameter(name, FloatDistribution(low, high), **_where(where))
-
-
-def log_uniform(name: str, low: float, high: float, **where: Any) -> Parameter:
-    """A number between low and high, uniform in its logarithm."""
-    return Parameter(name, FloatDistribution(low, high, log=True), **_where(where))
-
-
-def integer(name: str, low: int, high: int, step: int = 1, **where: Any) -> Parameter:
-    """A whole number from low to high."""
-    return Parameter(name, IntDistribution(low, high, step=step), **_where(where))
-
-
-def choice(name: str, *choices: ParameterValue, **where: Any) -> Parameter:
-    """One of the given values."""
-    return Parameter(name, CategoricalDistribution(choices), **_where(where))
-
-
-def _where(where: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = set(where) - {"when", "arms"}
-    if unknown:
-        raise TypeError(f"unknown keyword {unknown.pop()!r}; a parameter takes when= and arms=")
-    if isinstance(where.get("arms"), str):
-        raise TypeError(f"arms={where['arms']!r}; write arms=({where['arms']!r},)")
-    conditions = tuple(
-        (name, tuple(allowed) if isinstance(allowed, tuple | list) else (allowed,))
-        for name, allowed in (where.get("when") or {}).items()
-    )
-    return {"when": conditions, "arms": where.get("arms")}
+        method = self.method if self.method in chosen else None
+        return replace(self, arms=tuple(known[name] for name in chosen), space=space, method=method, aa=again)
 
 
 def _without_keys(point: Mapping[str, ParameterValue], gone: set[str]) -> dict[str, ParameterValue]:
@@ -297,3 +225,9 @@ def _without_keys(point: Mapping[str, ParameterValue], gone: set[str]) -> dict[s
 
 def _first_double(names: list[str]) -> str:
     return next(name for name in names if names.count(name) > 1)
+
+
+__all__ = [
+    "Parameter", "ParameterValue", "SearchSpace", "Study", "choice", "integer", "log_uniform", "suggest_from",
+    "uniform",
+]  # fmt: skip

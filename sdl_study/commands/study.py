@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="prepared data set to use: the setting data.path (check data DIR looks at it)",
     )
     parser.add_argument(
+        "--base", metavar="STUDY",
+        help="the study over which another one is made (study ablation --base demo_coco): its name, file or module, or "
+        "the folder of a finished one",
+    )  # fmt: skip
+    parser.add_argument(
         "--dry-run", action="store_true",
         help="print what the study needs (memory, GPU hours, disk), computed from its encoders' sizes; write nothing",
     )  # fmt: skip
@@ -60,32 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Check all studies, then run one after another on one engine."""
-    names = given.names or list(DEMOS)
-    for option, value in (("--name", given.name), ("--data", given.data), ("--register", given.register)):
-        if value is not None and len(names) > 1:
-            raise UserError(f"{option}: give it with one study")
-    from sdl_study.study.checks import check_name
-    from sdl_study.study.plan import make_plan
-
-    found = [load_study(name) for name in names]
-    overrides = parse_overrides(given.overrides)
-    if given.data is not None:
-        _refuse_pipeline(found[0].study.settings.data.pipeline, overrides)
-        overrides["data.path"] = given.data
-    if given.trials is not None:
-        overrides["budget.trials"] = given.trials
-    if given.workers is not None:
-        overrides["train.workers"] = given.workers
-    joins = given.address is not None
-    for reference, own in zip(names, found, strict=True):
-        if given.name is None:
-            check_name(own.name, f"study {reference}: its module's name")
-    plans = [
-        make_plan(
-            own.study, given.out, own.name if given.name is None else given.name, overrides, joins, own.module
-        )
-        for own in found
-    ]
+    found, plans = _planned(given)
     if given.dry_run:
         _print_forecasts(found, plans)
         return
@@ -101,6 +81,45 @@ def run(given: argparse.Namespace) -> None:
         print("\n".join(("", *show(plan, given.tracking_uri, given.register))))
     look = how_to_look(given.tracking_uri, plans[0].files.mlflow_uri)
     print(f"\nTrials, parameters and metrics: {look}")
+
+
+def _planned(given: argparse.Namespace) -> tuple[list[OwnStudy], list[Plan]]:
+    """The studies that are named, and their plans, checked."""
+    names = given.names or list(DEMOS)
+    options = {"--name": given.name, "--data": given.data, "--base": given.base, "--register": given.register}
+    for option, value in options.items():
+        if value is not None and len(names) > 1:
+            raise UserError(f"{option}: give it with one study")
+    from sdl_study.study.bases import find_base
+    from sdl_study.study.checks import check_name
+    from sdl_study.study.plan import make_plan
+
+    base = None if given.base is None else find_base(given.base, given.out)
+    found = [load_study(name, base) for name in names]
+    overrides = _overrides(given, found[0])
+    for reference, own in zip(names, found, strict=True):
+        if given.name is None:
+            check_name(own.name, f"study {reference}: its module's name")
+    joins = given.address is not None
+    plans = []
+    for own in found:
+        over = None if own.base is None else (own.reference, own.base)
+        name = own.name if given.name is None else given.name
+        plans.append(make_plan(own.study, given.out, name, overrides, joins, own.module, over))
+    return found, plans
+
+
+def _overrides(given: argparse.Namespace, first: OwnStudy) -> dict[str, Any]:
+    """Settings by dotted path, of ``--set`` and of the options that stand for one."""
+    overrides = parse_overrides(given.overrides)
+    if given.data is not None:
+        _refuse_pipeline(first.study.settings.data.pipeline, overrides)
+        overrides["data.path"] = given.data
+    if given.trials is not None:
+        overrides["budget.trials"] = given.trials
+    if given.workers is not None:
+        overrides["train.workers"] = given.workers
+    return overrides
 
 
 def _print_forecasts(found: Sequence[OwnStudy], plans: Sequence[Plan]) -> None:

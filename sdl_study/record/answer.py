@@ -12,7 +12,7 @@ from sdl_study.config import Settings
 from sdl_study.errors import UserError
 from sdl_study.evaluation.verdict import Comparison, Interval
 from sdl_study.files import read_json
-from sdl_study.record.contrasts import contrasts, twins
+from sdl_study.record.contrasts import again, contrasts, twins
 from sdl_study.record.declaration import Declaration
 from sdl_study.record.finals import Final, Role
 from sdl_study.record.findings import Convergence, Edge
@@ -64,6 +64,8 @@ class Answer:
         twins: contrasts of arms that are one under two names.
         seen: what is to be known of encoders that were pretrained on the source of the data, a sentence each.
         others: the tables after the other last stages.
+        aa: the method's setting against itself on other seeds, where that was declared: no difference, or the verdict
+            is not to be believed.
     """
 
     study: str
@@ -84,6 +86,7 @@ class Answer:
     twins: tuple[Comparison, ...] = ()
     seen: tuple[str, ...] = ()
     others: tuple[OtherTable, ...] = ()
+    aa: Comparison | None = None
 
     @property
     def best(self) -> Row:
@@ -113,7 +116,7 @@ def read_answer(path: Path) -> Answer:
     """
     values = read_json(path)
     try:
-        primary = values["primary"]
+        primary, aa = values["primary"], values.get("aa")
         return Answer(
             **{
                 **values,
@@ -122,6 +125,7 @@ def read_answer(path: Path) -> Answer:
                 "table": tuple(_row(row) for row in values["table"]),
                 "failed": tuple(FailedFinal(**failed) for failed in values["failed"]),
                 "primary": None if primary is None else _comparison(primary),
+                "aa": None if aa is None else _comparison(aa),
                 "secondary": tuple(_comparison(contrast) for contrast in values["secondary"]),
                 "twins": tuple(_comparison(contrast) for contrast in values.get("twins", ())),
                 "others": tuple(
@@ -185,6 +189,7 @@ def make_answer(
     by_name = {arm.name: arm for arm in arms}
     compared, no_verdict = contrasts(declaration, finals, metric)
     same, undefined = twins(declaration, finals, metric, by_name.values(), space)
+    with_itself, why_not = again(declaration, finals, metric)
     tables: dict[Stage, tuple[Row, ...]] = {
         stage: RowMaker(settings, space, by_name, declaration, trials, finals, stage).rows()
         for stage in declaration.stages
@@ -206,10 +211,11 @@ def make_answer(
         ),
         primary=compared[0] if compared else None,
         secondary=tuple(compared[1:]),
-        no_verdict="; ".join(filter(None, (no_verdict, undefined))) or None,
+        no_verdict="; ".join(filter(None, (no_verdict, undefined, why_not))) or None,
         objective_labels=objective_labels,
         searches=declaration.searches,
         twins=tuple(same),
         seen=tuple(seen),
         others=tuple(OtherTable(stage, table) for stage, table in tables.items()),
+        aa=with_itself,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from sdl_study.arms import Arm
+from sdl_study.arms import AGAIN, Arm
 from sdl_study.evaluation.verdict import Comparison, UndefinedMetricError, compare, correct_secondary
 from sdl_study.record.declaration import Declaration
 from sdl_study.record.finals import Final, of_stage
@@ -99,6 +99,26 @@ def twins(
     pairs = [pair for pair in combinations(kinds, 2) if kinds[pair[0]] == kinds[pair[1]]]
     pairs = [pair for pair in pairs if not failed & set(pair)]
     return _compared(pairs, _predictions(declaration, finals), metric, declaration.searches)
+
+
+def again(
+    declaration: Declaration, finals: Sequence[Final], metric: str
+) -> tuple[Comparison | None, str | None]:
+    """The contrast of an arm with itself on other seeds, where one was declared, and why there is none of it.
+
+    It has to come out as no difference: what the interval of the primary contrast would call a difference here is none.
+
+    Args:
+        declaration: under which the finals ran.
+        finals: all of them.
+        metric: what is compared.
+    """
+    own = of_stage(finals, declaration.primary_stage)
+    if declaration.aa is None or _failed(own) & {declaration.aa, AGAIN}:
+        return None, None
+    predictions = {name: [f.predictions for f in own if f.name == name] for name in (declaration.aa, AGAIN)}
+    found, undefined = _compared([(declaration.aa, AGAIN)], predictions, metric, declaration.searches)
+    return (found[0] if found else None), undefined
 
 
 def _failed(finals: Sequence[Final]) -> set[str]:

@@ -22,7 +22,7 @@ _PROMISES = (
 )  # fmt: skip
 # What declarations said from the beginning is hashed whatever it is; what came later, where it says something.
 _LATER_OF_WINNER = {"search": 0}
-_LATER = {"searches": 1, "stages": (PROBE,)}
+_LATER = {"searches": 1, "stages": (PROBE,), "aa": None}
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Declaration:
         data_fingerprint, code_version: on what, and by what.
         searches: independent searches of every arm.
         stages: the last stages in which every final ends.
+        aa: the arm whose winners are trained once more, on other final seeds; what they differ by from themselves
+            stands beside the verdict. It is no promise: a study that was declared without goes on without.
     """
 
     study: str
@@ -77,6 +79,7 @@ class Declaration:
     code_version: str
     searches: int = 1
     stages: tuple[Stage, ...] = (PROBE,)
+    aa: str | None = None
 
     @property
     def sha(self) -> str:

@@ -19,7 +19,11 @@ _PACKAGES = (
 
 
 def environment(
-    code_version: str, study: str, overrides: Mapping[str, Any], numerics: Mapping[str, Any] | None = None
+    code_version: str,
+    study: str,
+    overrides: Mapping[str, Any],
+    numerics: Mapping[str, Any] | None = None,
+    base: str | None = None,
 ) -> dict[str, Any]:
     """The driver's environment, and how the study was named and changed on the command line; no path of the machine.
 
@@ -28,6 +32,7 @@ def environment(
         study: what stands after ``study`` on the command line.
         overrides: settings by dotted path; the folder of the data is left out, of other paths all but their end.
         numerics: what the last digits depend on beside.
+        base: what stands after ``--base``, where the study was made over another one.
     """
     given = {path: _without_folder(value) for path, value in overrides.items() if path != "data.path"}
     return {
@@ -38,6 +43,7 @@ def environment(
         **(numerics or {}),
         "packages": {name: found for name in _PACKAGES if (found := _installed(name)) is not None},
         "study": study,
+        **({} if base is None else {"base": base}),
         "overrides": json.loads(json.dumps(given, default=str)),
         "own_data": overrides.get("data.path") is not None,
     }

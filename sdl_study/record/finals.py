@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from sdl_study.arms import BEFORE_TRAINING
+from sdl_study.arms import AGAIN, BEFORE_TRAINING
 from sdl_study.evaluation.predictions import PREDICTIONS_FILE, metrics_from_predictions
 from sdl_study.record.declaration import Declaration, Winner
 from sdl_study.record.files import StudyFiles
@@ -23,7 +23,7 @@ class FinalSlot:
     """One final or control that a declaration promises.
 
     Attributes:
-        name: the arm's, or the control's.
+        name: the arm's, or the control's; ``aa`` of an arm that is trained once more.
         role: which of the two.
         seed_number: which final seed; equal numbers make pairs. The seeds of a search's winners follow those of the
             search before.
@@ -52,6 +52,16 @@ class FinalSlot:
     def predictions(self) -> Path:
         """Its scores of the test inputs, beside their labels."""
         return self.folder / PREDICTIONS_FILE
+
+    @property
+    def purpose(self) -> tuple[str | int, ...]:
+        """What its seed is derived for: that of ``aa`` is another than the arm's own of the same number."""
+        return ("final", self.seed_number, *((AGAIN,) if self.is_again else ()))
+
+    @property
+    def is_again(self) -> bool:
+        """Whether it trains an arm's setting once more."""
+        return self.role == "final" and self.name != self.arm
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ class Final:
 
 
 def final_slots(files: StudyFiles, declaration: Declaration) -> list[FinalSlot]:
-    """Every final and control, of one stage after another.
+    """Every final and control, of one stage after another; those of an arm that is trained once more after the arms'.
 
     That of the reference arm's encoder before training has every final seed; a control without an encoder has no last
     stage of its own, and stands with the first.
@@ -103,10 +113,16 @@ def final_slots(files: StudyFiles, declaration: Declaration) -> list[FinalSlot]:
 
 def _finals(files: StudyFiles, declaration: Declaration, stage: Stage) -> list[FinalSlot]:
     each = declaration.final_seeds
-    return [
-        _of_winner(files, declaration, winner, number, stage)
+    slots = [
+        _of_winner(files, declaration, winner, winner.arm, number, stage)
         for number in range(each)
         for winner in declaration.winners
+    ]
+    again = [winner for winner in declaration.winners if winner.arm == declaration.aa]
+    return slots + [
+        _of_winner(files, declaration, winner, AGAIN, number, stage)
+        for number in range(each)
+        for winner in again
     ]
 
 
@@ -130,13 +146,11 @@ def _controls(files: StudyFiles, declaration: Declaration, stage: Stage) -> list
 
 
 def _of_winner(
-    files: StudyFiles, declaration: Declaration, winner: Winner, number: int, stage: Stage
+    files: StudyFiles, declaration: Declaration, winner: Winner, name: str, number: int, stage: Stage
 ) -> FinalSlot:
     seed_number = winner.search * declaration.final_seeds + number
-    slot = _slot(
-        files, declaration, winner.arm, "final", seed_number, winner.arm, dict(winner.parameters), stage
-    )
-    start = None if stage == PROBE else files.final(declaration.sha, winner.arm, seed_number)
+    slot = _slot(files, declaration, name, "final", seed_number, winner.arm, dict(winner.parameters), stage)
+    start = None if stage == PROBE else files.final(declaration.sha, name, seed_number)
     return replace(slot, search=winner.search, start=start)
 
 

@@ -95,6 +95,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     found += arms
     if before["method"] != now["method"]:
         found.append(f"method: {before['method']!r} → {now['method']!r}")
+    for name in ("ablates", "aa"):  # only where they say something
+        if bool(before.get(name)) != bool(now.get(name)):
+            found.append(f"{name}: {bool(before.get(name))} → {bool(now.get(name))}")
     found += _of_space(before["space"], now["space"], with_arms=not arms)
     old, new = before.get("own_code", {}), now["own_code"]
     return found + [f"{name}: its code was changed" for name in old if name in new and old[name] != new[name]]

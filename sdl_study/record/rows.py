@@ -87,7 +87,8 @@ class RowMaker:
 
     def rows(self) -> tuple[Row, ...]:
         """Arms, then controls, in the order of their finals."""
-        found = [self._row(name) for name in dict.fromkeys(final.name for final in self._own())]
+        names = dict.fromkeys(final.name for final in self._own() if not final.slot.is_again)
+        found = [self._row(name) for name in names]
         tests = {row.name: row.test for row in found if row.role == "control" and row.test is not None}
         return tuple(replace(row, margins=self._margins(row, tests)) for row in found)
 

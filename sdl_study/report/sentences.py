@@ -61,6 +61,26 @@ def _verdict(comparison: Comparison) -> str:
     return f"{found} (this study could have found a difference of {interval.detectable:.{digits}f})"
 
 
+def aa_sentence(comparison: Comparison) -> str:
+    """What an arm differs by from itself on other seeds, and what that says of the verdict."""
+    interval = comparison.interval
+    seeds = f"{len(comparison.seeds)} seed" + ("" if len(comparison.seeds) == 1 else "s")
+    head = (
+        f"A/A: the setting chosen for {comparison.first}, trained once more on other seeds, {comparison.metric} "
+        f"({comparison.stage}): {comparison.difference:+.4f}"
+    )
+    if interval is None:
+        return f"{head}; {comparison.word}"
+    found = f"{head} [{interval.low:+.4f}, {interval.high:+.4f}], {seeds}, {comparison.groups} groups"
+    if comparison.word == "not distinguishable":
+        return f"{found}: no difference, as it must be (of seeds and test inputs; the luck of the search is not in it)"
+    return (
+        f"{found}: {comparison.word} than itself, although nothing differs but the seeds; by chance this happens in "
+        f"{1 - comparison.confidence:.0%} of studies, otherwise the intervals are too narrow: do not rely on a "
+        "difference of this size"
+    )
+
+
 def controls_sentence(answer: Answer) -> str | None:
     """Whether the best arm beats every control, and by how much; None where there is nothing to compare."""
     best = answer.best

@@ -9,6 +9,7 @@ from sdl_study.record.answer import Answer
 from sdl_study.record.rows import Row
 from sdl_study.record.trials import TrialRecord, leaderboard
 from sdl_study.report.sentences import (
+    aa_sentence,
     contrast_name,
     controls_sentence,
     failed_sentence,
@@ -51,6 +52,8 @@ def answer_text(answer: Answer) -> str:
         )
     if answer.primary is not None:
         lines.append(f"primary contrast: {_worded(answer, answer.primary)}")
+    if answer.aa is not None:
+        lines.append(_worded(answer, answer.aa) if answer.exploratory else aa_sentence(answer.aa))
     lines += [f"secondary: {_worded(answer, contrast)}" for contrast in answer.secondary]
     lines += [f"one arm under two names: {_worded(answer, contrast)}" for contrast in answer.twins]
     if answer.no_verdict:

@@ -92,7 +92,8 @@ class Driver:
             if terms == "restricted":
                 files.folder.chmod(0o700)  # scores and weights tell of patients
             self._write_identity()
-            found = environment(code_version(), plan.reference, plan.overrides, numerics())
+            base = None if plan.over is None else plan.over[1]
+            found = environment(code_version(), plan.reference, plan.overrides, numerics(), base)
             note_environment(files, found)
             self.tracker = open_tracker(
                 plan, self.data.manifest, self._tracking_uri, found, self.objective_labels

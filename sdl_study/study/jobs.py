@@ -102,7 +102,7 @@ class JobMaker:
 
     def final(self, slot: FinalSlot) -> Work:
         """A final, or a control that needs an encoder, on its final seed."""
-        seed = derive_seed(self._plan.settings.seed, "final", slot.seed_number)
+        seed = derive_seed(self._plan.settings.seed, *slot.purpose)
         start = self.starts_from(slot)
         job = self._job(
             slot.key, slot.role, slot.folder, slot.arm, seed, slot.parameters, resumed=True, stage=slot.stage,

@@ -18,6 +18,7 @@ from sdl_study.losses.catalogue import LossKind, find_loss
 
 PREFIX = "loss."
 JOINT_WEIGHT = "train.joint_weight"
+TEMPERATURE = "loss.temperature"
 
 
 @dataclass(frozen=True)
@@ -141,12 +142,30 @@ def check_known(losses: Mapping[str, ArmLoss], given: Mapping[str, Any], origin:
             raise UserError(f"{origin}: {path}: has no effect; arm {', '.join(having)} fixes it")
 
 
-def variants(method: str | None, losses: Mapping[str, ArmLoss]) -> tuple[str, ...]:
-    """The arms that are the method or another setting of its loss: none of them is what it is compared with."""
+def variants(method: str | None, losses: Mapping[str, ArmLoss], ablates: bool = False) -> tuple[str, ...]:
+    """The arms that are the method or another setting of its loss: none of them is what it is compared with.
+
+    Args:
+        method: the arm that the verdict is about.
+        losses: of all arms.
+        ablates: whether an arm that fixes another value than the method does, of anything but the temperature, is what
+            it is compared with all the same.
+    """
     if method is None:
         return ()
-    own = _identity(losses[method].kind.of)
-    return tuple(name for name, loss in losses.items() if _identity(loss.kind.of) == own)
+    of = losses[method]
+    found = (
+        name
+        for name, loss in losses.items()
+        if _identity(loss.kind.of) == _identity(of.kind.of)
+        and not (ablates and _taken_away(loss) != _taken_away(of))
+    )
+    return tuple(found)
+
+
+def _taken_away(loss: ArmLoss) -> tuple[str | None, dict[str, Any]]:
+    fixed = {name: value for name, value in loss.arm.fixed.items() if f"{PREFIX}{name}" != TEMPERATURE}
+    return loss.arm.joint, fixed
 
 
 def _identity(of: type) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sdl_study.arms import Arm, merged
+from sdl_study.arms import AGAIN, Arm, merged
 from sdl_study.config import Settings
 from sdl_study.errors import UserError
 from sdl_study.record.files import StudyFiles
@@ -53,6 +53,8 @@ class Plan:
         losses: the arms' losses, by the arm's name.
         module: the file of the study's own module; what it names beside itself is found from there.
         overrides: settings by dotted path that were given beside the module's.
+        ablates, aa: as in ``Study``.
+        over: what names the study and its base on the command line, where it was made over another one.
     """
 
     name: str
@@ -64,6 +66,9 @@ class Plan:
     losses: Mapping[str, ArmLoss]
     module: Path | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    ablates: bool = False
+    aa: bool = False
+    over: tuple[str, str] | None = None
 
     @property
     def arm_names(self) -> tuple[str, ...]:
@@ -73,6 +78,8 @@ class Plan:
     @property
     def reference(self) -> str:
         """What names the study on the command line: a module of search_spaces, or a file of the user's own."""
+        if self.over is not None:
+            return self.over[0]
         if self.module is None:
             return self.name
         return self.module.stem if self.module.parent.name == "search_spaces" else f"./{self.module.name}"
@@ -98,12 +105,14 @@ class Plan:
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """The arms that are the method, or another setting of its loss."""
-        return variants(self.method, self.losses)
+        """The arms that are the method, or another setting of its loss; in an ablation those that fix no more of it."""
+        return variants(self.method, self.losses, self.ablates)
 
     def identity(self) -> dict[str, Any]:
         """What study.json says about the study, and what is compared on resume."""
-        return identity(self.name, self.arms, self.method, self.space, self.settings, self.own_code())
+        found = identity(self.name, self.arms, self.method, self.space, self.settings, self.own_code())
+        # Of what came later, what says something: older studies have neither.
+        return found | {name: True for name in ("ablates", "aa") if getattr(self, name)}
 
     def own_code(self) -> dict[str, str]:
         """Digests of the user's own losses and encoder kinds: with another one under its name it is another study."""
@@ -122,6 +131,7 @@ def make_plan(
     overrides: Mapping[str, Any],
     joins_cluster: bool = False,
     module: Path | None = None,
+    over: tuple[str, str] | None = None,
 ) -> Plan:
     """Lay the overrides over a study and check everything that can be checked without its data.
 
@@ -132,6 +142,7 @@ def make_plan(
         overrides: settings by dotted path, and ``arms`` (names of those that shall run) and ``method``.
         joins_cluster: whether the study joins a running cluster, whose CPUs are counted when it does.
         module: the study's own file.
+        over: as in ``Plan``.
 
     Raises:
         UserError: a mistake in the study, the overrides, the output folder or the workers.
@@ -148,8 +159,9 @@ def make_plan(
     settings = with_values(study.settings, values, "--set") if values else study.settings
     plan = Plan(
         name, study.arms, study.method, study.space.without(values), settings,
-        StudyFiles(out.resolve(), name), losses, module, dict(overrides),
+        StudyFiles(out.resolve(), name), losses, module, dict(overrides), study.ablates, study.aa, over,
     )  # fmt: skip
+    check_aa(plan)
     check_encoders(settings, name, module)
     check_one_rate(study.space, settings, values, name)
     _check_losses(losses, settings.loss, _of_losses(values), name)
@@ -159,6 +171,17 @@ def make_plan(
     check_output(plan.files)
     check_workers(settings, joins_cluster)
     return plan
+
+
+def check_aa(plan: Plan) -> None:
+    """The A/A arm trains the method once more, under a name of its own.
+
+    Raises:
+        UserError: one line.
+    """
+    if plan.aa and (plan.method is None or AGAIN in plan.arm_names):
+        why = "there is none among the arms" if plan.method is None else "an arm of the study has its name"
+        raise UserError(f"{plan.name}: {AGAIN} trains the method once more, and {why}")
 
 
 def _check_losses(

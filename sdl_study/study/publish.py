@@ -164,7 +164,8 @@ def publish(
         record_files: record-level files and weights that may go into MLflow as well.
     """
     for final in finals:
-        tracker.final(final_run(final, _trials_of(final.name, trials), plan.name))
+        tried = final.slot.arm if final.role == "final" else final.name
+        tracker.final(final_run(final, _trials_of(tried, trials), plan.name))
     tracker.supersede({final.slot.key for final in finals})
     files, objective = plan.files, plan.settings.objective_key
     board = leaderboard(list(trials), lambda trial: remarks(trial, objective, plan.space))
@@ -188,6 +189,8 @@ def _tags(answer: Answer, with_records: bool) -> dict[str, str]:
     tags = {"sdl.declaration": answer.declaration, "sdl.best_arm": answer.best_arm, **_of_rows(answer)}
     if with_records:
         tags["sdl.record_artifacts"] = "yes"  # stays: what is there was put there
+    if answer.aa is not None:
+        tags["answer/aa"] = "exploratory" if answer.exploratory else answer.aa.word
     if answer.no_verdict:
         tags["answer/verdict"] = f"no verdict: {answer.no_verdict}"
     if answer.primary is not None:

@@ -41,7 +41,8 @@ def _module(record: StudyRecord) -> Path | None:
     """The study's own file; only code of the user's own is looked for beside it."""
     if not record.identity.get("own_code") or not record.environments:
         return None
-    name = str(record.environments[-1]["study"])
+    last = record.environments[-1]
+    name = str(last.get("base", last["study"]))  # of a study over another one, encoders stand beside that
     found = Path(name).resolve() if name.startswith("./") else ROOT / "search_spaces" / f"{name}.py"
     if not found.is_file():
         raise UserError(

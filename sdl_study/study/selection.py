@@ -13,7 +13,7 @@ from sdl_study.record.declaration import Declaration, Winner, keep_or_write
 from sdl_study.record.findings import could_learn
 from sdl_study.record.outcome import Repeat
 from sdl_study.record.trials import TrialRecord
-from sdl_study.study.final_seeds import final_seeds
+from sdl_study.study.final_seeds import final_seeds, trains_again
 from sdl_study.study.jobs import JobMaker, Work
 from sdl_study.study.located import encoder_of
 from sdl_study.study.plan import Plan
@@ -151,18 +151,20 @@ def declare(
         code_version: of this program.
     """
     settings, on_dev = plan.settings, _on_dev(found)
+    contrast = primary_contrast(plan, found, unable_arms(found, records))
+    seeds = final_seeds(plan, found, records)
     declaration = Declaration(
         study=plan.name,
         winners=tuple(found),
         best_arm_on_dev=max(on_dev, key=lambda arm: on_dev[arm]),
         method=plan.method,
         variants=plan.variants,
-        primary_contrast=primary_contrast(plan, found, unable_arms(found, records)),
+        primary_contrast=contrast,
         primary_metric=settings.primary_metric,
         primary_stage=settings.stage,
         controls=controls,
         study_seed=settings.seed,
-        final_seeds=final_seeds(plan, found, records),
+        final_seeds=seeds,
         selection_seeds=settings.budget.selection_seeds,
         trials_per_arm=settings.budget.trials,
         epochs=settings.train.epochs,
@@ -170,6 +172,7 @@ def declare(
         code_version=code_version,
         searches=settings.budget.searches,
         stages=settings.stages,
+        aa=plan.method if trains_again(plan, seeds) else None,
     )
     reference = declaration.winner(declaration.reference_arm)
     return keep_or_write(plan.files, replace(declaration, controls=_named(controls, plan, reference)))

@@ -26,10 +26,12 @@ class SpaceContract:
 
     Attributes:
         study: a ``Study``, or what ``python -m sdl_study.run study`` takes.
+        base: what ``--base`` takes, for a study that is made over another one.
         points: random points that are drawn for every arm.
     """
 
     study: str | Study
+    base: str | None = None
     points: int = _POINTS
 
     @contextmanager
@@ -37,11 +39,13 @@ class SpaceContract:
         """The study, checked as the command checks it: every extreme is a valid setting of every arm that searches it,
         every condition names what stands before it, every loss can be built."""
         from sdl_study.own_modules import load_study
+        from sdl_study.study.bases import find_base
         from sdl_study.study.plan import make_plan
 
         with tempfile.TemporaryDirectory() as out:
             if isinstance(self.study, str):
-                own = load_study(self.study)
+                base = None if self.base is None else find_base(self.base, Path(out))
+                own = load_study(self.study, base)
                 yield make_plan(own.study, Path(out), own.name, {}, module=own.module)
             else:
                 yield make_plan(self.study, Path(out), "study", {})

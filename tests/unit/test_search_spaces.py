@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sdl_study.errors import UserError
-from sdl_study.own_modules import load_study, study_names
+from sdl_study.own_modules import OwnStudy, load_study, study_names
 from sdl_study.space import SearchSpace, Study, choice, log_uniform, uniform
 from sdl_study.testing import SpaceContract
 from tests.unit.study.fakes import small_study
@@ -15,8 +15,16 @@ from tests.unit.study.fakes import small_study
 CONTRACT = [name for name in vars(SpaceContract) if name.startswith("test_")]
 
 
+OVER = {"ablation": "demo_mimic"}  # studies over another one, and a base to check them with
+
+
+def load(name: str) -> OwnStudy:
+    return load_study(name, load_study(OVER[name]) if name in OVER else None)
+
+
 def check(study: str | Study, name: str) -> None:
-    contract = type("Contract", (SpaceContract,), {"study": study, "points": 20})()
+    base = OVER.get(study) if isinstance(study, str) else None
+    contract = type("Contract", (SpaceContract,), {"study": study, "base": base, "points": 20})()
     getattr(contract, name)()
 
 
@@ -82,12 +90,13 @@ def test_the_contract_finds_what_is_wrong(
 
 def test_helpers_are_no_studies() -> None:
     assert all(not name.startswith("_") for name in study_names())
-    assert {load_study(name).name for name in study_names()} == set(study_names())
+    assert {load(name).name for name in set(study_names()) - set(OVER)} == set(study_names()) - set(OVER)
+    assert [load(name).name for name in OVER] == ["demo_mimic_ablation"]
 
 
 @pytest.mark.parametrize("name", study_names())
 def test_what_is_said_to_be_published_is_a_value_of_the_first_trial(name: str) -> None:
-    study = load_study(name).study
+    study = load(name).study
     for arm in study.arms:
         space = study.space
         point = {**space.published, **space.published_of_arm.get(arm.name, {})}

@@ -22,6 +22,7 @@ from sdl_study.report.cards import (
     reproduce,
     search,
     slices,
+    sweep,
     temperature,
     trials,
 )
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from sdl_study.report.page.frames import StudyFrames
 
 CARDS: tuple[Callable[[StudyFrames], Card], ...] = (
-    answer.card, leaderboard.card, search.card, temperature.card, curves.card, importance.card, parallel.card,
-    slices.card, relations.card, bands.card, labels.card, calibration.card, pareto.card, embeddings.card,
+    answer.card, leaderboard.card, search.card, temperature.card, sweep.card, curves.card, importance.card,
+    parallel.card, slices.card, relations.card, bands.card, labels.card, calibration.card, pareto.card, embeddings.card,
     trials.card, dataset.card, environment.card, reproduce.card,
 )  # fmt: skip

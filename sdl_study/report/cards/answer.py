@@ -11,6 +11,7 @@ from sdl_study.report.page.card import Card
 from sdl_study.report.page.drawing import INK, MUTED, canvas, style_of
 from sdl_study.report.page.frames import StudyFrames, counted
 from sdl_study.report.sentences import (
+    aa_sentence,
     controls_sentence,
     convergence_sentence,
     edge_sentence,
@@ -69,7 +70,7 @@ def card(study: StudyFrames) -> Card:
     first = controls_sentence(answer)
     lines = [] if first is None else [first]
     if not answer.exploratory:
-        lines += [_verdict(c, answer, study.shown) for _, c in study.contrasts]
+        lines += [_verdict(role, c, answer, study.shown) for role, c in study.contrasts]
     lines += [*answer.seen, *_warnings(answer)]
     lines += [failed_sentence(failed) for failed in answer.failed]
     if answer.no_verdict and answer.primary is not None:
@@ -87,9 +88,11 @@ def card(study: StudyFrames) -> Card:
     )
 
 
-def _verdict(contrast: Comparison, answer: Answer, shown: Callable[[int], str]) -> str:
+def _verdict(role: str, contrast: Comparison, answer: Answer, shown: Callable[[int], str]) -> str:
     """A contrast in words, its number of groups as it may be told."""
-    found = verdict_sentence(contrast, answer.rising, answer.unable)
+    found = (
+        aa_sentence(contrast) if role == "A/A" else verdict_sentence(contrast, answer.rising, answer.unable)
+    )
     return found.replace(f" {contrast.groups} groups", f" {shown(contrast.groups)} groups")
 
 
@@ -136,7 +139,18 @@ def headline(study: StudyFrames) -> str:
         "worse": f"{first} is worse than {second}",
         "not distinguishable": f"{first} and {second} are not distinguishable",
     }[contrast.word]
-    return f"{what[0].upper() if head else what[0]}{what[1:]}. {measure}, {within}."
+    found = f"{what[0].upper() if head else what[0]}{what[1:]}. {measure}, {within}."
+    return found if answer.aa is None else f"{found} {_with_itself(answer.aa)}"
+
+
+def _with_itself(aa: Comparison) -> str:
+    """What stands beside the verdict of an arm against itself."""
+    if aa.word == "not distinguishable":
+        return f"Against itself on other seeds (A/A), {aa.first} shows no difference."
+    return (
+        f"But {aa.first} is {aa.word} than itself on other seeds (A/A, {aa.difference:+.4f}): do not rely on a "
+        "difference of this size."
+    )
 
 
 def _so_far(study: StudyFrames) -> str:

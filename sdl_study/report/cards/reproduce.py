@@ -45,7 +45,10 @@ def start_command(name: str, found: Mapping[str, Any]) -> str:
         name: of the study.
         found: an environment that worked on it.
     """
-    words = [_PROGRAM, "study", shlex.quote(found["study"]), "--name", shlex.quote(name)]
+    words = [_PROGRAM, "study", shlex.quote(found["study"])]
+    if "base" in found:
+        words += ["--base", shlex.quote(found["base"])]
+    words += ["--name", shlex.quote(name)]
     if found["own_data"]:
         words += ["--data", "DIR"]
     for path, value in found["overrides"].items():

@@ -134,11 +134,12 @@ class StudyFrames:
 
     @property
     def contrasts(self) -> tuple[tuple[str, Comparison], ...]:
-        """Every contrast of the answer with what it is: primary, secondary, or one arm under two names."""
+        """Every contrast of the answer with what it is: primary, A/A, secondary, or one arm under two names."""
         answer = self.record.answer
         if answer is None:
             return ()
         primary = () if answer.primary is None else (("primary", answer.primary),)
+        primary += () if answer.aa is None else (("A/A", answer.aa),)
         secondary = tuple(("secondary", contrast) for contrast in answer.secondary)
         return (*primary, *secondary, *(("one arm, two names", contrast) for contrast in answer.twins))
 
@@ -172,7 +173,7 @@ class StudyFrames:
         slots = [
             final.slot
             for final in self.record.finals
-            if final.slot.role == "final" and final.slot.stage == self.stage
+            if final.slot.name in self.arms and final.slot.stage == self.stage
         ]
         return [
             ScoredFinal(slot, details_of(slot.predictions, bands, private=self.restricted))

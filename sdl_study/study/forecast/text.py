@@ -117,8 +117,10 @@ def _trials(forecast: Forecast) -> Iterator[str]:
     )
     yield (
         f"then {amount.repeats} repeats of the best on selection seeds and {amount.finals} finals, "
-        f"{amount.epochs} epochs each; in all {arms * amount.trainings} trainings"
+        f"{amount.epochs} epochs each; in all {arms * amount.trainings + forecast.again} trainings"
     )
+    if forecast.again:
+        yield f"  among them {forecast.again} finals of {forecast.plan.method} once more, on other seeds (A/A)"
     finetune = forecast.settings.finetune
     if FINETUNE in forecast.settings.stages:
         yield (
@@ -211,7 +213,8 @@ def _disk(forecast: Forecast) -> Iterator[str]:
     for encoder in forecast.encoders:
         stores[str(sorted(encoder.reading.settings.items()))] = encoder.reading.bytes_of_store(forecast.sizes)
     largest = max(forecast.encoders, key=lambda encoder: encoder.state.checkpoint)
-    finals = len(forecast.plan.arms) * forecast.amount.finals * len(forecast.settings.stages)
+    finals = len(forecast.plan.arms) * forecast.amount.finals + forecast.again
+    finals *= len(forecast.settings.stages)
     scores = (
         2 * 4 * forecast.sizes.test * forecast.sizes.labels
     )  # of each label, and in the predictions again

@@ -17,7 +17,7 @@ from sdl_study.models.outlines import as_on_gpu, outline_failure, shape_encoder,
 from sdl_study.setting_paths import with_values
 from sdl_study.stages import FINETUNE
 from sdl_study.study.checks import possible_values
-from sdl_study.study.final_seeds import SEEDS_OF_LONG, shared_seeds
+from sdl_study.study.final_seeds import SEEDS_OF_LONG, shared_seeds, trains_again
 from sdl_study.study.forecast.devices import Device
 from sdl_study.study.forecast.inputs import Reading, reading_of
 from sdl_study.study.forecast.measured import Measured, measure_step
@@ -83,6 +83,7 @@ class Forecast:
         encoders: those to choose from.
         amount: what each arm trains.
         measured: a step on this machine; None where even one row takes too long.
+        again: finals of the method's setting on other seeds, after the arms'.
     """
 
     plan: Plan
@@ -91,6 +92,7 @@ class Forecast:
     encoders: tuple[EncoderForecast, ...]
     amount: Amount
     measured: Measured | None
+    again: int = 0
 
     @property
     def settings(self) -> Settings:
@@ -112,10 +114,11 @@ class Forecast:
         """Operations of the study if all trials took this encoder."""
         total = Work()
         for arm in self.plan.arms:
-            epochs = self.amount.search_epochs + self.amount.whole * self.amount.epochs
+            whole = self.amount.whole + (self.again if arm.name == self.plan.method else 0)
+            epochs = self.amount.search_epochs + whole * self.amount.epochs
             total += self._epoch(encoder, fit, arm.pretraining) * epochs
         controls = 1 if "untrained" in self.settings.controls else 0
-        scored = (len(self.plan.arms) + controls) * self.amount.finals
+        scored = (len(self.plan.arms) + controls) * self.amount.finals + self.again
         rows = 1 if fit is None else fit.micro_batch
         padded = encoder.reading.padded_share(rows)
         total += scoring_work(self.sizes, encoder.pretrained, padded) * scored
@@ -171,6 +174,7 @@ def make_forecast(plan: Plan, expects: DataSizes | None, data: PreparedData | No
         plan, sizes, data is not None, encoders, amount,
         measure_step(smallest.kind, smallest.settings, smallest.reading, smallest.heaviest, smallest.state,
                      settings),
+        amount.finals if trains_again(plan, seeds) else 0,
     )  # fmt: skip
 
 

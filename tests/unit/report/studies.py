@@ -23,8 +23,9 @@ from sdl_study.record.journal import read
 from sdl_study.record.outcome import Failure, Result, write_outcome
 from sdl_study.record.trials import leaderboard
 from sdl_study.report.tables import csv_table
+from sdl_study.space import Study
 from sdl_study.stages import PROBE
-from sdl_study.study.plan import Plan
+from sdl_study.study.plan import Plan, make_plan
 from tests.unit.study.fakes import open_search, play, small_plan
 
 DOCUMENTS, LABELS = 60, 12
@@ -42,10 +43,11 @@ def curve(arm: str, parameters: Mapping[str, Any], epoch: int) -> float:
 
 def searched(
     out: Path, terms: str = "open", overrides: Mapping[str, Any] | None = None, stop_after: int | None = None,
-    **study: Any,
+    made: Study | None = None, **study: Any,
 ) -> Plan:  # fmt: skip
     """A study whose search was played, on a prepared data set that a reader finds."""
-    plan = small_plan(out, {"objective_min_positives": 0, **(overrides or {})}, **study)
+    given = {"objective_min_positives": 0, **(overrides or {})}
+    plan = small_plan(out, given, **study) if made is None else make_plan(made, out, "small", given)
     prepared(plan, terms)
     known = {"data_fingerprint": FINGERPRINT, "terms": terms, "code_version": "1+abc"}
     write_json(plan.files.study_json, plan.identity() | known)
@@ -85,7 +87,7 @@ def prepared(
     return folder
 
 
-def declared(plan: Plan, seeds: int = 3) -> Declaration:
+def declared(plan: Plan, seeds: int = 3, aa: str | None = None) -> Declaration:
     """The best trials of a played search, declared."""
     trials = [trial for trial in read(plan.files.journal).all() if trial.objective is not None]
     best = [
@@ -97,7 +99,7 @@ def declared(plan: Plan, seeds: int = 3) -> Declaration:
         variants=("sd",), primary_contrast=("sd", "any"), primary_metric="test/macro_f1",
         primary_stage=plan.settings.stage, stages=plan.settings.stages,
         controls=("label_prior",), study_seed=0, final_seeds=seeds, selection_seeds=0, trials_per_arm=4, epochs=4,
-        data_fingerprint=FINGERPRINT, code_version="1+abc",
+        data_fingerprint=FINGERPRINT, code_version="1+abc", aa=aa,
     )  # fmt: skip
     write_json(plan.files.declaration, declaration.to_dict())
     return declaration
@@ -106,10 +108,10 @@ def declared(plan: Plan, seeds: int = 3) -> Declaration:
 def answered(
     plan: Plan, quality: Quality, seeds: int = 3, failing: str | None = None, exploratory: Sequence[str] = (),
     documents: int = DOCUMENTS, width: int = LABELS,
-    share: float = 0.25, threshold: float = 0.5,
+    share: float = 0.25, threshold: float = 0.5, aa: str | None = None,
 ) -> Declaration:  # fmt: skip
     """Finals with scores of a quality, their ledger lines, and the answer that they amount to."""
-    declaration = declared(plan, seeds)
+    declaration = declared(plan, seeds, aa)
     ledger = plan.files.data / "prepared" / "small"
     truth = np.random.default_rng(1).random((documents, width)) < share
     places = np.nonzero(truth)[0], np.nonzero(truth)[1]

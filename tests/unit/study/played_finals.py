@@ -84,7 +84,7 @@ def play(monkeypatch: pytest.MonkeyPatch, finals: Finals, outcome: Outcome) -> N
             result = None if item.outcome is not None else outcome(item)
             if result is None:
                 continue
-            rng = np.random.default_rng([seed_number(item), len(item.job.arm["name"])])
+            rng = np.random.default_rng([item.job.seed, len(item.job.arm["name"])])
             save_scores(item.folder / SCORES_FILE, rows, rng.random((len(rows), 6)))
             item.keep(result)
         return [item for item in work if item.outcome is None]
