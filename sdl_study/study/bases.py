@@ -136,11 +136,12 @@ def over(base: Study, arms: tuple[Arm, ...], **changes: Any) -> Study:
 def _was_shared(parameter: Parameter, base: Study) -> bool:
     """Whether all arms of a study search a parameter, of those whose loss has such a setting.
 
-    A record names the arms of every parameter.
+    A record names the arms of every parameter; those with a loss of the catalogue tell whether they were all.
     """
     if parameter.arms is None:
         return True
-    having = {name for name, loss in losses_of(base.arms, "base").items() if loss.takes(parameter.name)}
+    known = tuple(arm for arm in base.arms if ":" not in arm.loss)
+    having = {name for name, loss in losses_of(known, "base").items() if loss.takes(parameter.name)}
     return having <= set(parameter.arms)
 
 

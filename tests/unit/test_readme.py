@@ -35,9 +35,12 @@ def test_its_commands_exist(module: str) -> None:
     assert importlib.util.find_spec(module) is not None
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"sdl_study\.run study (\w+)", README))))
-def test_its_studies_exist(name: str) -> None:
-    assert load_study(name).name == name
+@pytest.mark.parametrize(
+    ("name", "base"), sorted(set(re.findall(r"sdl_study\.run study (\w+)(?: --base (\w+))?", README)))
+)
+def test_its_studies_exist(name: str, base: str) -> None:
+    own = load_study(name, load_study(base) if base else None)
+    assert own.name == (f"{base}_{name}" if base else name)
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"make ([a-z-]+)(?=`|\s+#)", README))))
