@@ -15,7 +15,7 @@ from sdl_study.space import choice, log_uniform
 from sdl_study.study.bases import find_base, over
 from sdl_study.study.plan import make_plan
 from tests.unit.report.studies import declared, searched
-from tests.unit.study.fakes import small_plan, small_study
+from tests.unit.study.fakes import small_study
 
 FIXED = Arm("tau_0.1", "sd", fixed={"temperature": 0.1})
 
@@ -163,5 +163,11 @@ def test_variants_of_an_ablation_are_what_takes_nothing_away(tmp_path: Path) -> 
     assert ablation.identity()["ablates"] is True
 
 
-def test_a_small_study_has_no_base(tmp_path: Path) -> None:
-    assert small_plan(tmp_path).over is None
+def test_its_cost_is_forecast_with_the_aa_arm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = "arms=('similarity_only', 'dissimilarity_only', 'sd', 'neither', 'aa')"
+    given = ["--base", "demo_mimic", "--dry-run", "--set", chosen, "--out", str(tmp_path / "studies")]
+    assert main(["study", "ablation", *given]) == 0
+    told = capsys.readouterr().out
+    assert "arms: similarity_only, dissimilarity_only, sd, neither; batch 64" in told
+    assert "in all 31 trainings" in told  # 4 arms of 4 trials and 3 finals, and 3 finals again
+    assert "among them 3 finals of sd once more" in told

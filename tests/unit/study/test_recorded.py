@@ -72,6 +72,17 @@ def test_code_of_ones_own_is_found_where_the_command_starts(
     assert changed_code(found, replace(record, identity=identity)) == ["loss of halving"]
 
 
+def test_code_of_a_study_over_another_one_stands_beside_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "my_space.py"
+    base.write_text(LOSS)
+    plan = run_of(tmp_path, base, Arm("halving", loss="my_space:Halving"))
+    note_environment(plan.files, environment("2", "ablation", {}, None, "./my_space.py"))
+    monkeypatch.chdir(tmp_path)
+    assert recorded_plan(chosen_of(plan, 0).record).module == base
+
+
 @pytest.mark.parametrize(
     ("state", "keep", "words"),
     [
