@@ -15,7 +15,7 @@ from sdl_study.report.names import setting_name
 from sdl_study.report.page.frames import StudyFrames, counted
 from sdl_study.report.sentences import controls_sentence
 
-_REPORT = "python -m sdl_study.run report"
+_PROGRAM = "python -m sdl_study.run"
 
 
 def opening_note(name: str, arms: Sequence[str], objective: str, environment: Mapping[str, Any]) -> str:
@@ -52,7 +52,7 @@ def _what(name: str, arms: Sequence[str], objective: str) -> str:
 def _commands(name: str, environment: Mapping[str, Any] | None) -> str:
     """How it is made or continued, and how its page is built; the folder of the data is the reader's own."""
     lines = [] if environment is None else [start_command(name, environment)]
-    return "\n".join(["```", *lines, f"{_REPORT} {name}", "```"])
+    return "\n".join(["```", *lines, f"{_PROGRAM} report {name}", "```"])
 
 
 def _table(answer: Answer) -> str:
@@ -74,7 +74,8 @@ def trial_note(study: str, record: TrialRecord, objective: str) -> str:
         f"**Trial {record.number} of {study}**: `{setting_name(record.arm, record.parameters)}`, proposed by "
         f"{record.sampled_by}; trained on train, judged on dev, test data are not touched."
     )
-    return f"{what}\n\n{_came_to(record, objective)}"
+    again = [] if record.objective is None else [f"```\n{_PROGRAM} reproduce {study}/{record.number}\n```"]
+    return "\n\n".join([what, _came_to(record, objective), *again])
 
 
 def _came_to(record: TrialRecord, objective: str) -> str:
