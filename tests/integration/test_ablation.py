@@ -27,7 +27,7 @@ ARMS = ("sd", "similarity_only", "neither", "no_superset", "any", "tau_0.1")
 @pytest.fixture(scope="module")
 def plan(out: Path) -> Plan:
     study = ablation.of_base(tiny_study(tiny_data(out / "prepared")))
-    given = {"arms": (*ARMS, "aa"), "budget.trials": 1, "train.epochs": 2, "controls": ("label_prior",)}
+    given = {"arms": (*ARMS, "aa"), "budget.trials": 1, "train.epochs": 1, "controls": ("label_prior",)}
     return make_plan(study, out, "tiny_ablation", given, over=("ablation", "tiny"))
 
 
