@@ -67,7 +67,7 @@ def test_it_opens_from_disk_without_an_error_or_a_request(
 def test_every_figure_shows_the_rows_of_its_frame(study: Path, browser: Browser) -> None:
     browser.show(study / "page.html")
     cards = [card for card in browser.run(_DRAWN) if card["figures"]]
-    assert len(cards) == 12
+    assert len(cards) == 13
     for card in cards:
         assert card["computed"] == card["expected"] == card["rows"] > 0, card
         assert card["symbols"] == card["wanted"], card
@@ -99,7 +99,7 @@ def test_numbers_are_those_of_the_study(study: Path, browser: Browser) -> None:
 def test_links_lead_to_cards(study: Path, browser: Browser) -> None:
     browser.show(study / "page.html")
     links = browser.run("return [...document.querySelectorAll('a')].map((a) => a.getAttribute('href'))")
-    assert len(links) == len(set(links)) == 18
+    assert len(links) == len(set(links)) == 19
     assert browser.run(
         "return [...document.querySelectorAll('a')].every((a) => document.querySelector(a.hash))"
     )
