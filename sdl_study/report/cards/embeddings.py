@@ -10,7 +10,7 @@ from sdl_study.evaluation.embeddings import read_embeddings
 from sdl_study.evaluation.predictions import read_predictions
 from sdl_study.record.relations import RELATIONS, relations_of
 from sdl_study.report.page.card import Card, absent
-from sdl_study.report.page.drawing import COLOURS, DECORATION, INK, MUTED, canvas, faint
+from sdl_study.report.page.drawing import COLOURS, INK, MUTED, canvas
 from sdl_study.report.page.frames import ScoredFinal, StudyFrames
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def frame(
 
 
 def draw(table: pl.DataFrame) -> go.Figure:
-    """A point for every test input; the anchor is ringed."""
+    """A point for every test input; the anchor is a star."""
     import plotly.graph_objects as go
     import polars as pl
 
@@ -142,15 +142,10 @@ def draw(table: pl.DataFrame) -> go.Figure:
             continue
         figure.add_trace(go.Scatter(
             x=own["x"].to_list(), y=own["y"].to_list(), mode="markers", name=f"{relation} ({own.height})",
-            marker={"color": colour, "symbol": symbol, "size": 14 if relation == "anchor" else 7},
+            marker={"color": colour, "symbol": symbol, "size": 18 if relation == "anchor" else 7},
             customdata=own.select("row", "cosine").rows(),
             hovertemplate=relation + ", row %{customdata[0]}, cosine %{customdata[1]:.3f}<extra></extra>",
         ))  # fmt: skip
-    top = table.row(0, named=True)
-    figure.add_trace(go.Scatter(
-        x=[top["x"]], y=[top["y"]], mode="markers", meta=DECORATION, showlegend=False, hoverinfo="skip",
-        marker={"symbol": "circle", "size": 28, "color": faint(INK, 0.12)},
-    ))  # fmt: skip
     return figure.update_xaxes(showticklabels=False, ticks="").update_yaxes(showticklabels=False, ticks="")
 
 
