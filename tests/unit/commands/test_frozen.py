@@ -21,7 +21,7 @@ OPTIONS = {
     },
     "study": {
         "names", "--out", "--data", "--dry-run", "--name", "--trials", "--workers", "--set", "--address",
-        "--tracking-uri", "--allow-record-artifacts",
+        "--tracking-uri", "--allow-record-artifacts", "--base", "--register",
     },
 }  # fmt: skip
 
