@@ -73,7 +73,7 @@ def statuses(out: Path) -> dict[str, str]:
 def check_left_in_order(out: Path, sessions: Path) -> None:
     files = StudyFiles(out, "tiny")
     assert not files.engine.exists()
-    assert statuses(out)["study"] == "KILLED"
+    assert statuses(out)["tiny"] == "KILLED"
     for session in sessions.glob("sdl-*/ray/session_*"):
         for path in (session, *session.rglob("*")):
             assert path.is_symlink() or stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
@@ -146,7 +146,7 @@ def test_a_raylet_that_is_killed(tmp_path: Path, engines: Engines) -> None:
     assert "raylet" not in out  # whose log Ray would print
     left = [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     assert not left  # agents, too, which it left behind
-    assert statuses(tmp_path)["study"] == "KILLED"
+    assert statuses(tmp_path)["tiny"] == "KILLED"
 
 
 @pytest.mark.slow
