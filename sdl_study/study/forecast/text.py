@@ -236,7 +236,7 @@ def _assumptions(forecast: Forecast) -> Iterator[str]:
         )
     yield (
         f"hours: makers' dense peak rates, of which products of matrices reach {MATRIX_SHARE:.0%} and convolutions "
-        f"{CONVOLUTION_SHARE:.0%}; the loss, the probe, the reading of data and, where steps take less than some ten "
+        f"{CONVOLUTION_SHARE:.1%}; the loss, the probe, the reading of data and, where steps take less than some ten "
         "milliseconds, the starting of operations come on top"
     )
     yield (
