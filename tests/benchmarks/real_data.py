@@ -16,6 +16,7 @@ import gzip
 import hashlib
 import json
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
@@ -168,12 +169,15 @@ def main() -> None:
             for name, path in prepared.items()
         ]
         rows: list[dict[str, Any]] = []
+        started = time.monotonic()
         for answer in execute(plans, None, None):
             print(f"\n{answer_text(answer)}\n")
             rows += results(
                 answer.study, StudyFiles(out, answer.study), PreparedData.load(prepared[answer.study])
             )
+        minutes = (time.monotonic() - started) / 60
     print(text_table(rows, {"data": "", "what": "", "micro-F1": ".3f", "mAP": ".3f"}))
+    print(f"{', '.join(prepared)}: {minutes:.0f} minutes")
 
 
 if __name__ == "__main__":
