@@ -169,7 +169,7 @@ def probe(scale: float, max_rows: int) -> None:
                 "GiB": torch.cuda.max_memory_allocated() / GIB,
             }
         )
-    print(text_table(rows, {"rows": ",", "labels": ",", "seconds": ".2f", "l2": "g", "GiB": ".1f"}))
+    print(text_table(rows, {"rows": "", "labels": "", "seconds": ".2f", "l2": "g", "GiB": ".1f"}))
 
 
 def main() -> None:

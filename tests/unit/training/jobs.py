@@ -20,6 +20,7 @@ from tests.unit.study.fakes import arms_named
 
 Epochs = dict[int, dict[str, float]]
 NUM_LABELS = 5
+CPU = torch.device("cpu")
 SPLIT_SIZES = {"train": 50, "dev": 20, "test": 20}
 
 
@@ -91,7 +92,9 @@ def job(
     )
 
 
-def run(work: Job, answer: Callable[[int], bool] = lambda epoch: True) -> tuple[Epochs, dict[str, Any]]:
+def run(
+    work: Job, answer: Callable[[int], bool] = lambda epoch: True, device: torch.device = CPU
+) -> tuple[Epochs, dict[str, Any]]:
     """Run a job on this rank; what it reported by epoch, without seconds, and its result."""
     epochs: Epochs = {}
 
@@ -99,7 +102,7 @@ def run(work: Job, answer: Callable[[int], bool] = lambda epoch: True) -> tuple[
         epochs[event.epoch] = {key: value for key, value in event.metrics.items() if key != "seconds"}
         return answer(event.epoch)
 
-    result = run_job(work, report, distributed.object_channel(), torch.device("cpu"))
+    result = run_job(work, report, distributed.object_channel(), device)
     return epochs, result
 
 

@@ -21,12 +21,10 @@ from sdl_study.testing import run_processes
 from sdl_study.training.gradients import batch_of
 from sdl_study.training.memory import micro_batch_of
 from sdl_study.training.model import PretrainingModel, build_loss, build_model
-from sdl_study.training.run import run_job
 from sdl_study.training.stages.probe import fit_probe
-from sdl_study.workers.job import Job
 from tests.unit.models import published
 from tests.unit.study.fakes import arms_named
-from tests.unit.training.jobs import job, settings
+from tests.unit.training.jobs import Epochs, job, run, settings
 
 pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")
@@ -165,48 +163,38 @@ def test_a_micro_batch_is_what_the_memory_holds() -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
-def run(work: Job, device: torch.device) -> tuple[list[dict[str, float]], dict[str, Any]]:
-    epochs: list[dict[str, float]] = []
-
-    def report(event: Any) -> bool:
-        epochs.append(event.metrics)
-        return True
-
-    return epochs, run_job(work, report, distributed.object_channel(), device)
+def losses(epochs: Epochs) -> list[float]:
+    return [metrics["train/loss"] for metrics in epochs.values()]
 
 
 def test_a_final_on_a_gpu_and_its_resumption(folder: Path) -> None:
     """Its losses are a CPU's; broken off after an epoch it goes on as if it had not been."""
-    cpu, _ = run(job(folder / "cpu", kind="final", encoder="conv"), torch.device("cpu"))
-    gpu, ended = run(job(folder / "gpu", kind="final", encoder="conv"), CUDA)
-    assert [e["train/loss"] for e in gpu] == pytest.approx([e["train/loss"] for e in cpu], rel=1e-3)
+    cpu, _ = run(job(folder / "cpu", kind="final", encoder="conv"))
+    gpu, ended = run(job(folder / "gpu", kind="final", encoder="conv"), device=CUDA)
+    assert losses(gpu) == pytest.approx(losses(cpu), rel=1e-3)
     assert ended["device"] == "cuda"
-    work, again = job(folder / "broken", kind="final", encoder="conv"), []
+    work = job(folder / "broken", kind="final", encoder="conv")
 
-    def once(event: Any) -> bool:
-        again.append(event.metrics)
-        if len(again) == 1:
-            raise KeyboardInterrupt
-        return True
+    def broken_off(epoch: int) -> bool:
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_job(work, once, None, CUDA)
-    rest, resumed = run(replace(work, resumed=True), CUDA)
-    assert [e["train/loss"] for e in rest] == pytest.approx([e["train/loss"] for e in gpu], rel=1e-5)
+        run(work, broken_off, CUDA)
+    rest, resumed = run(replace(work, resumed=True), device=CUDA)
+    assert losses(rest) == pytest.approx(losses(gpu), rel=1e-5)
     assert resumed["metrics"] == pytest.approx(ended["metrics"], abs=0.02)
 
 
 @pytest.mark.parametrize("head", ["linear", "label_attention"])
 def test_fine_tuning_in_half_precision(folder: Path, head: str) -> None:
     start = job(folder / "start", kind="final", encoder="bert", precision="bf16")
-    run(start, CUDA)
+    run(start, device=CUDA)
     given = {"epochs": 2, "batch_size": 10, "learning_rate": 0.02, "head": head}
     values = {**start.settings, "stages": ["probe", "finetune"], "finetune": given}
     tuned = job(folder / "tuned", kind="final", encoder="bert")
-    epochs, ended = run(
-        replace(tuned, settings=values, stage="finetune", start=str(folder / "start" / "job")), CUDA
-    )
-    assert epochs[1]["train/loss"] < epochs[0]["train/loss"]
+    begun = replace(tuned, settings=values, stage="finetune", start=str(folder / "start" / "job"))
+    epochs, ended = run(begun, device=CUDA)
+    assert losses(epochs)[1] < losses(epochs)[0]
     assert 0 <= ended["metrics"]["dev/map"] <= 1
 
 
