@@ -18,6 +18,7 @@ import torch
 
 from sdl_study.data.cache import build_once
 from sdl_study.data.disk import write_array
+from sdl_study.data.layout import Layout
 from sdl_study.data.tokens import TokenStore
 from sdl_study.files import write_json
 
@@ -35,13 +36,27 @@ _BATCH = 64
 
 
 class HiddenStore:
-    """Outputs of a frozen part for every example of another store."""
+    """Outputs of a frozen part for every example of another store, in its file or in the memory of a device."""
 
     def __init__(self, path: Path, source: Store) -> None:
         self.path, self.spec, self._source = path, source.spec, source
         record = json.loads((path / "store.json").read_text())
         self._name, self._half = record["name"], record["half"]
         self._values = np.load(path / "values.npy", mmap_mode="r")
+        self._held: torch.Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all outputs."""
+        return self._values.nbytes
+
+    def hold_on(self, device: torch.device) -> None:
+        """Copy all outputs to a device; what is fetched is then put together there, and is the same to the bit.
+
+        The states of a batch of texts are tens of MB: read from the file and copied, they take longer than a GPU
+        takes for the layers above them.
+        """
+        self._held = torch.from_numpy(np.load(self.path / "values.npy", mmap_mode="c")).to(device, copy=True)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -49,21 +64,40 @@ class HiddenStore:
     def fetch(self, rows: Int64[np.ndarray, " n"]) -> dict[str, torch.Tensor]:
         """``embedding`` [n, width], or ``hidden``: [n, T, width] (or [n, C, T, width]) with its ``attention_mask``
         for texts, zero at padding; [n, patches, width] or [n, width, h, w] for images. In float32."""
+        rows = np.asarray(rows, dtype=np.int64)
         tokens = _per_token(self._source, self._name)
         if tokens is None:
-            return {self._name: self._single(self._values[np.asarray(rows, dtype=np.int64)])}
+            return {self._name: self._single(self._taken(rows))}
         layout = tokens.layout(rows)
-        hidden = np.zeros((*layout.shape, self._values.shape[1]), dtype=self._values.dtype)
-        hidden[layout.where] = self._values[layout.token]
-        return {"hidden": self._single(hidden), "attention_mask": torch.from_numpy(layout.mask())}
+        mask = torch.from_numpy(layout.mask())
+        if self._held is not None:
+            mask = mask.to(self._held.device)
+        return {"hidden": self._single(self._spread(layout)), "attention_mask": mask}
+
+    def _taken(self, rows: Int64[np.ndarray, " n"]) -> torch.Tensor:
+        """Stored outputs as they are kept."""
+        if self._held is None:
+            return torch.from_numpy(self._values[rows])
+        return self._held[torch.from_numpy(rows).to(self._held.device)]
+
+    def _spread(self, layout: Layout) -> torch.Tensor:
+        """Stored outputs of tokens in a padded batch."""
+        shape = (*layout.shape, self._values.shape[1])
+        if self._held is None:
+            hidden = np.zeros(shape, dtype=self._values.dtype)
+            hidden[layout.where] = self._values[layout.token]
+            return torch.from_numpy(hidden)
+        spread = self._held.new_zeros(shape)
+        places = torch.from_numpy(np.ravel_multi_index(layout.where, layout.shape)).to(spread.device)
+        spread.view(-1, shape[-1])[places] = self._taken(layout.token)
+        return spread
 
     def save_processor(self, folder: Path) -> None:
         """Write what the inputs of the whole encoder are made with into its folder."""
         self._source.save_processor(folder)
 
-    def _single(self, values: np.ndarray) -> torch.Tensor:
-        found = torch.from_numpy(values)
-        return found.view(torch.bfloat16).float() if self._half else found
+    def _single(self, values: torch.Tensor) -> torch.Tensor:
+        return values.view(torch.bfloat16).float() if self._half else values
 
     def lengths(self, rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
         """Tokens of the examples ``rows``; 1 where there is one output an example."""

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import pickle
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from sdl_study import distributed
 from sdl_study.errors import UserError
@@ -108,6 +110,30 @@ def load(folder: Path, name: str, device: torch.device) -> State | None:
     if version != FORMAT_VERSION:
         raise UserError(f"{path}: format {version}, this version reads {FORMAT_VERSION}")
     return State(progress=progress, **content)
+
+
+def trained_weights(model: nn.Module) -> dict[str, Any]:
+    """All of a model's state but its frozen parameters, which are built again as they were.
+
+    Of an encoder of a billion frozen weights and a few trained ones this is a thousandth.
+    """
+    frozen = _frozen_names(model)
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
+
+
+def put_back(model: nn.Module, weights: Mapping[str, Any]) -> None:
+    """Give a model of the same kind what ``trained_weights`` gave, or a whole state.
+
+    Raises:
+        RuntimeError: weights of another model.
+    """
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    if unexpected or not _frozen_names(model).issuperset(missing):
+        model.load_state_dict(weights)  # says which
+
+
+def _frozen_names(model: nn.Module) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from sdl_study.models import Encoder
 from sdl_study.training.inputs import Inputs
 
 GIB = 2**30
+_HELD_SHARE = 0.0625
+"""Of a GPU's memory, that outputs may take so as to lie there for a job's time; of all of it, not of what is free by
+chance: which jobs can run must not depend on those before."""
 
 
 def with_frozen_outputs(
@@ -54,9 +57,18 @@ def with_frozen_outputs(
         with _all_threads(device):
             most = train.frozen_outputs_gib * GIB
             store = open_hidden_store(inputs.store, key, lower, stores, half, most)
-        return inputs if store is None else replace(inputs, store=store)
+        if store is None:
+            return inputs
+        if device.type == "cuda" and store.nbytes <= _HELD_SHARE * _device_memory(device):
+            store.hold_on(device)
+        return replace(inputs, store=store)
     finally:
         encoder.train(was_training)
+
+
+def _device_memory(device: torch.device) -> int:
+    """Bytes of a GPU's memory."""
+    return torch.cuda.get_device_properties(device).total_memory
 
 
 @contextmanager

@@ -87,8 +87,10 @@ class Inputs:
 
 
 def pinned(values: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
-    """What was read, in memory from which a device takes it without waiting."""
-    return {name: value.pin_memory() for name, value in values.items()} if device.type == "cuda" else values
+    """What was read, in memory from which a device takes it without waiting; what lies on it stays there."""
+    if device.type != "cuda":
+        return values
+    return {name: value if value.is_cuda else value.pin_memory() for name, value in values.items()}
 
 
 def on_device(values: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:

@@ -11,6 +11,7 @@ from torch import nn
 from sdl_study import distributed
 from sdl_study.config import TrainSettings
 from sdl_study.losses import LabelSets
+from sdl_study.training import checkpoint
 from sdl_study.training.gradients import NonFiniteLoss, batch_of
 from sdl_study.training.model import PretrainingModel
 from sdl_study.training.optimizer import build_optimizer, clip_gradients, warmup_then_cosine
@@ -92,7 +93,7 @@ class Step:
         """
         return {
             "loss": self._loss.state_dict() if isinstance(self._loss, nn.Module) else {},
-            "model": distributed.gathered(self.model.state_dict()),
+            "model": distributed.gathered(checkpoint.trained_weights(self.model)),
             "optimizer": distributed.gathered(self._optimizer.state_dict()),
             "schedule": self._schedule.state_dict(),
         }
@@ -108,8 +109,8 @@ class Step:
         if loss and isinstance(self._loss, nn.Module):
             self._loss.load_state_dict(loss)
         now = self.model.state_dict()
-        self.model.load_state_dict(
-            {name: distributed.laid_out_as(value, now[name]) for name, value in model.items()}
+        checkpoint.put_back(
+            self.model, {name: distributed.laid_out_as(value, now[name]) for name, value in model.items()}
         )
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         moments = {

@@ -207,4 +207,4 @@ def load_best(folder: Path, model: PretrainingModel, device: torch.device) -> No
     best = checkpoint.load(folder, checkpoint.BEST, device)
     if best is None:
         raise FileNotFoundError(checkpoint.BEST)
-    model.load_state_dict(best.model)
+    checkpoint.put_back(model, best.model)

@@ -42,8 +42,8 @@ class State:
 
     @property
     def checkpoint(self) -> float:
-        """Bytes of a checkpoint to go on from."""
-        return self.weights + self.optimizer
+        """Bytes of a checkpoint to go on from: trained weights, as large as their gradients, and the optimizer's."""
+        return self.gradients + self.optimizer
 
 
 @dataclass(frozen=True)

@@ -135,3 +135,17 @@ def test_a_frozen_part_that_fails_leaves_nothing(tokens: TokenStore, tmp_path: P
     with pytest.raises(UserError):
         open_hidden_store(tokens, "abc", broken, tmp_path / "stores")
     assert not list((tmp_path / "stores").glob("*hidden-*/"))
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+def test_outputs_that_a_device_holds_are_the_same_bits(
+    tokens: TokenStore, tmp_path: Path, half: bool, whole: bool
+) -> None:
+    held, read = (opened(tokens, tmp_path, Lower(whole), half=half) for _ in range(2))
+    held.hold_on(torch.device("cpu"))
+    (held.path / "values.npy").unlink()  # nothing more is read from it
+    for rows in (np.array([5, 0, 17, 5]), np.arange(len(tokens)), np.array([3])):
+        one, other = held.fetch(rows), read.fetch(rows)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)

@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from sdl_study.errors import UserError
 from sdl_study.evaluation.scores import SCORES_FILE, has_scores, save_scores
@@ -190,3 +191,36 @@ def test_scores_that_cannot_be_written_leave_the_old_ones(
         save_scores(path, np.arange(3), np.full((3, 2), 0.9))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def small_model(seed: int, width: int = 3) -> nn.Sequential:
+    """A frozen layer below a trained one, and statistics."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width), nn.Linear(width, 1))
+    return model.requires_grad_(False).append(nn.Linear(1, 1))
+
+
+def test_frozen_weights_are_not_kept_and_all_else_comes_back() -> None:
+    model, other = small_model(0), small_model(1)
+    kept = checkpoint.trained_weights(model)
+    assert set(kept) == {"3.weight", "3.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    frozen = other[0].weight.clone()
+    checkpoint.put_back(other, kept)
+    assert torch.equal(other[3].weight, model[3].weight)
+    assert torch.equal(other[0].weight, frozen)
+    checkpoint.put_back(other, model.state_dict())  # of an earlier version: whole
+    assert torch.equal(other[0].weight, model[0].weight)
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected", "shape"])
+def test_weights_of_another_model_are_refused(change: str) -> None:
+    model = small_model(0)
+    kept = checkpoint.trained_weights(model)
+    if change == "missing":
+        del kept["3.weight"]
+    elif change == "unexpected":
+        kept["4.weight"] = torch.zeros(1)
+    else:
+        kept["3.weight"] = torch.zeros(2, 2)
+    with pytest.raises(RuntimeError, match="3.weight|4.weight"):
+        checkpoint.put_back(model, kept)
