@@ -124,7 +124,8 @@ class TrainSettings(Section):
     GPU's memory, all on a CPU; None: all), with the gradient of the whole batch; ``compile`` hands the
     encoder to torch.compile; a checkpoint is written after every epoch and within one every ``checkpoint_minutes`` (0:
     never). What a frozen encoder or its frozen layers give is kept in the study's stores, computed once for all jobs,
-    where it takes at most ``frozen_outputs_gib``.
+    where it takes at most ``frozen_outputs_gib``. Trials of a small encoder leave most of a large GPU idle:
+    ``trials_per_gpu`` of them share one, each with its part of the memory.
     """
 
     epochs: int = Field(ge=1)
@@ -151,12 +152,19 @@ class TrainSettings(Section):
     collapse_of: Literal["embeddings", "outputs"] = "embeddings"
     workers: int | None = Field(default=None, ge=1)
     trials_per_group: Literal["all", 1] = "all"
+    trials_per_gpu: int = Field(default=1, ge=1, le=64)
     record_batches: bool = False
 
     @model_validator(mode="after")
     def _not_both(self) -> TrainSettings:
         if self.compile and self.parallel == "fsdp":
             raise ValueError("compile and parallel='fsdp' do not go together; choose one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _one_worker_shares(self) -> TrainSettings:
+        if self.trials_per_gpu > 1 and (self.workers or 1) > 1:
+            raise ValueError("trials_per_gpu: trials that share a GPU have one worker each; leave workers out")
         return self
 
     @field_validator("trials_per_group", mode="before")

@@ -93,7 +93,7 @@ class _Engines:
     def for_plan(self, plan: Plan, data: PreparedData) -> Engine:
         train, attempts = plan.settings.train, plan.settings.budget.max_attempts
         fewest = partial(fewest_gpus, plan, data)
-        key = (train.trials_per_group, attempts)
+        key = (train.trials_per_group, train.trials_per_gpu, attempts)
         if key not in self._running or not self._running[key].suits(train.workers, fewest):
             self._stack.close()
             self._running.clear()
@@ -102,7 +102,7 @@ class _Engines:
             self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
             engine = Engine(
                 train.workers, fewest, train.trials_per_group, attempts, folder, self._address, RUN_JOB,
-                on_lost=self._signals.interrupt,
+                on_lost=self._signals.interrupt, trials_per_gpu=train.trials_per_gpu,
             )  # fmt: skip
             self._running[key] = self._stack.enter_context(engine)
         return self._running[key]

@@ -35,6 +35,7 @@ class Engine:
         workers: workers of a group; None means on GPUs the fewest on which a trial fits, else min(2, CPUs).
         fewest: how many GPUs a trial needs; asked where they are not named.
         trials_per_group: "all" (a group serves every trial) or 1 (a fresh group for each).
+        trials_per_gpu: groups of one worker that share a GPU.
         max_attempts: how often a job is handed out when the machine fails.
         folder: where Ray Train and Tune keep their own files.
         address: of a running cluster; None starts one on this machine.
@@ -59,10 +60,11 @@ class Engine:
         address: str | None,
         run_job: str,
         on_lost: Callable[[], None] = lambda: None,
+        trials_per_gpu: int = 1,
     ) -> None:
         self.folder = folder
         self._asked, self._fewest = workers, fewest
-        self._trials_per_group = trials_per_group
+        self._trials_per_group, self._per_gpu = trials_per_group, trials_per_gpu
         self._max_attempts, self._run_job = max_attempts, run_job
         self._session = RaySession(address, on_lost)
         self._closing = threading.Event()
@@ -77,7 +79,7 @@ class Engine:
 
     def suits(self, workers: int | None, fewest: Fewest) -> bool:
         """Whether an engine for these workers would have the same groups."""
-        return self._cluster.places(workers, fewest) == self._places
+        return self._cluster.places(workers, fewest, self._per_gpu) == self._places
 
     @property
     def logs(self) -> str:
@@ -100,7 +102,7 @@ class Engine:
 
     def _start_groups(self) -> None:
         self._cluster = Cluster.joined()
-        self._places = self._cluster.places(self._asked, self._fewest)
+        self._places = self._cluster.places(self._asked, self._fewest, self._per_gpu)
         actor: Any = ray.remote(Broker)
         self.broker = actor.options(name=ACTOR_NAME, num_cpus=0, max_concurrency=1000).remote(
             self._max_attempts
@@ -143,7 +145,8 @@ class Engine:
     def _trainer(self, slot: int, generation: int) -> TorchTrainer:
         jobs = None if self._trials_per_group == "all" else 1
         on_gpus = self._places.device == "GPU"
-        config = {"slot": slot, "jobs": jobs, "run_job": self._run_job}
+        share = 1 / self._places.per_gpu
+        config = {"slot": slot, "jobs": jobs, "run_job": self._run_job, "gpu_share": share}
         return TorchTrainer(
             serve,
             train_loop_config=config,
@@ -151,6 +154,7 @@ class Engine:
             scaling_config=ScalingConfig(
                 num_workers=self._places.workers,
                 use_gpu=on_gpus,
+                resources_per_worker={"CPU": 1, "GPU": share} if on_gpus else None,
                 placement_strategy=self._places.strategy,
             ),
             run_config=RunConfig(

@@ -29,11 +29,14 @@ def serve(config: dict[str, Any]) -> None:
     """Serve jobs until the broker says that there are no more, or as many as ``config`` allows.
 
     Args:
-        config: ``slot`` of the group, ``jobs`` to serve (None: all that come), and ``run_job``, the reference of
-            what runs one: it is found here, so that nothing is pickled by value.
+        config: ``slot`` of the group, ``jobs`` to serve (None: all that come), ``gpu_share``, the part of a GPU's
+            memory that is its own, and ``run_job``, the reference of what runs one: it is found here, so that nothing
+            is pickled by value.
     """
     if not torch.cuda.is_available():
         torch.set_num_threads(1)
+    elif config["gpu_share"] < 1:  # whether a trial fits must not depend on what its neighbours take just now
+        torch.cuda.set_per_process_memory_fraction(config["gpu_share"])
     run_job: RunJob = load_object(config["run_job"])
     broker = ray.get_actor(ACTOR_NAME, namespace=NAMESPACE)
     channel = distributed.object_channel()

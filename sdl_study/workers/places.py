@@ -26,12 +26,14 @@ class Places:
         groups: that fit at the same time.
         strategy: how Ray places a group's workers: on one machine, or across machines where they were asked for and
             no machine has as many.
+        per_gpu: groups of one worker that share a GPU.
     """
 
     device: Literal["GPU", "CPU"]
     workers: int
     groups: int
     strategy: Literal["STRICT_PACK", "PACK"]
+    per_gpu: int = 1
 
 
 @dataclass(frozen=True)
@@ -56,21 +58,32 @@ class Cluster:
         )
         return cls(gpus, cpus, _smallest_memory(nodes) if any(gpus) else 0.0)
 
-    def places(self, asked: int | None, fewest: Fewest) -> Places:
+    def places(self, asked: int | None, fewest: Fewest, per_gpu: int = 1) -> Places:
         """The groups that fit.
 
         Args:
             asked: workers of a group; None: on GPUs the fewest on which a trial fits, else min(2, CPUs of a machine).
             fewest: asked for only where there are GPUs and nobody says how many.
+            per_gpu: groups that share a GPU; nothing on CPUs.
 
         Raises:
             UserError: the groups do not fit the cluster; and what ``fewest`` raises.
         """
+        if any(self.gpus) and per_gpu > 1:
+            return self._shared(asked or fewest(self.memory / per_gpu), per_gpu)
         if any(self.gpus):
             return _placed("GPU", asked or fewest(self.memory), self.gpus, asked is not None)
         return _placed(
             "CPU", asked or max(1, min(2, max(self.cpus, default=0))), self.cpus, asked is not None
         )
+
+
+    def _shared(self, workers: int, per_gpu: int) -> Places:
+        if workers > 1:
+            raise UserError(
+                f"train.trials_per_gpu: a trial does not fit a {per_gpu}th part of a GPU's memory; let fewer share one"
+            )
+        return Places("GPU", 1, per_gpu * sum(self.gpus), "STRICT_PACK", per_gpu)
 
 
 def _placed(device: Literal["GPU", "CPU"], workers: int, of_nodes: Sequence[int], was_asked: bool) -> Places:

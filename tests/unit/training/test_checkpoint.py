@@ -222,5 +222,5 @@ def test_weights_of_another_model_are_refused(change: str) -> None:
         kept["4.weight"] = torch.zeros(1)
     else:
         kept["3.weight"] = torch.zeros(2, 2)
-    with pytest.raises(RuntimeError, match="3.weight|4.weight"):
+    with pytest.raises(RuntimeError, match=r"3\.weight|4\.weight"):
         checkpoint.put_back(model, kept)

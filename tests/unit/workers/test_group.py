@@ -47,7 +47,7 @@ def serve(broker: Asked, monkeypatch: pytest.MonkeyPatch, run_job: str, jobs: in
     monkeypatch.setattr(group, "get_device", lambda: torch.device("cpu"))
     threads = torch.get_num_threads()
     try:
-        group.serve({"slot": 0, "jobs": jobs, "run_job": f"{__name__}:{run_job}"})
+        group.serve({"slot": 0, "jobs": jobs, "run_job": f"{__name__}:{run_job}", "gpu_share": 1.0})
     finally:
         torch.set_num_threads(threads)
     return broker.told

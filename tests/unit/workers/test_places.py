@@ -80,3 +80,16 @@ def test_the_machine_is_looked_at_before_its_gpus_are_taken(monkeypatch: pytest.
     ]
     monkeypatch.setattr("ray.nodes", lambda: nodes)
     assert Cluster.joined() == Cluster((0,), (4,), 0.0)
+
+
+def test_trials_that_share_a_gpu() -> None:
+    eight = Cluster((0, 2), (8, 8), 80 * GIB)
+
+    def one(memory: float) -> int:
+        assert memory == 20 * GIB
+        return 1
+
+    assert eight.places(None, one, 4) == Places("GPU", 1, 8, "STRICT_PACK", 4)
+    assert Cluster((0,), (4,), 0.0).places(None, never, 4) == Places("CPU", 2, 2, "STRICT_PACK")
+    with pytest.raises(UserError, match="trials_per_gpu: a trial does not fit a 4th part of a GPU's memory"):
+        eight.places(None, needs(2), 4)
