@@ -164,7 +164,9 @@ class TrainSettings(Section):
     @model_validator(mode="after")
     def _one_worker_shares(self) -> TrainSettings:
         if self.trials_per_gpu > 1 and (self.workers or 1) > 1:
-            raise ValueError("trials_per_gpu: trials that share a GPU have one worker each; leave workers out")
+            raise ValueError(
+                "trials_per_gpu: trials that share a GPU have one worker each; leave workers out"
+            )
         return self
 
     @field_validator("trials_per_group", mode="before")

@@ -59,7 +59,10 @@ def with_frozen_outputs(
             store = open_hidden_store(inputs.store, key, lower, stores, half, most)
         if store is None:
             return inputs
-        if device.type == "cuda" and store.nbytes <= _HELD_SHARE * _device_memory(device) / train.trials_per_gpu:
+        if (
+            device.type == "cuda"
+            and store.nbytes <= _HELD_SHARE * _device_memory(device) / train.trials_per_gpu
+        ):
             store.hold_on(device)
         return replace(inputs, store=store)
     finally:

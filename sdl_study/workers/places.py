@@ -77,7 +77,6 @@ class Cluster:
             "CPU", asked or max(1, min(2, max(self.cpus, default=0))), self.cpus, asked is not None
         )
 
-
     def _shared(self, workers: int, per_gpu: int) -> Places:
         if workers > 1:
             raise UserError(
