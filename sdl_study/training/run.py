@@ -80,6 +80,8 @@ def _reset(device: torch.device) -> None:
     np.random.seed(0)  # noqa: NPY002 (a library may draw from the global generator)
     if device.type == "cuda":
         torch.cuda.empty_cache()
+        # cuDNN plans its attention anew for every length of a batch: half a second each, forward and backward.
+        torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def _scored(
