@@ -150,7 +150,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="with hoc/, coco128/ and yeast/")
     parser.add_argument("--only", choices=sorted(FLOORS), help="one of the data sets")
-    parser.add_argument("--full", action="store_true", help="no study is made shorter: with a GPU, which six trials share")
+    parser.add_argument(
+        "--full", action="store_true", help="no study is made shorter: for a GPU, which trials share"
+    )
     given = parser.parse_args()
     brief = dict.fromkeys(STUDIES, FULL) if given.full else BRIEF
     with tempfile.TemporaryDirectory() as made:
