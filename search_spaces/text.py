@@ -23,7 +23,7 @@ STUDY = six_arms(
         "minilm": {"kind": "hub", "name": "minilm", "frozen_layers": 4, "attention_dropout": 0.0},
     },
     of_encoders=(),
-    learning_rate={"minilm": (5e-5, 5e-4)},
+    learning_rate={"minilm": (5e-5, 1e-3)},
     temperature=(0.05, 1.0),
     batch_sizes=(32, 64),
     first={"model.encoders.minilm.learning_rate": 2e-4, "train.batch_size": 64},
