@@ -12,7 +12,7 @@ from sdl_study.config import Settings
 from sdl_study.errors import UserError
 from sdl_study.evaluation.verdict import Comparison, Interval
 from sdl_study.files import read_json
-from sdl_study.record.contrasts import again, contrasts, twins
+from sdl_study.record.contrasts import again, contrasts, measure_of, twins
 from sdl_study.record.declaration import Declaration
 from sdl_study.record.finals import Final, Role
 from sdl_study.record.findings import Convergence, Edge
@@ -187,9 +187,10 @@ def make_answer(
     """
     metric = declaration.primary_metric.removeprefix("test/")
     by_name = {arm.name: arm for arm in arms}
-    compared, no_verdict = contrasts(declaration, finals, metric)
-    same, undefined = twins(declaration, finals, metric, by_name.values(), space)
-    with_itself, why_not = again(declaration, finals, metric)
+    measure = measure_of(declaration, metric)
+    compared, no_verdict = contrasts(declaration, finals, metric, measure)
+    same, undefined = twins(declaration, finals, metric, measure, by_name.values(), space)
+    with_itself, why_not = again(declaration, finals, metric, measure)
     tables: dict[Stage, tuple[Row, ...]] = {
         stage: RowMaker(settings, space, by_name, declaration, trials, finals, stage).rows()
         for stage in declaration.stages

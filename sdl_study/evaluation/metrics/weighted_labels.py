@@ -15,12 +15,9 @@ import numpy as np
 from sdl_study.evaluation.targets import Targets
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
 
-_CHUNK_CELLS = 1 << 24
-_CACHE_CELLS = 1 << 17
 _CHUNK_POSITIVES = 4096
-_MANY_POSITIVES = 32
 
 
 class _RankedPositives:
@@ -64,42 +61,42 @@ def _weight_above(
 ) -> Float[np.ndarray, "r p"]:
     """Weight of the documents that score above (with ``ties`` at least) each positive on its label.
 
-    Running sums over the sorted documents cost the same however many positives a label has; for rare labels
-    one product with the comparisons' matrix is cheaper. ``columns`` ascend.
+    A label's positives, by falling score, cut its documents into strips; what lies above a positive is the sum of the
+    strips before it. Documents below the last positive are never looked at: of a good ranking, nearly all.
+    ``columns`` ascend.
     """
-    found = np.empty((weights.shape[0], rows.size))
-    labels, first, count = np.unique(columns, return_index=True, return_counts=True)
-    for label, start, size in zip(labels, first, count, strict=True):
-        if size >= _MANY_POSITIVES:
-            part = slice(start, start + size)
-            found[:, part] = _running_weight(weights, by_label[label], by_label[label, rows[part]], ties=ties)
-    rare = np.flatnonzero(np.repeat(count, count) < _MANY_POSITIVES)
-    step = max(1, _CHUNK_CELLS // by_label.shape[1])
-    for start in range(0, rare.size, step):
-        part = rare[start : start + step]
-        scores, own = by_label[columns[part]], by_label[columns[part], rows[part]][:, None]
-        found[:, part] = weights @ (scores >= own if ties else scores > own).astype(weights.dtype).T
-    return found
+    from scipy.sparse import csr_array
+
+    labels, first = np.unique(columns, return_index=True)
+    bounds = [*first.tolist(), rows.size]
+    strips = [
+        _strips(by_label[label], rows[start:end], ties=ties)
+        for label, (start, end) in zip(labels, pairwise(bounds), strict=True)
+    ]
+    documents = np.concatenate([found for found, _ in strips])
+    ends = np.cumsum(np.concatenate([sizes for _, sizes in strips]))
+    ones = np.ones(documents.size, dtype=weights.dtype)
+    of_strips = csr_array((ones, documents, np.append(0, ends)), shape=(rows.size, weights.shape[1]))
+    sums = of_strips @ np.ascontiguousarray(weights.T)
+    for start, end in pairwise(bounds):
+        np.cumsum(sums[start:end], axis=0, out=sums[start:end])
+    return sums.T
 
 
-def _running_weight(
-    weights: np.ndarray, scores: np.ndarray, own: np.ndarray, *, ties: bool
-) -> Float[np.ndarray, "r p"]:
-    """The same for one label; replicates side by side and few at a time, to stay in the processor's cache."""
-    order = np.argsort(-scores, kind="stable")
-    place = np.searchsorted(-scores[order], -own, side="right" if ties else "left")
-    found = np.empty((weights.shape[0], own.size))
-    step = max(1, _CACHE_CELLS // scores.size)
-    for start in range(0, weights.shape[0], step):
-        part = np.ascontiguousarray(weights[start : start + step].T)
-        sums = np.zeros((scores.size + 1, part.shape[1]), dtype=weights.dtype)
-        np.cumsum(part[order], axis=0, out=sums[1:])
-        found[start : start + step] = sums[place].T
-    return found
+def _strips(
+    scores: Float[np.ndarray, " n"], positives: np.ndarray, *, ties: bool
+) -> tuple[Int[np.ndarray, " above"], Int[np.ndarray, " p"]]:
+    """The documents above the last of a label's positives, strip by strip, and how many each strip has."""
+    own = scores[positives]
+    above = np.flatnonzero(scores >= own[-1] if ties else scores > own[-1])
+    strip = np.searchsorted(-own, -scores[above], side="left" if ties else "right")
+    return above[np.argsort(strip, kind="stable")], np.bincount(strip, minlength=own.size)
 
 
 class LabelChunk:
-    """Weighted ranks of the positives of some labels: values are [r, p], totals by label [r, l].
+    """Weighted ranks of the positives of some labels, computed when asked for.
+
+    Values are [r, p], totals by label [r, l].
 
     Args:
         positives: of all labels.
@@ -123,8 +120,16 @@ class LabelChunk:
         self._label_of = np.searchsorted(self._starts, np.arange(self._rows.size), side="right") - 1
         self._tie_first = positives.tie_first[first:end] - first
         self._tie_end = positives.tie_end[first:end] - first
-        self._own = weights[:, self._rows].astype(np.float64)
-        self.positives = self._by_label_sum(self._own)
+
+    @cached_property
+    def _own(self) -> Float[np.ndarray, "r p"]:
+        """Weight of each positive's document."""
+        return self._weights[:, self._rows].astype(np.float64)
+
+    @cached_property
+    def positives(self) -> Float[np.ndarray, "r l"]:
+        """Weight of each label's positives."""
+        return self._by_label_sum(self._own)
 
     def _by_label_sum(self, values: Float[np.ndarray, "r p"]) -> Float[np.ndarray, "r l"]:
         return np.add.reduceat(values, self._starts, axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdl_study.evaluation.verdict.comparison import Comparison, Word, compare
+from sdl_study.evaluation.verdict.comparison import Comparison, Replicates, Word, compare
 from sdl_study.evaluation.verdict.correction import correct_secondary, holm
 from sdl_study.evaluation.verdict.intervals import (
     Interval,
@@ -15,6 +15,7 @@ from sdl_study.evaluation.verdict.intervals import (
 __all__ = [
     "Comparison",
     "Interval",
+    "Replicates",
     "UndefinedMetricError",
     "Word",
     "compare",

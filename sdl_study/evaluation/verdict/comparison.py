@@ -81,6 +81,7 @@ def compare(
     replicates: int = 1000,
     seed: int = 0,
     searches: int = 1,
+    measure: Replicates | None = None,
 ) -> Comparison:
     """Compare two arms over pairs of finals.
 
@@ -95,6 +96,7 @@ def compare(
         seed: draws them.
         searches: how many independent searches of each arm the finals come from: equally many of each, by the
             numbers of their seeds.
+        measure: of the same metric, where several contrasts share finals; then ``replicates`` and ``seed`` are its.
 
     Raises:
         UndefinedMetricError: the test data allow no verdict on this metric; says why.
@@ -107,7 +109,7 @@ def compare(
         raise ValueError(
             f"{len(pairs)} pairs of finals cannot come from {searches} searches, equally many of each"
         )
-    measure = _Replicates(metric, replicates if len(pairs) > 1 else 0, seed)
+    measure = measure or Replicates(metric, replicates if len(pairs) > 1 else 0, seed)
     found = np.array([[measure(final) for final in pair] for _, pair in pairs])  # [k, 2, 1 + r]
     differences = found[:, 0] - found[:, 1]
     if searches > 1:
@@ -133,8 +135,10 @@ def compare(
     return replace(comparison, word=word(comparison))
 
 
-class _Replicates:
+class Replicates:
     """A metric of one final after another, for its test inputs and for bootstrap replicates of them.
+
+    A file is measured once, however many contrasts it is in: thousands of labels and documents take a minute.
 
     Args:
         metric: a key of ``multilabel_metrics``.
@@ -146,6 +150,7 @@ class _Replicates:
         self._metric, self._replicates, self._seed = metric, replicates, seed
         self._reference: Predictions | None = None
         self._weights = np.empty((0, 0))
+        self._measured: dict[Path, Float[np.ndarray, " values"]] = {}
         self.groups = 0
 
     def __call__(self, final: Predictions | Path) -> Float[np.ndarray, " values"]:
@@ -155,7 +160,13 @@ class _Replicates:
             UndefinedMetricError: the value is NaN.
             ValueError: other test inputs than those of the finals before, or an unknown metric.
         """
-        predictions = read_predictions(final) if isinstance(final, Path) else final
+        if not isinstance(final, Path):
+            return self._measure(final)
+        if final not in self._measured:
+            self._measured[final] = self._measure(read_predictions(final))
+        return self._measured[final]
+
+    def _measure(self, predictions: Predictions) -> Float[np.ndarray, " values"]:
         if self._reference is None:
             self._draw(predictions)
         elif not _same_inputs(predictions, self._reference):
