@@ -17,7 +17,7 @@ from sdl_study.evaluation.targets import Targets
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-_CHUNK_POSITIVES = 4096
+_CHUNK_POSITIVES = 1024
 
 
 class _RankedPositives:
