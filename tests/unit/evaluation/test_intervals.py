@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import stats
 
 from sdl_study.evaluation.verdict import UndefinedMetricError, group_weights, paired_interval
 from tests.benchmarks.verdict import FEW, FEW_MIXTURES, MIXTURES, mean_rates
+from tests.benchmarks.verdict_grid import MEANS, cell, mean_interval
 
 
 def test_with_seeds_alone_it_is_students_t() -> None:
@@ -113,3 +115,11 @@ def test_means_hold_their_level(name: str, seeds: int) -> None:
 def test_means_of_few_patients_hold_their_level(name: str, patients: int) -> None:
     rates = mean_rates(3, FEW_MIXTURES[name], studies=2000, patients=patients)
     assert rates["cochran-cox"] < 0.07, rates
+
+
+@pytest.mark.parametrize(("name", "seeds"), [("seeds alone", 3), ("seeds above", 5)])
+def test_what_a_study_could_have_found_it_finds_four_times_in_five(name: str, seeds: int) -> None:
+    """The short form of ``verdict_grid``: within what 200 studies tell of 80%."""
+    found = cell(partial(mean_interval, seeds, MIXTURES[MEANS[name]]), studies=200, seed=seeds)
+    assert 0.72 <= found.power <= 0.88
+    assert 0.93 <= found.coverage <= 0.985
