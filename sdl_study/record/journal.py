@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sdl_study.errors import UserError
 from sdl_study.locks import take_lock
 from sdl_study.record.files import StudyFiles
+from sdl_study.record.holder import forget_holder, note_holder
 from sdl_study.record.journal_file import JournalFile, cut_torn_line
 from sdl_study.record.trials import (
     ATTEMPTS,
@@ -238,7 +239,11 @@ def locked(files: StudyFiles) -> Iterator[None]:
                 undo.pop_all()  # what is there is the other process's
                 raise UserError(f"{files.folder}: another process runs this study; wait for it or use --name")
             undo.pop_all()
-            yield
+            note_holder(handle)
+            try:
+                yield
+            finally:
+                forget_holder(handle)
 
 
 def _make_folders(folder: Path, undo: ExitStack) -> None:

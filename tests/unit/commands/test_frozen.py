@@ -19,6 +19,8 @@ OPTIONS = {
     "reproduce": {
         "reference", "--out", "--data", "--workers", "--address", "--tolerance", "--keep", "--allow-restricted",
     },
+    "status": {"study", "--out", "--json"},
+    "stop": {"study", "--out", "--wait"},
     "study": {
         "names", "--out", "--data", "--dry-run", "--name", "--trials", "--workers", "--set", "--address",
         "--tracking-uri", "--allow-record-artifacts", "--base", "--register",
