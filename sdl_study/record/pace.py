@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sdl_study.record.trials import TrialRecord
 
 
-def seconds_of_trials_left(trials: Sequence[TrialRecord], wanted: int) -> float | None:
-    """Seconds of training and probing that a search still needs, as if its trials ran one after another.
+class Pace:
+    """Trials as they are told, and how much of the search is left by them.
 
     A trial to come is taken to be as long as the mean of those that have ended, stopped ones among them, since some of
     those to come will be stopped too.
 
     Args:
-        trials: all that were asked so far.
-        wanted: how many the search will have; those that the machine ended do not count.
-
-    Returns:
-        None while no trial of the study has ended with an epoch.
+        trials: those that are there already.
     """
-    ended = [trial for trial in trials if trial.state != "running" and trial.failure != "machine"]
-    told = [trial.seconds for trial in ended if trial.epochs]
-    if not told:
-        return None
-    mean = sum(told) / len(told)
-    running = [trial for trial in trials if trial.state == "running"]
-    not_asked = max(0, wanted - len(ended) - len(running))
-    return mean * not_asked + sum(max(0.0, mean - trial.seconds) for trial in running)
+
+    def __init__(self, trials: Iterable[TrialRecord] = ()) -> None:
+        self.ended = 0
+        self._told, self._seconds = 0, 0.0
+        self._running: dict[int, float] = {}
+        for trial in trials:
+            self.tell(trial)
+
+    def tell(self, trial: TrialRecord) -> None:
+        """A trial as it is now: whenever it changes while it runs, and once when it has ended."""
+        if trial.state == "running":
+            self._running[trial.number] = trial.seconds
+            return
+        self._running.pop(trial.number, None)
+        if trial.failure == "machine":
+            return  # another one is asked in its place
+        self.ended += 1
+        if trial.epochs:
+            self._told, self._seconds = self._told + 1, self._seconds + trial.seconds
+
+    def seconds_left(self, wanted: int) -> float | None:
+        """Seconds of training and probing that the search still needs, as if its trials ran one after another.
+
+        Args:
+            wanted: how many trials it will have; those that the machine ended do not count.
+
+        Returns:
+            None while no trial has ended with an epoch.
+        """
+        if not self._told:
+            return None
+        mean = self._seconds / self._told
+        not_asked = max(0, wanted - self.ended - len(self._running))
+        return mean * not_asked + sum(max(0.0, mean - seconds) for seconds in self._running.values())
 
 
 def seconds_of_finals(trials: Sequence[TrialRecord], epochs: int, finals: int) -> float | None:

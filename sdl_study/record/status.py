@@ -19,7 +19,7 @@ from sdl_study.record.holder import Held, look_at
 from sdl_study.record.identity import read_identity
 from sdl_study.record.journal import read
 from sdl_study.record.outcome import Failure, read_outcome
-from sdl_study.record.pace import seconds_of_finals, seconds_of_trials_left
+from sdl_study.record.pace import Pace, seconds_of_finals
 from sdl_study.record.trials import TrialRecord
 from sdl_study.stages import FINETUNE
 
@@ -119,10 +119,10 @@ def _status(files: StudyFiles, held: Held) -> StudyStatus:
     answer = _answer(files, declaration)
     finals = None if declaration is None else _finals(files, declaration)
     counts = Counter(trial.state for trial in trials)
-    ended = sum(trial.state != "running" and trial.failure != "machine" for trial in trials)
-    done = answer is not None and ended >= arms * wanted
+    pace = Pace(trials)
+    done = answer is not None and pace.ended >= arms * wanted
     state: State = "running" if held.held else "finished" if done else "interrupted"
-    left = None if done else _seconds_left(trials, arms, settings, finals)
+    left = None if done else _seconds_left(trials, pace.seconds_left(arms * wanted), arms, settings, finals)
     scored = [trial for trial in trials if trial.objective is not None and trial.state != "failed"]
     return StudyStatus(
         name=files.name,
@@ -131,7 +131,7 @@ def _status(files: StudyFiles, held: Held) -> StudyStatus:
         arms=arms,
         wanted=wanted,
         counts=counts,
-        ended=ended,
+        ended=pace.ended,
         best=max(scored, key=lambda trial: trial.objective or 0.0, default=None),
         finals=finals,
         verdict=None if answer is None else _word(answer),
@@ -168,14 +168,16 @@ def _word(answer: Answer) -> str:
 
 
 def _seconds_left(
-    trials: list[TrialRecord], arms: int, settings: Mapping[str, Any], finals: tuple[int, int] | None
+    trials: list[TrialRecord],
+    search: float | None,
+    arms: int,
+    settings: Mapping[str, Any],
+    finals: tuple[int, int] | None,
 ) -> float | None:
     """Of the search, and of the finals where their number is declared or set."""
-    budget, searches = settings["budget"], settings["budget"]["searches"]
-    search = seconds_of_trials_left(trials, arms * budget["trials"])
     if finals is None:
-        seeds = budget["final_seeds"]
-        to_run = arms * searches * seeds if isinstance(seeds, int) else 0
+        seeds = settings["budget"]["final_seeds"]
+        to_run = arms * settings["budget"]["searches"] * seeds if isinstance(seeds, int) else 0
     else:
         to_run = finals[1] - finals[0]
     epochs = settings["train"]["epochs"] + settings["finetune"]["epochs"] * (FINETUNE in settings["stages"])

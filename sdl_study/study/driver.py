@@ -126,7 +126,7 @@ class Driver:
             self.publisher.bring_up(record)
             if record.state != "running":
                 self.leftovers.ended(record)
-        self.progress.count(sum(record.state != "running" for record in records))
+        self.progress.count(records)
 
     def run(self, engine: EngineSource) -> Answer:
         """As ``_run``; the parent run is marked KILLED when it ends without an answer."""

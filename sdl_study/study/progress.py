@@ -1,4 +1,7 @@
-"""Progress lines: one per event of a trial, with a live total; no text of the data ever appears here."""
+"""Progress lines: one per event of a trial, with a live total and an estimate of the time that is left.
+
+No text of the data ever appears here.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ import time
 from collections.abc import Iterable, Mapping
 
 from sdl_study.arms import Arm
+from sdl_study.record.pace import Pace
 from sdl_study.record.trials import TrialRecord
 from sdl_study.report.names import trial_name
+from sdl_study.report.status import duration
 from sdl_study.workers.events import Epoch, Event, Failed
 
 _COLLAPSED = 0.999  # mean cosine: an untrained BERT has .97
@@ -33,6 +38,9 @@ class Progress:
         self._contrastive = {arm.name for arm in arms if arm.contrasts}
         self._started = time.monotonic()
         self._ended = 0
+        self._pace = Pace()
+        self._searching: float | None = None
+        self._done = 0.0
         self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
@@ -41,16 +49,23 @@ class Progress:
             sys.stdout.write(f"{self._study}  {_clock(time.monotonic() - self._started)}  {text}\n")
             sys.stdout.flush()
 
-    def count(self, ended: int) -> None:
-        """Trials that ended before this command."""
-        self._ended = ended
+    def count(self, records: Iterable[TrialRecord]) -> None:
+        """The trials from before this command."""
+        for record in records:
+            self._pace.tell(record)
+            self._ended += record.state != "running"
 
     def started(self, record: TrialRecord) -> None:
         """A trial starts; its first line is that of its first epoch."""
+        self._pace.tell(record)
+        if self._searching is None:
+            self._searching = time.monotonic()
 
     def epoch(self, record: TrialRecord, epoch: int) -> None:
         """A trial finished an epoch."""
         metrics = record.epochs[epoch]
+        self._pace.tell(record)
+        self._done += metrics.get("seconds", 0.0)
         text = f"epoch {epoch}/{self._epochs}  {self._objective} {metrics[self._objective]:.3f}"
         self.say(f"{trial_name(record):<{_NAME_WIDTH}}{text}{self._warning(record.arm, metrics)}")
 
@@ -59,8 +74,18 @@ class Progress:
         self._ended += 1
         value = "" if record.objective is None else f"  best {record.objective:.3f}"
         reason = f"  {record.reason}" if record.reason else ""
-        total = f"  [{self._ended}/{self._trials} trials]"
+        self._pace.tell(record)
+        total = f"  [{self._ended}/{self._trials} trials{self._left()}]"
         self.say(f"{trial_name(record):<{_NAME_WIDTH}}{record.state}{value}{reason}{total}")
+
+    def _left(self) -> str:
+        """How long the search will still take: its trials' seconds, at the rate at which this command gets through
+        them, with as many groups and as much between trials as it has. Nothing before there is a trial to tell."""
+        seconds = self._pace.seconds_left(self._trials)
+        if not seconds or not self._done or self._searching is None:
+            return ""
+        rate = (time.monotonic() - self._searching) / self._done
+        return f", about {duration(seconds * rate)} left"
 
     def final(self, name: str, seed: int, value: str) -> None:
         """A final or control was scored."""
