@@ -1,4 +1,4 @@
-"""look at a prepared data set"""
+"""look at a prepared data set, or at a study's record"""
 
 from __future__ import annotations
 
@@ -7,17 +7,43 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``check data PATH``."""
-    parser.add_argument("what", choices=["data"])
-    parser.add_argument("path", type=Path)
-    parser.add_argument("--batch-size", type=int, default=64, help="global batch size of the relation mix")
+    """``check data PATH`` and ``check study STUDY``."""
+    kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    words = "counts, relations, valid anchors and leaks of a prepared data set"
+    data = kinds.add_parser("data", help=words, description=words)
+    data.add_argument("path", type=Path)
+    data.add_argument("--batch-size", type=int, default=64, help="global batch size of the relation mix")
+    words = "what does not fit in a study: journal, MLflow, files, ledger; nothing is written"
+    study = kinds.add_parser("study", help=words, description=words)
+    study.add_argument("study", metavar="STUDY", help="name of a study in --out")
+    study.add_argument(
+        "--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)"
+    )
+    study.add_argument("--tracking-uri", help="MLflow server (default: the SQLite database in --out)")
 
 
 def run(given: argparse.Namespace) -> None:
-    """Print counts, relations, valid anchors and leaks of a prepared data set."""
+    """Print what was found."""
+    {"data": _data, "study": _study}[given.what](given)
+
+
+def _data(given: argparse.Namespace) -> None:
     from sdl_study.config import Settings
     from sdl_study.data.check import describe
     from sdl_study.data.prepared import PreparedData
 
     least = Settings.model_fields["objective_min_positives"].default
     print(describe(PreparedData.load(given.path), given.batch_size, least))
+
+
+def _study(given: argparse.Namespace) -> None:
+    from sdl_study.ending import Disagreement
+    from sdl_study.record.files import StudyFiles
+    from sdl_study.study.audit import audit
+
+    findings, remarks = audit(StudyFiles(given.out.resolve(), given.study), given.tracking_uri)
+    for line in (*findings, *remarks):
+        print(line)
+    if findings:
+        raise Disagreement(f"{given.study}: findings: {len(findings)}")
+    print(f"{given.study}: nothing found")

@@ -5,13 +5,16 @@ from __future__ import annotations
 from sdl_study.tracking.context import DatasetContext, RunContext
 from sdl_study.tracking.database import check_database
 from sdl_study.tracking.entries import FinalRun, TrialRun
-from sdl_study.tracking.runs import Tracker
+from sdl_study.tracking.runs import STATUS, Tracker
+from sdl_study.tracking.seen import SeenRun, runs_seen
 from sdl_study.tracking.views import View, Views, leaderboard, parallel
 
 __all__ = [
+    "STATUS",
     "DatasetContext",
     "FinalRun",
     "RunContext",
+    "SeenRun",
     "Tracker",
     "TrialRun",
     "View",
@@ -19,4 +22,5 @@ __all__ = [
     "check_database",
     "leaderboard",
     "parallel",
+    "runs_seen",
 ]

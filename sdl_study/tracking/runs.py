@@ -29,7 +29,8 @@ from sdl_study.tracking.experiment import mark_experiment, open_experiment, runs
 from sdl_study.tracking.registry import register
 from sdl_study.tracking.views import Views
 
-_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+"""MLflow's word for the state of a trial that has ended."""
 _AT_ONCE = 100
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -162,7 +163,7 @@ class Tracker:
         """Bring a trial's run up to its record: new epochs, then, once it ended, summary and status."""
         identity = f"trial/{trial.number}"
         run = self._found(identity)
-        if run is not None and run.info.status == _STATUS.get(trial.state):
+        if run is not None and run.info.status == STATUS.get(trial.state):
             return
         if run is None:
             tags = {"sdl.trial": str(trial.number), "arm": trial.arm, "sdl.state": trial.state, **trial.tags}
@@ -187,7 +188,7 @@ class Tracker:
         if trial.description:
             tags[MLFLOW_RUN_NOTE] = trial.description
         self._log(run, new, 0, tags)
-        self._client.set_terminated(run.info.run_id, _STATUS[trial.state])
+        self._client.set_terminated(run.info.run_id, STATUS[trial.state])
         self._runs[identity] = self._client.get_run(run.info.run_id)
 
     def _steps_of(self, run: Run) -> set[int]:

@@ -13,7 +13,9 @@ from sdl_study.commands import find_commands
 from sdl_study.run import DEFAULT, make_parser
 
 OPTIONS = {
-    "check": {"what", "path", "--batch-size"},
+    "check": {"what"},
+    "check data": {"path", "--batch-size"},
+    "check study": {"study", "--out", "--tracking-uri"},
     "export": {"reference", "folder", "--out", "--from", "--allow-restricted"},
     "report": {"study", "--out"},
     "reproduce": {
@@ -29,8 +31,17 @@ OPTIONS = {
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    (found,) = (a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
-    return dict(found.choices)
+    """Every command's, and below ``check`` those of what it looks at."""
+    return _below(make_parser(), "")
+
+
+def _below(parser: argparse.ArgumentParser, before: str) -> dict[str, argparse.ArgumentParser]:
+    found = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                found |= {before + name: below, **_below(below, f"{before}{name} ")}
+    return found
 
 
 def test_no_option_comes_or_goes_unnoticed() -> None:
@@ -54,7 +65,7 @@ def test_commands_are_the_files_of_their_folder() -> None:
 
 @pytest.mark.parametrize("name", sorted(OPTIONS))
 def test_a_command_says_what_it_does_and_what_its_options_mean(name: str) -> None:
-    module = find_commands()[name]
+    module = find_commands()[name.partition(" ")[0]]
     assert module.__doc__
     text = parsers()[name].format_help()
     assert all(option in text for option in OPTIONS[name] if option.startswith("--"))
@@ -65,7 +76,7 @@ def test_a_command_says_what_it_does_and_what_its_options_mean(name: str) -> Non
 @pytest.mark.parametrize("name", sorted(OPTIONS))
 def test_importing_a_command_imports_nothing_heavy(name: str) -> None:
     """``--help`` and mistakes in what was typed are answered at once."""
-    tree = ast.parse(Path(str(find_commands()[name].__file__)).read_text())
+    tree = ast.parse(Path(str(find_commands()[name.partition(" ")[0]].__file__)).read_text())
     at_once = {
         node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
         for node in tree.body
