@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import shutil
 import subprocess
 from pathlib import Path
 
 import sdl_study
+
+_PACKAGE = Path(sdl_study.__file__).resolve().parent
 
 
 @functools.cache
@@ -23,9 +26,19 @@ def code_commit() -> str | None:
     return _git("rev-parse", "HEAD")
 
 
+@functools.cache
+def code_digest() -> str:
+    """SHA-256 of the package's Python files, by their places in it: equal where the same code runs."""
+    found = hashlib.sha256()
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        name, content = path.relative_to(_PACKAGE).as_posix().encode(), path.read_bytes()
+        found.update(b"%d %d %b %b" % (len(name), len(content), name, content))
+    return found.hexdigest()
+
+
 def _git(*words: str) -> str | None:
     """What git says of the clone; None where there is no git, no clone or no commit."""
-    root = Path(sdl_study.__file__).resolve().parent.parent
+    root = _PACKAGE.parent
     git = shutil.which("git")
     if git is None or not (root / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""look at a prepared data set, or at a study's record"""
+"""look at a prepared data set, a study's record, or a cluster"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``check data PATH`` and ``check study STUDY``."""
+    """``check data PATH``, ``check study STUDY`` and ``check cluster``."""
     kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     words = "counts, relations, valid anchors and leaks of a prepared data set"
     data = kinds.add_parser("data", help=words, description=words)
@@ -20,11 +20,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)"
     )
     study.add_argument("--tracking-uri", help="MLflow server (default: the SQLite database in --out)")
+    words = "shared folders, versions, code and network of a cluster's machines; seconds"
+    cluster = kinds.add_parser("cluster", help=words, description=words)
+    cluster.add_argument(
+        "--address", help="Ray cluster to join, e.g. auto (default: start one on this machine)"
+    )
+    cluster.add_argument(
+        "--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)"
+    )
+    cluster.add_argument(
+        "--data", metavar="DIR", type=Path, help="prepared data set that every machine must see"
+    )
+    cluster.add_argument("--tracking-uri", help="MLflow server that the driver must reach")
 
 
 def run(given: argparse.Namespace) -> None:
     """Print what was found."""
-    {"data": _data, "study": _study}[given.what](given)
+    {"data": _data, "study": _study, "cluster": _cluster}[given.what](given)
 
 
 def _data(given: argparse.Namespace) -> None:
@@ -47,3 +59,14 @@ def _study(given: argparse.Namespace) -> None:
     if findings:
         raise Disagreement(f"{given.study}: findings: {len(findings)}")
     print(f"{given.study}: nothing found")
+
+
+def _cluster(given: argparse.Namespace) -> None:
+    from sdl_study.ending import Disagreement
+    from sdl_study.study.machines import check_cluster
+
+    data = None if given.data is None else given.data.resolve()
+    findings = check_cluster(given.address, given.out.resolve(), data, given.tracking_uri, print)
+    if findings:
+        raise Disagreement(f"the cluster is not ready; findings: {findings}")
+    print("the cluster is ready")

@@ -39,7 +39,7 @@ def audit(files: StudyFiles, tracking_uri: str | None) -> tuple[list[str], list[
         return findings, [*remarks, f"no MLflow database in {files.out}: its runs were not compared"]
     uri = tracking_uri or files.mlflow_uri
     check_reachable(uri)
-    runs = runs_seen(uri, files.name)
+    runs = runs_seen(uri, files.name, study.identity.get("id"))
     if runs is None:
         findings.append("MLflow: does not know this study; the study's command writes its runs again")
     else:

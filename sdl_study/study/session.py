@@ -20,6 +20,7 @@ from sdl_study.study.checks import check_augment, check_data_fits
 from sdl_study.study.driver import Driver
 from sdl_study.study.forecast.workers import fewest_gpus
 from sdl_study.study.jobs import RUN_JOB
+from sdl_study.study.machines import check_machines
 from sdl_study.study.plan import Plan, check_resume
 from sdl_study.study.readings import candidates, check_encoders_fit, check_readings
 from sdl_study.study.showing import check_register
@@ -105,6 +106,8 @@ class _Engines:
                 on_lost=self._signals.interrupt, trials_per_gpu=train.trials_per_gpu,
             )  # fmt: skip
             self._running[key] = self._stack.enter_context(engine)
+            if not is_own(self._address):
+                check_machines(plan.name, plan.files.out, data.path)
         return self._running[key]
 
     def ending(self, error: BaseException) -> BaseException:

@@ -16,6 +16,7 @@ OPTIONS = {
     "check": {"what"},
     "check data": {"path", "--batch-size"},
     "check study": {"study", "--out", "--tracking-uri"},
+    "check cluster": {"--address", "--out", "--data", "--tracking-uri"},
     "export": {"reference", "folder", "--out", "--from", "--allow-restricted"},
     "report": {"study", "--out"},
     "reproduce": {
