@@ -15,6 +15,7 @@ import optuna
 
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import Store, open_store
+from sdl_study.ending import MachineFailure
 from sdl_study.errors import UserError
 from sdl_study.evaluation.final import has_test_labels
 from sdl_study.files import read_json, write_json
@@ -34,12 +35,13 @@ from sdl_study.study.numerics import numerics
 from sdl_study.study.opening import open_tracker
 from sdl_study.study.plan import Plan, check_resume
 from sdl_study.study.progress import Progress
-from sdl_study.study.publish import TrialPublisher, publish, record_files
+from sdl_study.study.publish import publish, record_files
+from sdl_study.study.publisher import TrialPublisher
 from sdl_study.study.readings import candidates, check_encoders_fit, check_readings, seen_before
 from sdl_study.study.search.sampler import sampler_for
 from sdl_study.study.search.scheduler import first_rung, rungs
 from sdl_study.study.search.searcher import Search, run_search
-from sdl_study.tracking import Tracker
+from sdl_study.tracking import TRACKING_ERRORS, Tracker, error_name
 from sdl_study.training.inputs import train_labels
 from sdl_study.version import code_version
 from sdl_study.workers.engine import Engine
@@ -98,7 +100,7 @@ class Driver:
             self.tracker = open_tracker(
                 plan, self.data.manifest, self._tracking_uri, found, self.objective_labels
             )
-            self.publisher = TrialPublisher(self.tracker, plan)
+            self.publisher = TrialPublisher(self.tracker, plan, self.progress.say)
             self._mend()
             self._open = opening.pop_all()
         return self
@@ -123,7 +125,7 @@ class Driver:
         """Bring MLflow up to the journal: what a crash left is written now, once, or removed."""
         records = self.journal.all()
         for record in records:
-            self.publisher.bring_up(record)
+            self.publisher.tell(record)
             if record.state != "running":
                 self.leftovers.ended(record)
         self.progress.count(records)
@@ -156,10 +158,11 @@ class Driver:
             self.progress.say(words)
         engine = cache(lambda: self._prepared(source))
         self._search(engine)
+        self.publisher.settle()
         self._select(engine)
         finals = self._declare()
         if finals.todo():
-            self.tracker.reopen_parent()
+            self.publisher.reopen_parent()
             finals.check_test_labels()
             finals.run(engine())
             self._check(engine())
@@ -182,7 +185,13 @@ class Driver:
         leaving = self._records_may_leave
         shown = of_stage(ended, answer.stage)
         records = record_files(shown, answer.best_arm) if leaving else []
-        publish(answer, trials, ended, self.plan, self.tracker, records)
+        try:
+            publish(answer, trials, ended, self.plan, self.tracker, records)
+        except TRACKING_ERRORS as error:
+            raise MachineFailure(
+                f"{self.plan.name}: MLflow does not take the answer ({error_name(error)}); all trials and finals are "
+                "kept, and the same command writes it"
+            ) from None
         return answer
 
     def _seen(self) -> tuple[str, ...]:
@@ -220,7 +229,7 @@ class Driver:
         if not has_test_labels(self.data.path):  # said now: the search may take days
             self.progress.say(f"no test labels in {self.data.path}: the study will end at its declaration")
         self._tell_unable()
-        self.tracker.reopen_parent()
+        self.publisher.reopen_parent()
         running = engine()
         search.concurrent = running.groups
         search.aborted = lambda: running.error is not None

@@ -29,30 +29,6 @@ from sdl_study.tracking import FinalRun, Tracker, TrialRun
 _LOGARITHMIC = ("temperature", "learning_rate")
 
 
-class TrialPublisher:
-    """Brings MLflow up to the journal whenever something happens to a trial (an ``Observer`` of the search)."""
-
-    def __init__(self, tracker: Tracker, plan: Plan) -> None:
-        self._tracker, self._plan = tracker, plan
-        self._arms = {arm.name: arm for arm in plan.arms}
-
-    def bring_up(self, record: TrialRecord) -> None:
-        """Write what MLflow does not have of a trial yet."""
-        self._tracker.trial(trial_run(record, self._arms[record.arm], self._plan))
-
-    def started(self, record: TrialRecord) -> None:
-        """A trial starts."""
-        self.bring_up(record)
-
-    def epoch(self, record: TrialRecord, epoch: int) -> None:
-        """A trial finished an epoch."""
-        self.bring_up(record)
-
-    def ended(self, record: TrialRecord) -> None:
-        """A trial ended."""
-        self.bring_up(record)
-
-
 def trial_run(record: TrialRecord, arm: Arm, plan: Plan) -> TrialRun:
     """A trial's run: parameters, every epoch, and at the end what it came to; found as ``STUDY/NUMBER``."""
     summary: dict[str, float] = {"epochs": float(len(record.epochs)), "seconds_total": record.seconds}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,8 +25,9 @@ from sdl_study.errors import UserError, without_password
 from sdl_study.tracking.context import RunContext
 from sdl_study.tracking.database import check_database
 from sdl_study.tracking.entries import FinalRun, TrialRun
-from sdl_study.tracking.experiment import mark_experiment, open_experiment, runs_of
+from sdl_study.tracking.experiment import mark_experiment, open_experiment
 from sdl_study.tracking.registry import register
+from sdl_study.tracking.seen import runs_by_identity
 from sdl_study.tracking.views import Views
 
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
@@ -63,14 +64,14 @@ class Tracker:
             raise UserError(
                 f"{without_password(uri)}: MLflow cannot open it ({type(error).__name__}); is the file damaged?"
             ) from None
-        self._runs: dict[str, Run] = {}
+        self.reread()
+        self._parent: Run | None = None
+
+    def reread(self) -> None:
+        """Look again at what MLflow has: after an error it may have taken what it did not acknowledge."""
+        self._runs = runs_by_identity(self._client, self._experiment)
         self._steps: dict[str, set[int]] = {}
         self._ready: set[str] = set()
-        # A run that is there counts before a deleted one.
-        for view in (ViewType.DELETED_ONLY, ViewType.ACTIVE_ONLY):
-            for run in runs_of(self._client, self._experiment, view):
-                self._runs[_identity(run)] = run
-        self._parent: Run | None = None
 
     def _found(self, identity: str) -> Run | None:
         """The run of this identity, restored where somebody deleted it."""
@@ -287,10 +288,6 @@ class Tracker:
             MlflowException, SQLAlchemyError
         ):  # what ended the study is told, not what MLflow adds to it
             self._client.set_terminated(self.parent_id, status)
-
-
-def _identity(run: Run) -> str:
-    return run.data.tags.get("sdl.key", run.info.run_id)
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,8 @@ from sdl_study.record.finals import read_finals
 from sdl_study.record.journal import read
 from sdl_study.study.opening import open_tracker
 from sdl_study.study.plan import Plan
-from sdl_study.study.publish import TrialPublisher, publish
+from sdl_study.study.publish import publish
+from sdl_study.study.publisher import TrialPublisher
 from sdl_study.tracking import Tracker
 from tests.unit.report.studies import DOCUMENTS, answered, prepared, searched
 
@@ -22,9 +23,10 @@ def opened(plan: Plan) -> Tracker:
     path = plan.files.data / "prepared" / "small" / "manifest.json"
     manifest = Manifest.from_json(path.read_text(), path)
     tracker = open_tracker(plan, manifest, None, read_environments(plan.files)[-1], None)
-    publisher = TrialPublisher(tracker, plan)
+    publisher = TrialPublisher(tracker, plan, print)
     for trial in read(plan.files.journal).all():
-        publisher.bring_up(trial)
+        publisher.tell(trial)
+    assert not publisher.errors
     return tracker
 
 

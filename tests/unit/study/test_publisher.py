@@ -1,0 +1,156 @@
+"""MLflow that does not take what it is told costs no trial, is told of in one line, and is mended from the journal."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from sdl_study.data.prepared import Manifest
+from sdl_study.record.environment import read_environments
+from sdl_study.record.reading import read_study
+from sdl_study.study import publisher as publisher_module
+from sdl_study.study.audit import tracking_findings
+from sdl_study.study.opening import open_tracker
+from sdl_study.study.plan import Plan
+from sdl_study.study.publisher import TrialPublisher
+from sdl_study.tracking import Tracker, runs_seen
+from tests.unit.report.studies import curve, searched
+from tests.unit.study.fakes import open_search, play
+
+
+class Refusing:
+    """A tracker that refuses for a time."""
+
+    def __init__(self) -> None:
+        self.refuses, self.told, self.reread_times = False, [], 0
+
+    def trial(self, run: Any) -> None:
+        if self.refuses:
+            raise MlflowException("a text that may quote")
+        self.told.append((run.number, run.state, len(run.epochs)))
+
+    def reread(self) -> None:
+        self.reread_times += 1
+
+    reopen_parent = reread
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(publisher_module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def of(plan: Plan, tracker: Any) -> tuple[TrialPublisher, list[str]]:
+    said: list[str] = []
+    return TrialPublisher(tracker, plan, said.append), said
+
+
+def test_one_line_for_many_errors_and_one_when_it_is_over(tmp_path: Path, clock: list[float]) -> None:
+    plan, tracker = searched(tmp_path, stop_after=6), Refusing()
+    publisher, said = of(plan, tracker)
+    trials = read_study(plan.files).trials
+    publisher.ended(trials[0])
+    tracker.refuses = True
+    for trial in trials[1:4]:
+        publisher.ended(trial)
+    assert publisher.errors == 1  # left alone after the first
+    clock[0] += 31
+    publisher.ended(trials[4])
+    assert publisher.errors == 2
+    (line,) = said
+    assert "MLflow does not take what it is told (INTERNAL_ERROR); the trials go on" in line
+    assert "quote" not in line
+    tracker.refuses = False
+    publisher.ended(trials[5])
+    assert len(tracker.told) == 1  # still left alone
+    publisher.settle()
+    assert [number for number, *_ in tracker.told] == [0, 1, 2, 3, 4, 5]
+    assert tracker.reread_times == 2  # at each attempt after an error
+    assert said[1:] == ["MLflow takes runs again, after 2 errors; it was brought up to the journal"]
+
+
+def test_what_is_owed_at_the_end_is_said(tmp_path: Path, clock: list[float]) -> None:
+    plan, tracker = searched(tmp_path, stop_after=2), Refusing()
+    publisher, said = of(plan, tracker)
+    tracker.refuses = True
+    for trial in read_study(plan.files).trials:
+        publisher.ended(trial)
+    publisher.settle()
+    assert "told 2 times in vain and lacks 2 trials" in said[-1]
+    publisher.settle()
+    assert publisher.errors == 3
+
+
+def test_another_error_is_none_of_mlflows(tmp_path: Path) -> None:
+    plan = searched(tmp_path, stop_after=1)
+
+    class Broken(Refusing):
+        def trial(self, run: Any) -> None:
+            raise KeyError("a mistake of this project")
+
+    publisher, _ = of(plan, Broken())
+    with pytest.raises(KeyError):
+        publisher.ended(read_study(plan.files).trials[0])
+
+
+def tracker_of(plan: Plan) -> Tracker:
+    path = plan.files.data / "prepared" / "small" / "manifest.json"
+    manifest = Manifest.from_json(path.read_text(), path)
+    return open_tracker(plan, manifest, None, read_environments(plan.files)[-1], None)
+
+
+def statement(plan: Plan, text: str) -> None:
+    with closing(sqlite3.connect(plan.files.out / "mlflow.db")) as database:
+        database.execute(text)
+        database.commit()
+
+
+def found(plan: Plan) -> list[str]:
+    runs = runs_seen(plan.files.mlflow_uri, plan.name)
+    assert runs is not None
+    return list(tracking_findings(read_study(plan.files), runs, running=False))
+
+
+def test_a_database_that_fails_for_a_time_is_mended(
+    tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a search is played: a table is away, and a run is made whose making is not acknowledged."""
+    plan = searched(tmp_path, stop_after=1)
+    tracker = tracker_of(plan)
+    publisher, said = of(plan, tracker)
+    search = open_search(plan)
+    search.observers = [publisher]
+    play(search, curve, stop_after=1)
+    assert found(plan) == ["MLflow: trial 0 (complete) has no run"]  # this publisher never heard of it
+    statement(plan, "ALTER TABLE metrics RENAME TO away")
+    play(search, curve, stop_after=2)
+    statement(plan, "ALTER TABLE away RENAME TO metrics")
+    clock[0] += 31
+    unacknowledged(tracker, monkeypatch)
+    play(search, curve, stop_after=1)
+    monkeypatch.undo()
+    play(search, curve)
+    publisher.settle()
+    assert publisher.errors >= 2
+    assert "takes runs again" in said[-1]
+    publisher.tell(read_study(plan.files).trials[0])
+    assert found(plan) == []
+
+
+def unacknowledged(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run is made, and the client hears of an error."""
+    make: Callable[..., Any] = tracker._client.create_run
+
+    def made(*given: Any, **more: Any) -> Any:
+        make(*given, **more)
+        raise MlflowException("the connection is gone")
+
+    monkeypatch.setattr(tracker._client, "create_run", made)
