@@ -192,6 +192,7 @@ class Driver:
                 f"{self.plan.name}: MLflow does not take the answer ({error_name(error)}); all trials and finals are "
                 "kept, and the same command writes it"
             ) from None
+        self.leftovers.finals(finals.slots)
         return answer
 
     def _seen(self) -> tuple[str, ...]:
@@ -276,6 +277,7 @@ class Driver:
 
     def _select(self, engine: EngineSource) -> None:
         work = selection.repeats(self.plan, self.journal.all(), self.maker)
+        self.leftovers.repeats(item.folder for item in work)
         if all(item.outcome is not None for item in work):
             return
         self.progress.say(f"selection: {len(work)} repeats on further seeds")
@@ -286,6 +288,7 @@ class Driver:
             lambda item, event: self.progress.job(item.job.key, item.job.arm["name"], event),
         )
         self._check(running)
+        self.leftovers.repeats(item.folder for item in work)
         if lost:
             raise UserError(
                 f"{self.plan.name}: {len(lost)} repeats of the selection did not end, for the reasons above; mend "
