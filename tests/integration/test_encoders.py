@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,10 +101,12 @@ def check_handed_out(
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=within)
 
 
-@pytest.fixture(autouse=True)
-def checkpoints_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def checkpoints_stay() -> Iterator[None]:
     """What is handed out is compared with them."""
-    monkeypatch.setattr(Leftovers, "finals", lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Leftovers, "finals", lambda *_: None)
+        yield
 
 
 @pytest.fixture(scope="module")
