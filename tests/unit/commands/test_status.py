@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -100,6 +101,14 @@ def test_what_cannot_be_read_is_one_line_beside_the_others(
     assert "format_version 1, this version reads" in older["reason"]
     main(["status", "--out", str(tmp_path)])
     assert capsys.readouterr().out.count("older: ") == 1
+
+
+def test_the_keys_are_those_of_the_readme(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    searched(tmp_path, stop_after=1)
+    text = (ROOT / "README.md").read_text()
+    (line,) = (part for part in text.split("\n\n") if part.startswith("`status --json`"))
+    (study,) = told(tmp_path, capsys)
+    assert re.findall(r"`(\w+)`", line) == list(study)
 
 
 def test_no_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
