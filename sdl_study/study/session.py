@@ -90,6 +90,7 @@ class _Engines:
     def __init__(self, stack: ExitStack, address: str | None, signals: Interruptions) -> None:
         self._stack, self._address, self._signals = stack, address, signals
         self._running: dict[tuple[Any, ...], Engine] = {}
+        self._fit_for: set[str] = set()
 
     def for_plan(self, plan: Plan, data: PreparedData) -> Engine:
         train, attempts = plan.settings.train, plan.settings.budget.max_attempts
@@ -106,8 +107,9 @@ class _Engines:
                 on_lost=self._signals.interrupt, trials_per_gpu=train.trials_per_gpu,
             )  # fmt: skip
             self._running[key] = self._stack.enter_context(engine)
-            if not is_own(self._address):
-                check_machines(plan.name, plan.files.out, data.path)
+        if not is_own(self._address) and plan.name not in self._fit_for:
+            check_machines(plan.name, plan.files.out, data.path)
+            self._fit_for.add(plan.name)
         return self._running[key]
 
     def ending(self, error: BaseException) -> BaseException:
