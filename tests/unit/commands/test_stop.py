@@ -27,8 +27,8 @@ from sdl_study.record.files import StudyFiles
 from sdl_study.record.journal import locked
 from sdl_study.study.signals import Interruptions
 with Interruptions().in_order(), locked(StudyFiles(Path(sys.argv[1]), "small")):
-    print("runs", flush=True)
     try:
+        print("runs", flush=True)
         time.sleep(600)
     except KeyboardInterrupt:
         time.sleep(float(sys.argv[2]))
