@@ -59,7 +59,7 @@ def _shown(answers: Sequence[Answer]) -> list[str]:
     """What every machine is, a line each."""
     return [
         f"{answer.name}: {', '.join(f'{name} {version}' for name, version in answer.versions.items())}, "
-        f"code {answer.code[:12]}, {size(answer.free)} free"
+        f"code {answer.code[:12]}, GPUs {answer.gpus}, {size(answer.free)} free"
         for answer in answers
     ]
 

@@ -19,6 +19,7 @@ from sdl_study.version import code_digest
 _SEEN_SECONDS = 5.0
 """For so long a network file system may not show what another machine has written (NFS: 3 s and more)."""
 _SHOWN = 12
+_CUDA, _NONE = "CUDA", "none"
 _LEAST_FREE = 1e9
 
 
@@ -46,12 +47,13 @@ class Answer:
 
     Attributes:
         host, address: of the machine.
-        versions: of package, Python, torch and CUDA, by name.
+        versions: of package, Python and torch, and the CUDA that torch was built for, by name.
         code: digest of the package's files.
         free: bytes free where the study's storage lies; 0 where it is not seen, or not told.
         wrote: the file that it wrote into the meeting folder; "" where it could not.
         manifest: SHA-256 of the data set's manifest; "" where none was asked for or it could not be read.
         troubles: what it could not do, by folder; an operating system's words.
+        gpus: that it hands out.
     """
 
     host: str
@@ -62,6 +64,7 @@ class Answer:
     wrote: str = ""
     manifest: str = ""
     troubles: Mapping[str, str] = field(default_factory=dict)
+    gpus: int = 0
 
     @property
     def name(self) -> str:
@@ -96,12 +99,12 @@ def answer(question: Question, node: str, address: str) -> Answer:
 
 
 def versions() -> dict[str, str]:
-    """Of what has to be the same on every machine."""
+    """Of what has to be the same on every machine, but that only those with GPUs need a CUDA, and the same one."""
     return {
         "sdl_study": sdl_study.__version__,
         "Python": platform.python_version(),
-        "torch": torch.__version__,
-        "CUDA": torch.version.cuda or "none",
+        "torch": torch.__version__.partition("+")[0],  # what follows names the build
+        _CUDA: torch.version.cuda or _NONE,
     }
 
 
@@ -132,11 +135,23 @@ def findings(question: Question, here: Answer, others: Sequence[Answer]) -> Iter
     for other in others:
         yield from _storage(question, here, other)
         for name, version in here.versions.items():
-            found = other.versions.get(name, "none")
-            if found != version:
+            found = other.versions.get(name, _NONE)
+            if found != version and name != _CUDA:
                 yield f"{other.name}: has {name} {found}, the driver {version}"
         if other.code != here.code:
             yield f"{other.name}: has other code (digest {other.code[:_SHOWN]}, the driver's {here.code[:_SHOWN]})"
+    yield from _cuda(others)
+
+
+def _cuda(others: Sequence[Answer]) -> Iterator[str]:
+    """Of machines with GPUs."""
+    found = [(other, other.versions.get(_CUDA, _NONE)) for other in others if other.gpus]
+    for other, version in found:
+        first, expected = found[0]
+        if version == _NONE:
+            yield f"{other.name}: has GPUs, and a torch without CUDA"
+        elif version != expected and expected != _NONE:
+            yield f"{other.name}: has a torch for CUDA {version}, {first.name} for {expected}"
 
 
 def _storage(question: Question, here: Answer, other: Answer) -> Iterator[str]:

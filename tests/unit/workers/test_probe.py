@@ -102,3 +102,20 @@ def test_data_are_looked_at_where_they_are_asked_for(question: Question, tmp_pat
     assert told(without, answer(without, "node-1", "10.0.0.2")) == []
     missing = replace(question, data=str(tmp_path / "nowhere"))
     assert list(answer(missing, "node-1", "x").troubles) == [missing.data]
+
+
+def test_machines_with_gpus_need_the_same_cuda_and_others_none(question: Question) -> None:
+    here = answer(question, "driver-too", "here")
+    own = answer(question, "node-1", "10.0.0.2")
+
+    def machine(host: str, gpus: int, cuda: str) -> Answer:
+        return replace(own, host=host, gpus=gpus, versions={**own.versions, "CUDA": cuda})
+
+    def lines(*others: Answer) -> list[str]:
+        return list(findings(question, here, others))
+
+    assert lines(machine("w1", 0, "none"), machine("w2", 2, "13.0"), machine("w3", 1, "13.0")) == []
+    assert lines(machine("w1", 1, "13.0"), machine("w2", 1, "12.8")) == [
+        "w2 (10.0.0.2): has a torch for CUDA 12.8, w1 (10.0.0.2) for 13.0"
+    ]
+    assert lines(machine("w1", 1, "none")) == ["w1 (10.0.0.2): has GPUs, and a torch without CUDA"]
