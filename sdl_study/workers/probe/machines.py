@@ -96,7 +96,8 @@ def _answers(question: Question, look: Look) -> tuple[list[Answer], list[str]]:
     for node, reference in zip(nodes, asked, strict=True):
         host = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         try:
-            answers.append(replace(ray.get(reference, timeout=0), gpus=int(node["Resources"].get("GPU", 0))))
+            found: Answer = ray.get(reference, timeout=0)
+            answers.append(replace(found, gpus=int(node["Resources"].get("GPU", 0))))
         except GetTimeoutError:
             silent.append(
                 f"{host}: gives no answer within {_ANSWER_SECONDS:.0f} s; is a file system of it stuck?"
