@@ -58,14 +58,15 @@ class Progress:
     def started(self, record: TrialRecord) -> None:
         """A trial starts; its first line is that of its first epoch."""
         self._pace.tell(record)
-        if self._searching is None:
-            self._searching = time.monotonic()
 
     def epoch(self, record: TrialRecord, epoch: int) -> None:
         """A trial finished an epoch."""
         metrics = record.epochs[epoch]
         self._pace.tell(record)
-        self._done += metrics.get("seconds", 0.0)
+        seconds = metrics.get("seconds", 0.0)
+        self._done += seconds
+        if self._searching is None:  # when its training began: before that the groups were started
+            self._searching = time.monotonic() - seconds
         text = f"epoch {epoch}/{self._epochs}  {self._objective} {metrics[self._objective]:.3f}"
         self.say(f"{trial_name(record):<{_NAME_WIDTH}}{text}{self._warning(record.arm, metrics)}")
 

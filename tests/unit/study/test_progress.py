@@ -61,13 +61,14 @@ def test_the_line_of_a_trial_that_ended(
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     progress = Progress("small", "dev/map", 4, 4, arms_named("sd"))
     progress.count([ended(0, 4)])
-    clock[0] += 500  # stores were built
+    clock[0] += 500  # stores are built
     progress.started(trial(1, 0))
+    clock[0] += 500  # groups are started
     for epoch in range(1, 5):
-        clock[0] += 20  # twice what training takes
+        clock[0] += 20  # longer than training takes
         progress.epoch(trial(1, epoch), epoch)
     progress.ended(ended(1, 4))
-    assert "[2/4 trials, about 3 min left]" in capsys.readouterr().out
+    assert "[2/4 trials, about 2 min left]" in capsys.readouterr().out
     for number in (2, 3):
         progress.started(trial(number, 0))
         progress.ended(ended(number, 4))
