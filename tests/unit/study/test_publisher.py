@@ -12,7 +12,10 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from sdl_study.data.prepared import Manifest
+from sdl_study.ending import MachineFailure
+from sdl_study.record.answer import read_answer
 from sdl_study.record.environment import read_environments
+from sdl_study.record.files import BEST
 from sdl_study.record.reading import read_study
 from sdl_study.study import publisher as publisher_module
 from sdl_study.study.audit import tracking_findings
@@ -22,6 +25,8 @@ from sdl_study.study.publisher import TrialPublisher
 from sdl_study.tracking import Tracker, runs_seen
 from tests.unit.report.studies import curve, searched
 from tests.unit.study.fakes import open_search, play
+from tests.unit.study.played_finals import make_finals, opened, trained
+from tests.unit.study.played_finals import play as play_finals
 
 
 class Refusing:
@@ -143,6 +148,31 @@ def test_a_database_that_fails_for_a_time_is_mended(
     assert "takes runs again" in said[-1]
     publisher.tell(read_study(plan.files).trials[0])
     assert found(plan) == []
+
+
+def test_an_answer_that_mlflow_does_not_take_is_one_line_and_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as driver:
+        driver._records_may_leave = False  # played finals leave no encoder
+        finals = make_finals(driver)
+        play_finals(monkeypatch, finals, trained)
+        best = finals.slots[0].folder / BEST
+        best.touch()
+
+        def refuse(*_: Any, **more: Any) -> None:
+            raise MlflowException("a text that may quote")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(driver.tracker._client, "log_batch", refuse)
+            with pytest.raises(MachineFailure, match=r"does not take the answer \(INTERNAL_ERROR\)") as told:
+                driver._answer(finals)
+            driver.publisher.reopen_parent()
+        assert "quote" not in str(told.value)
+        assert best.exists()
+        answer = driver._answer(finals)
+        assert read_answer(driver.plan.files.answer) == answer
+        assert not best.exists()
 
 
 def unacknowledged(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
