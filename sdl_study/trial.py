@@ -21,7 +21,7 @@ def run_trial(config: dict[str, Any]) -> None:
     function at a report when the scheduler stops the trial.
     """
     job = Job(**config["job"])
-    with Lease(job) as lease:
+    with Lease(job, config["broker"]) as lease:
         for event in lease:
             tune.report({"number": job.number, "told": to_plain(event)})
 

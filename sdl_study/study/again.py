@@ -164,7 +164,6 @@ def _on_engine(plan: Plan, job: Job, way: Way, stops: int | None) -> Generator[E
     """On a worker group of its own, through Ray as the study ran."""
     from sdl_study.study.signals import Interruptions
     from sdl_study.workers.engine import Engine
-    from sdl_study.workers.lease import Lease
 
     signals, attempts = Interruptions(), plan.settings.budget.max_attempts
     with ExitStack() as stack:
@@ -183,7 +182,7 @@ def _on_engine(plan: Plan, job: Job, way: Way, stops: int | None) -> Generator[E
         )
         stack.enter_context(engine)
         try:
-            yield from _leased(Lease(job), stops)
+            yield from _leased(engine.lease(job), stops)
         except KeyboardInterrupt:
             went_away = None if signals.by_signal else engine.went_away()
             if went_away is None:

@@ -165,7 +165,6 @@ class Driver:
             self.publisher.reopen_parent()
             finals.check_test_labels()
             finals.run(engine())
-            self._check(engine())
         return self._answer(finals)
 
     def _declare(self) -> Finals:
@@ -219,7 +218,7 @@ class Driver:
             trials=settings.budget.trials_of_search,
             rungs=rungs(settings.train.epochs, self._first_rung(), settings.budget.reduction_factor),
             reduction_factor=settings.budget.reduction_factor,
-            concurrent=1,
+            concurrent=lambda: 1,
             epochs=settings.train.epochs,
             max_attempts=settings.budget.max_attempts,
             observers=(self.publisher, self.progress, self.leftovers),
@@ -232,10 +231,11 @@ class Driver:
         self._tell_unable()
         self.publisher.reopen_parent()
         running = engine()
-        search.concurrent = running.groups
+        search.concurrent = lambda: running.groups
         search.aborted = lambda: running.error is not None
+        search.broker = running.broker_name
         run_search(search, running.folder, self.plan.name)
-        self._check(running)
+        running.check(self.plan.name)
         if search.gave_up:
             raise UserError(
                 f"{self.plan.name}: the machine ended {search.lost} trials (memory, lost nodes); mend that and start "
@@ -255,10 +255,6 @@ class Driver:
                 f"arm {arm} cannot learn: {share:.1%} of the examples have anything to be contrasted with in "
                 f"batches of {batch_size}; nothing will be compared with it"
             )
-
-    def _check(self, engine: Engine) -> None:
-        if engine.error:
-            raise UserError(f"{self.plan.name}: {engine.error}; Ray's logs say why: {engine.logs}")
 
     def _ask(self, arm: str, search: int = 0) -> TrialRecord:
         plan, study = self.plan, self.journal.optuna_study(arm, search)
@@ -284,10 +280,10 @@ class Driver:
         running = engine()
         lost = run_all(
             work,
-            running.groups,
+            running,
             lambda item, event: self.progress.job(item.job.key, item.job.arm["name"], event),
         )
-        self._check(running)
+        running.check(self.plan.name)
         self.leftovers.repeats(item.folder for item in work)
         if lost:
             raise UserError(

@@ -83,7 +83,8 @@ class Finals:
         for stage in self.declaration.stages:
             own = [slot for slot in self.slots if slot.stage == stage and slot not in in_driver]
             self._without_a_start(own)
-            lost = run_all([self._maker.final(slot) for slot in own], engine.groups, self._told)
+            lost = run_all([self._maker.final(slot) for slot in own], engine, self._told)
+            engine.check(self.plan.name)
             if lost:
                 raise UserError(
                     f"{self.plan.name}: {len(lost)} finals did not end, for the reasons above, so the test labels stay "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sdl_study.record.finals import FinalSlot
 from sdl_study.record.outcome import Failure, Outcome, Repeat, Result, read_outcome, write_outcome
@@ -20,6 +21,8 @@ from sdl_study.workers.lease import Lease
 
 RUN_JOB = "sdl_study.training.run:run_job"
 """What the worker groups of a study run for a job."""
+
+_COUNT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -116,29 +119,41 @@ class JobMaker:
         return slot.start if self._plan.losses[slot.arm].arm.contrasts else None
 
 
-def run_all(work: Sequence[Work], groups: int, told: Callable[[Work, Event], None]) -> list[Work]:
+class Groups(Protocol):
+    """An engine, as far as it is needed here."""
+
+    @property
+    def groups(self) -> int: ...
+    def lease(self, job: Job) -> Lease: ...
+
+
+def run_all(work: Sequence[Work], engine: Groups, told: Callable[[Work, Event], None]) -> list[Work]:
     """Run jobs on the worker groups, as many at a time as there are groups; finished ones are left as they are.
 
     Args:
         work: the jobs.
-        groups: number of worker groups.
+        engine: has the worker groups, whose number may change meanwhile.
         told: called with every event of every job, from several threads.
 
     Returns:
         The jobs without an outcome, which the machine ended or another exception: they can be run again.
     """
-    todo = [item for item in work if item.outcome is None]
-    pool = ThreadPoolExecutor(max_workers=max(1, groups))
+    todo = deque(item for item in work if item.outcome is None)
+    pool, running = ThreadPoolExecutor(max_workers=max(1, len(todo))), set[Future[None]]()
     try:
-        for future in [pool.submit(_run, item, told) for item in todo]:
-            future.result()
+        while todo or running:
+            while todo and len(running) < max(1, engine.groups):
+                running.add(pool.submit(_run, todo.popleft(), engine, told))
+            done, running = wait(running, timeout=_COUNT_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
     finally:  # an interruption waits for no job: the engine stops those that run when it closes
         pool.shutdown(wait=False, cancel_futures=True)
     return [item for item in work if item.outcome is None]
 
 
-def _run(item: Work, told: Callable[[Work, Event], None]) -> None:
-    with Lease(item.job) as lease:
+def _run(item: Work, engine: Groups, told: Callable[[Work, Event], None]) -> None:
+    with engine.lease(item.job) as lease:
         for event in lease:
             told(item, event)
             if not isinstance(event, Epoch):

@@ -22,7 +22,26 @@ _COLLAPSED_OUTPUTS = 0.9  # of studies with train.collapse_of=outputs
 _NAME_WIDTH = 36
 
 
-class Progress:
+class Lines:
+    """Prints lines that start with a name and the time since the first.
+
+    Args:
+        name: of a study, or of what several share.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+
+    def say(self, text: str) -> None:
+        """One line."""
+        with self._lock:
+            sys.stdout.write(f"{self._name}  {_clock(time.monotonic() - self._started)}  {text}\n")
+            sys.stdout.flush()
+
+
+class Progress(Lines):
     """Prints the lines of one study.
 
     Args:
@@ -34,20 +53,13 @@ class Progress:
     """
 
     def __init__(self, study: str, objective: str, trials: int, epochs: int, arms: Iterable[Arm]) -> None:
-        self._study, self._objective, self._trials, self._epochs = study, objective, trials, epochs
+        super().__init__(study)
+        self._objective, self._trials, self._epochs = objective, trials, epochs
         self._contrastive = {arm.name for arm in arms if arm.contrasts}
-        self._started = time.monotonic()
         self._ended = 0
         self._pace = Pace()
         self._searching: float | None = None
         self._done = 0.0
-        self._lock = threading.Lock()
-
-    def say(self, text: str) -> None:
-        """One line."""
-        with self._lock:
-            sys.stdout.write(f"{self._study}  {_clock(time.monotonic() - self._started)}  {text}\n")
-            sys.stdout.flush()
 
     def count(self, records: Iterable[TrialRecord]) -> None:
         """The trials from before this command."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
+
+import torch
 
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import expected_spec
-from sdl_study.ending import tell
+from sdl_study.ending import MachineFailure, tell
 from sdl_study.errors import UserError
 from sdl_study.own_modules import load_pipeline
 from sdl_study.record.answer import Answer
@@ -22,12 +25,15 @@ from sdl_study.study.forecast.workers import fewest_gpus
 from sdl_study.study.jobs import RUN_JOB
 from sdl_study.study.machines import check_machines
 from sdl_study.study.plan import Plan, check_resume
+from sdl_study.study.progress import Lines
 from sdl_study.study.readings import candidates, check_encoders_fit, check_readings
 from sdl_study.study.showing import check_register
 from sdl_study.study.signals import Interruptions
 from sdl_study.study.tracking_server import check_tracking
 from sdl_study.workers.engine import Engine
-from sdl_study.workers.ray_session import is_own
+from sdl_study.workers.failures import is_full_disk
+from sdl_study.workers.places import Cluster
+from sdl_study.workers.ray_session import GOES_ON, is_own
 from sdl_study.workers.session_folder import session_root
 
 _NOTICED_SECONDS = 2.0
@@ -55,7 +61,7 @@ def execute(
     """
     signals = Interruptions()
     with signals.in_order(), ExitStack() as stack:
-        engines = _Engines(stack, address, signals)
+        engines = _Engines(stack, address, signals, plans[0].files.out)
         try:
             check_places(plans, address, tracking_uri)
             data = load_data(plans)
@@ -84,11 +90,16 @@ def check_places(plans: Sequence[Plan], address: str | None, tracking_uri: str |
         check_tracking(uri)
 
 
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # another command's files are in it
+        folder.rmdir()
+
+
 class _Engines:
     """The engine, started when a study first needs it and kept for the ones after it with the same groups."""
 
-    def __init__(self, stack: ExitStack, address: str | None, signals: Interruptions) -> None:
-        self._stack, self._address, self._signals = stack, address, signals
+    def __init__(self, stack: ExitStack, address: str | None, signals: Interruptions, out: Path) -> None:
+        self._stack, self._address, self._signals, self._out = stack, address, signals, out
         self._running: dict[tuple[Any, ...], Engine] = {}
         self._fit_for: set[str] = set()
 
@@ -99,12 +110,10 @@ class _Engines:
         if key not in self._running or not self._running[key].suits(train.workers, fewest):
             self._stack.close()
             self._running.clear()
-            folder = plan.files.engine
-            folder.mkdir(parents=True, exist_ok=True)
-            self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
             engine = Engine(
-                train.workers, fewest, train.trials_per_group, attempts, folder, self._address, RUN_JOB,
-                on_lost=self._signals.interrupt, trials_per_gpu=train.trials_per_gpu,
+                train.workers, fewest, train.trials_per_group, attempts, self._folder(plan.files.engine),
+                self._address, RUN_JOB, on_lost=self._signals.interrupt, say=Lines("cluster").say,
+                trials_per_gpu=train.trials_per_gpu,
             )  # fmt: skip
             self._running[key] = self._stack.enter_context(engine)
         if not is_own(self._address) and plan.name not in self._fit_for:
@@ -112,11 +121,33 @@ class _Engines:
             self._fit_for.add(plan.name)
         return self._running[key]
 
+    def before(self, plan: Plan, data: PreparedData) -> None:
+        """A study that is to begin has its workers, before anything of it is written.
+
+        Raises:
+            UserError: the groups do not fit the machine, or within a time the cluster.
+        """
+        if not is_own(self._address):
+            self.for_plan(plan, data)
+        elif torch.cuda.is_available():
+            train = plan.settings.train
+            Cluster.here().places(train.workers, partial(fewest_gpus, plan, data), train.trials_per_gpu)
+
+    def _folder(self, parent: Path) -> Path:
+        """A folder of this command's own, for others may run in the same folder of studies; gone at its end."""
+        folder = parent / token_hex(4)
+        folder.mkdir(parents=True)
+        self._stack.callback(_remove_if_empty, parent)
+        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
     def ending(self, error: BaseException) -> BaseException:
         """What really ended the command: Ray's going away shows as an interruption, or as an error of any kind."""
         if self._signals.by_signal:
             return error
-        unclear = isinstance(error, Exception) and not isinstance(error, UserError)
+        unclear = isinstance(error, Exception) and not isinstance(error, UserError | MachineFailure)
+        if unclear and is_full_disk(error):
+            return MachineFailure(f"the disk of {self._out} is full; {GOES_ON}")
         for engine in self._running.values():
             if went_away := engine.went_away(_NOTICED_SECONDS if unclear else 0.0):
                 return went_away
@@ -126,6 +157,8 @@ class _Engines:
 def _run_study(
     plan: Plan, data: PreparedData, engines: _Engines, tracking_uri: str | None, record_artifacts: bool
 ) -> Answer:
+    if not plan.files.study_json.exists():
+        engines.before(plan, data)
     with Driver(plan, data, tracking_uri, record_artifacts) as driver:
         return driver.run(lambda: engines.for_plan(plan, data))
 

@@ -6,6 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,19 +15,26 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sdl_study.ending import MachineFailure
-from sdl_study.workers.broker import ACTOR_NAME, Broker
+from sdl_study.errors import UserError
+from sdl_study.workers.broker import Broker
 from sdl_study.workers.group import quiet_environment, serve
-from sdl_study.workers.lease import no_lease_left
-from sdl_study.workers.places import Cluster, Fewest
-from sdl_study.workers.ray_session import RaySession
+from sdl_study.workers.job import Job
+from sdl_study.workers.lease import Lease, no_lease_left
+from sdl_study.workers.network import COLLECTIVE_TIMEOUT, GroupTorchConfig
+from sdl_study.workers.places import Cluster, Fewest, NoPlace, Places, counted
+from sdl_study.workers.ray_session import GOES_ON, RaySession
+from sdl_study.workers.slots import Ending, Slots
+from sdl_study.workers.waiting import Say, first_places
 
 # How long groups may take to end: after an interruption a batch system kills soon, and a job may be far from its
 # epoch's end; otherwise they are idle, and only a busy machine makes them slow.
-_INTERRUPTED_SECONDS = 20.0
+_INTERRUPTED_SECONDS = 8.0
 _IDLE_SECONDS = 120.0
+_COUNT_SECONDS = 3.0
 
 
 class Engine:
@@ -40,13 +49,15 @@ class Engine:
         folder: where Ray Train and Tune keep their own files.
         address: of a running cluster; None starts one on this machine.
         run_job: what runs a job in a worker, as ``module:function`` (see ``workers.job.RunJob``).
-        on_lost: called, from another thread, when a Ray that was started here goes away.
+        on_lost: called, from another thread, when Ray goes away.
+        say: prints a line about the machines and groups, from any thread.
 
     Attributes:
-        error: why no group can run any more, once none can.
+        broker_name: of the actor, by which groups and leases find it; no other engine's is called so.
+        ending: why no group can run any more, once none can.
 
     Raises:
-        UserError: the groups cannot fit the cluster, or Ray has no place here.
+        UserError: the groups do not fit the machine, or within a time the cluster; or Ray has no place here.
         MachineFailure: Ray does not start.
     """
 
@@ -61,6 +72,7 @@ class Engine:
         run_job: str,
         on_lost: Callable[[], None] = lambda: None,
         trials_per_gpu: int = 1,
+        say: Say = lambda _: None,
     ) -> None:
         self.folder = folder
         self._asked, self._fewest = workers, fewest
@@ -69,17 +81,49 @@ class Engine:
         self._session = RaySession(address, on_lost)
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._slots: Slots
+        self._say = say
         self.broker: Any = None
-        self.error: str | None = None
+        self.broker_name = f"sdl-broker-{os.getpid()}-{time.time_ns()}"
+        self.ending: Ending | None = None
 
     @property
     def groups(self) -> int:
-        """Worker groups that run at the same time."""
-        return self._places.groups
+        """Worker groups that run at the same time; on a cluster that was joined this changes with its machines."""
+        return self._slots.groups
+
+    def lease(self, job: Job) -> Lease:
+        """A worker group for a job."""
+        return Lease(job, self.broker_name)
 
     def suits(self, workers: int | None, fewest: Fewest) -> bool:
         """Whether an engine for these workers would have the same groups."""
-        return self._cluster.places(workers, fewest, self._per_gpu) == self._places
+        try:
+            found = self._cluster.places(workers, fewest, self._per_gpu)
+        except NoPlace:  # a cluster that was joined may have places later
+            return False
+        return replace(found, groups=0, strategy="PACK") == replace(self._places, groups=0, strategy="PACK")
+
+    def check(self, name: str) -> None:
+        """Raise what ended the groups.
+
+        Args:
+            name: of the study that needs them.
+
+        Raises:
+            MachineFailure: a disk is full, or all machines went away.
+            UserError: no group can run any more, for another reason.
+        """
+        if self.ending is None:
+            return
+        if self.ending.machine:
+            raise MachineFailure(f"{name}: {self.ending.reason}; {GOES_ON}")
+        raise UserError(f"{name}: {self.ending.reason}; Ray's logs say why: {self.logs}")
+
+    @property
+    def error(self) -> str | None:
+        """Why no group can run any more, once none can."""
+        return None if self.ending is None else self.ending.reason
 
     @property
     def logs(self) -> str:
@@ -101,64 +145,76 @@ class Engine:
         return self
 
     def _start_groups(self) -> None:
-        self._cluster = Cluster.joined()
-        self._places = self._cluster.places(self._asked, self._fewest, self._per_gpu)
-        actor: Any = ray.remote(Broker)
-        self.broker = actor.options(name=ACTOR_NAME, num_cpus=0, max_concurrency=1000).remote(
-            self._max_attempts
-        )
-        for slot in range(self._places.groups):
-            thread = threading.Thread(
-                target=self._serve_slot, args=(slot,), name=f"group-{slot}", daemon=True
+        if self._session.own:
+            self._cluster = Cluster.joined()
+            self._places = self._cluster.places(self._asked, self._fewest, self._per_gpu)
+        else:
+            self._cluster, self._places = first_places(
+                self._asked, self._fewest, self._per_gpu, self._say, self._session.address
             )
-            thread.start()
-            self._threads.append(thread)
+            self._say(f"worker groups: {self._places.groups} of {self._places.need}; {self._cluster.words}")
+        actor: Any = ray.remote(Broker)
+        # With the driver, whose loss ends the study anyway: a worker's machine may go away at any time.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.broker = actor.options(
+            name=self.broker_name, num_cpus=0, max_concurrency=1000, scheduling_strategy=here
+        ).remote(self._max_attempts)
+        self._slots = Slots(
+            self.broker,
+            self._trainer,
+            self._max_attempts,
+            self._say,
+            self._threads,
+            self._closing,
+            self._ended,
+        )
+        self._slots.fit(self._places)
+        if not self._session.own:
+            threading.Thread(target=self._follow_machines, name="machines", daemon=True).start()
 
-    def _serve_slot(self, slot: int) -> None:
-        """Run groups in a slot until the engine closes; without the broker no job can run."""
-        try:
-            self._serve_groups(slot)
-        except Exception as error:  # noqa: BLE001 (a thread has nobody to raise to)
-            if not self._closing.is_set() and self._session.look() is None:
-                self.error = f"the broker of the worker groups went away ({type(error).__name__})"
+    def _follow_machines(self) -> None:
+        """Have as many groups as the machines have places for, while machines come and go."""
+        while not self._closing.wait(_COUNT_SECONDS):
+            with suppress(RayError, ConnectionError):  # whether Ray went away the session tells
+                self._count_machines()
 
-    def _serve_groups(self, slot: int) -> None:
-        """Run groups, one after another, until the engine closes or none gets anywhere."""
-        idle_deaths, generation = 0, 0
-        while not self._closing.is_set():
-            before = ray.get(self.broker.steps.remote(slot))
-            try:
-                self._trainer(slot, generation).fit()
-                continue
-            except Exception as error:  # noqa: BLE001 (a group may end by anything; its job goes on)
-                if self._closing.is_set():
-                    return
-                reason = type(error).__name__
-            finally:
-                generation += 1
-            idle_deaths = idle_deaths + 1 if ray.get(self.broker.steps.remote(slot)) == before else 0
-            if idle_deaths > self._max_attempts + 1:  # first a job that kills its group is given up
-                self.error = f"a worker group died {idle_deaths} times without any progress ({reason})"
-                ray.get(self.broker.abort.remote(self.error))
-                return
+    def _count_machines(self) -> None:
+        cluster = Cluster.joined(self._cluster.memory)
+        if (cluster.cpus, cluster.gpus) == (self._cluster.cpus, self._cluster.gpus):
+            return
+        self._cluster, self._places = cluster, self._places.recounted(cluster)
+        self._say(f"{cluster.words} now: places for {counted(self._places.groups, 'worker group')}")
+        self._slots.fit(self._places)
 
-    def _trainer(self, slot: int, generation: int) -> TorchTrainer:
+    def _ended(self, ending: Ending) -> None:
+        """No group can run any more: every job ends."""
+        if self._session.look() is not None:
+            return
+        self.ending = ending
+        with suppress(RayError):  # without the broker, nobody waits for it any more
+            ray.get(self.broker.abort.remote(ending.reason))
+
+    def _trainer(self, places: Places, group: int) -> TorchTrainer:
         jobs = None if self._trials_per_group == "all" else 1
-        on_gpus = self._places.device == "GPU"
-        share = 1 / self._places.per_gpu
-        config = {"slot": slot, "jobs": jobs, "run_job": self._run_job, "gpu_share": share}
+        on_gpus = places.device == "GPU"
+        config = {
+            "group": group, "broker": self.broker_name, "jobs": jobs, "run_job": self._run_job,
+            "gpu_share": 1 / places.per_gpu,
+        }  # fmt: skip
         return TorchTrainer(
             serve,
             train_loop_config=config,
-            torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
+            torch_config=GroupTorchConfig(
+                backend="nccl" if on_gpus else "gloo", timeout_s=int(COLLECTIVE_TIMEOUT.total_seconds())
+            ),
             scaling_config=ScalingConfig(
-                num_workers=self._places.workers,
+                num_workers=places.workers,
                 use_gpu=on_gpus,
-                resources_per_worker={"CPU": 1, "GPU": share} if on_gpus else None,
-                placement_strategy=self._places.strategy,
+                resources_per_worker=places.bundles[0],
+                placement_strategy=places.strategy,
             ),
             run_config=RunConfig(
-                name=f"group-{slot}-{generation}-{os.getpid()}-{time.time_ns()}",
+                name=f"{self.broker_name}-group-{group}",
                 storage_path=str(self.folder),
                 # A group that cannot be set up counts as one that died: Ray would try again for ever, unheard.
                 failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 FailureKind = Literal["setting", "machine", "bug"]
-"""Whose failure it is: the setting's own (the same setting and seed would fail again), the machine's (a process or
-node went away; the job can be run again), or another exception's (a mistake in code or data, a full disk)."""
+"""Whose failure it is: the setting's own (the same setting and seed would fail again: a loss that is not finite, CUDA's
+out of memory), the machine's (a process, node, mount or device went away; the job can be run again), or another
+exception's (a mistake in code or data)."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from ray.train.torch import get_device
 from sdl_study import distributed
 from sdl_study.errors import UserError, debug_text
 from sdl_study.references import load_object, own_files
-from sdl_study.workers.broker import ACTOR_NAME, NAMESPACE
+from sdl_study.workers.broker import NAMESPACE, Member
 from sdl_study.workers.events import Done, End, Epoch, Failed, FailureKind, Stopped
+from sdl_study.workers.failures import blame, code_of
 from sdl_study.workers.job import Job, JobStopped, RunJob, SettingFailure
 
 _WAIT_SECONDS = 30.0
@@ -22,45 +23,62 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 class JobRaised(RuntimeError):
-    """A job raised on this rank; its text stays out, for it may hold a patient's words."""
+    """A job raised on this rank; its text stays out, for it may hold a patient's words.
+
+    Attributes:
+        follows: whether it did because another rank went away.
+    """
+
+    def __init__(self, text: str, follows: bool = False) -> None:
+        super().__init__(text, follows)
+        self.follows = follows
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def serve(config: dict[str, Any]) -> None:
     """Serve jobs until the broker says that there are no more, or as many as ``config`` allows.
 
     Args:
-        config: ``slot`` of the group, ``jobs`` to serve (None: all that come), ``gpu_share``, the part of a GPU's
-            memory that is its own, and ``run_job``, the reference of what runs one: it is found here, so that nothing
-            is pickled by value.
+        config: the ``group``'s number, the name of its ``broker``, ``jobs`` to serve (None: all that come),
+            ``gpu_share``, the part of a GPU's memory that is its own, and ``run_job``, the reference of what runs one:
+            it is found here, so that nothing is pickled by value.
     """
     if not torch.cuda.is_available():
         torch.set_num_threads(1)
     elif config["gpu_share"] < 1:  # whether a trial fits must not depend on what its neighbours take just now
         torch.cuda.set_per_process_memory_fraction(config["gpu_share"])
     run_job: RunJob = load_object(config["run_job"])
-    broker = ray.get_actor(ACTOR_NAME, namespace=NAMESPACE)
+    broker = ray.get_actor(config["broker"], namespace=NAMESPACE)
+    ray.get(broker.joined.remote(config["group"], _member()))
     channel = distributed.object_channel()
     served = 0
     while config["jobs"] is None or served < config["jobs"]:
         asked = None
         if distributed.rank() == 0:
-            asked = ray.get(broker.next_job.remote(config["slot"], _WAIT_SECONDS))
+            asked = ray.get(broker.next_job.remote(config["group"], _WAIT_SECONDS))
         asked = distributed.broadcast_object(asked, channel)
         if asked is None:
             return
         if asked == "idle":
             continue
-        _serve_one(run_job, asked, broker, config["slot"], channel)
+        _serve_one(run_job, asked, broker, config["group"], channel)
         served += 1
 
 
-def _serve_one(run_job: RunJob, job: Job, broker: Any, slot: int, channel: Any) -> None:
+def _member() -> Member:
+    node = ray.get_runtime_context().get_node_id()
+    return Member(distributed.rank(), node, ray.util.get_node_ip_address())
+
+
+def _serve_one(run_job: RunJob, job: Job, broker: Any, group: int, channel: Any) -> None:
     """Run one job; what it raises ends the group unless every rank raised it at the same step."""
 
     def report(epoch: Epoch) -> bool:
         goes_on = None
         if distributed.rank() == 0:
-            goes_on = ray.get(broker.report.remote(job.key, slot, epoch))
+            goes_on = ray.get(broker.report.remote(job.key, group, epoch))
         return distributed.broadcast_object(goes_on, channel)
 
     try:
@@ -71,11 +89,20 @@ def _serve_one(run_job: RunJob, job: Job, broker: Any, slot: int, channel: Any) 
         end = _failed("setting", error)
     except Exception as error:  # noqa: BLE001 (whatever a job raises is told to its side, then raised on)
         if distributed.is_peer_failure(error):
-            raise JobRaised("another rank of the group went away") from None
-        ray.get(broker.finish.remote(job.key, slot, _failed(_kind(error), error)))
-        raise JobRaised(describe(error)) from None
+            raise JobRaised("another rank of the group went away", follows=True) from None
+        _tell_blame(error, job, broker, group)
+        raise JobRaised(describe(error) + code_of(error)) from None
     if distributed.rank() == 0:
-        ray.get(broker.finish.remote(job.key, slot, end))
+        ray.get(broker.finish.remote(job.key, group, end))
+
+
+def _tell_blame(error: Exception, job: Job, broker: Any, group: int) -> None:
+    """What the machine did to a job is no end of it: another group goes on with it, where there is room on the disk."""
+    kind = blame(error)
+    if kind == "disk":
+        ray.get(broker.halt.remote(f"the disk of {job.folder} is full"))
+    elif kind != "machine":
+        ray.get(broker.finish.remote(job.key, group, _failed(kind, error)))
 
 
 def _failed(kind: FailureKind, error: Exception) -> Failed:
@@ -86,11 +113,6 @@ def _shown(error: Exception) -> str:
     if isinstance(error, UserError):
         return f"error: {' '.join(str(error).split())}\n"
     return debug_text(error) or ""
-
-
-def _kind(error: Exception) -> FailureKind:
-    """Of an exception of one rank: the device's memory was too small for the setting, or it is a mistake."""
-    return "setting" if isinstance(error, torch.OutOfMemoryError) else "bug"
 
 
 def describe(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from sdl_study.workers.broker import ACTOR_NAME, NAMESPACE
+from sdl_study.workers.broker import NAMESPACE
 from sdl_study.workers.events import Epoch, Event
 from sdl_study.workers.job import Job
 
@@ -34,11 +34,15 @@ class Lease:
 
     Asking for the next event lets the group go on; leaving the ``with`` block early stops the job and returns once
     its group is free.
+
+    Args:
+        job: to be done.
+        broker: name of the engine's broker.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, broker: str) -> None:
         self._job = job
-        self._broker = ray.get_actor(ACTOR_NAME, namespace=NAMESPACE)
+        self._broker = ray.get_actor(broker, namespace=NAMESPACE)
 
     def __enter__(self) -> Lease:
         _count(+1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import ray
@@ -14,6 +15,18 @@ from sdl_study.errors import UserError
 
 Fewest = Callable[[float], int]
 """GPUs that a trial needs, by the bytes of the smallest one's memory."""
+
+
+class NoPlace(UserError):
+    """No group fits the machines that are there.
+
+    Attributes:
+        needs: what a group claims, in words.
+    """
+
+    def __init__(self, text: str, needs: str) -> None:
+        super().__init__(text)
+        self.needs = needs
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,26 @@ class Places:
     strategy: Literal["STRICT_PACK", "PACK"]
     per_gpu: int = 1
 
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """What a group claims, worker by worker."""
+        one = {"CPU": 1.0} if self.device == "CPU" else {"CPU": 1.0, "GPU": 1 / self.per_gpu}
+        return [one] * self.workers
+
+    @property
+    def need(self) -> str:
+        """What a group claims, in words."""
+        where = " on one machine" if self.workers > 1 and self.strategy == "STRICT_PACK" else ""
+        return f"1/{self.per_gpu} GPU" if self.per_gpu > 1 else f"{counted(self.workers, self.device)}{where}"
+
+    def recounted(self, cluster: Cluster) -> Places:
+        """The same groups on a cluster that has grown or shrunk; none where none fits any more."""
+        of_nodes = cluster.gpus if self.device == "GPU" else cluster.cpus
+        whole = self.per_gpu * sum(count // self.workers for count in of_nodes)
+        if whole or self.strategy == "STRICT_PACK":
+            return replace(self, groups=whole)
+        return replace(self, groups=sum(of_nodes) // self.workers)
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -50,13 +83,33 @@ class Cluster:
     memory: float
 
     @classmethod
-    def joined(cls) -> Cluster:
-        """The one that this process is connected to, before its GPUs are taken."""
+    def joined(cls, memory: float | None = None) -> Cluster:
+        """The one that this process is connected to.
+
+        Args:
+            memory: as the attribute; None asks the machines for it.
+        """
         nodes = [node for node in ray.nodes() if node["Alive"]]
         gpus, cpus = (
             tuple(int(node["Resources"].get(device, 0)) for node in nodes) for device in ("GPU", "CPU")
         )
-        return cls(gpus, cpus, _smallest_memory(nodes) if any(gpus) else 0.0)
+        if memory is None:
+            memory = _smallest_memory(nodes) if any(gpus) else 0.0
+        return cls(gpus, cpus, memory)
+
+    @classmethod
+    def here(cls) -> Cluster:
+        """This machine, as a Ray that is started on it would count it."""
+        gpus = torch.cuda.device_count()
+        memory = float(torch.cuda.get_device_properties(0).total_memory) if gpus else 0.0
+        return cls((gpus,), (len(os.sched_getaffinity(0)),), memory)
+
+    @property
+    def words(self) -> str:
+        """What there is, in words."""
+        counts = [(sum(self.gpus), "GPU")] if any(self.gpus) else []
+        parts = [counted(count, device) for count, device in (*counts, (sum(self.cpus), "CPU"))]
+        return f"{counted(len(self.cpus), 'machine')} with {' and '.join(parts)}"
 
     def places(self, asked: int | None, fewest: Fewest, per_gpu: int = 1) -> Places:
         """The groups that fit.
@@ -67,7 +120,8 @@ class Cluster:
             per_gpu: groups that share a GPU; nothing on CPUs.
 
         Raises:
-            UserError: the groups do not fit the cluster; and what ``fewest`` raises.
+            NoPlace: the groups do not fit the cluster.
+            UserError: what ``fewest`` raises.
         """
         if any(self.gpus) and per_gpu > 1:
             return self._shared(asked or fewest(self.memory / per_gpu), per_gpu)
@@ -85,6 +139,11 @@ class Cluster:
         return Places("GPU", 1, per_gpu * sum(self.gpus), "STRICT_PACK", per_gpu)
 
 
+def counted(count: int, word: str) -> str:
+    """A number of things in words."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
 def _placed(device: Literal["GPU", "CPU"], workers: int, of_nodes: Sequence[int], was_asked: bool) -> Places:
     whole = sum(count // workers for count in of_nodes)
     if whole:
@@ -92,20 +151,26 @@ def _placed(device: Literal["GPU", "CPU"], workers: int, of_nodes: Sequence[int]
     across = sum(of_nodes) // workers
     if across and was_asked:
         return Places(device, workers, across, "PACK")
+    needs = counted(workers, device)
     if across:
-        raise UserError(
-            f"train.workers: a trial needs {workers} {device}s, no machine of the cluster has more than "
-            f"{max(of_nodes)}; ask for them across machines with --workers {workers}"
+        raise NoPlace(
+            f"train.workers: a trial needs {needs}, no machine of the cluster has more than "
+            f"{max(of_nodes)}; ask for them across machines with --workers {workers}",
+            f"{needs} on one machine",
         )
-    raise UserError(
-        f"train.workers: {workers} workers need {workers} {device}s, the cluster has {sum(of_nodes)}; ask for fewer "
-        "with --workers"
+    raise NoPlace(
+        f"train.workers: {counted(workers, 'worker')} need{'' if workers > 1 else 's'} {needs}, the cluster has "
+        f"{sum(of_nodes)}; ask for fewer with --workers",
+        needs,
     )
 
 
 def _smallest_memory(nodes: Sequence[dict[str, Any]]) -> float:
-    """Bytes of the smallest GPU; one of each machine is asked, whose GPUs are taken to be alike."""
-    ask = ray.remote(num_cpus=0, num_gpus=1)(_memory)
+    """Bytes of the smallest GPU; one of each machine is asked, whose GPUs are taken to be alike.
+
+    They may all be another study's, so none is claimed; the process that looks ends then, for it has seen them all.
+    """
+    ask = ray.remote(num_cpus=0, max_calls=1)(_memory)
     answers = [
         ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()
         for node in nodes
@@ -115,4 +180,7 @@ def _smallest_memory(nodes: Sequence[dict[str, Any]]) -> float:
 
 
 def _memory() -> float:
+    os.environ.pop(
+        "CUDA_VISIBLE_DEVICES", None
+    )  # empty where no GPU is claimed; read when CUDA is first used
     return float(torch.cuda.get_device_properties(0).total_memory)

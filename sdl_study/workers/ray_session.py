@@ -25,9 +25,15 @@ from sdl_study.ending import MachineFailure, must_leave_at_once
 from sdl_study.errors import UserError
 from sdl_study.workers.broker import NAMESPACE
 from sdl_study.workers.group import quiet_environment
+from sdl_study.workers.network import reaches
 from sdl_study.workers.session_folder import session_root
 
 _WATCH_SECONDS = 0.25
+GOES_ON = "the same command goes on where it was"
+# How long the head of a cluster may not answer: Ray's library gives it up after 60 s, and this process with it.
+_ASK_SECONDS, _HEAD_SECONDS = 2.0, 20.0
+# A machine of a cluster that went away is told in our own words; that groups need processes is no news.
+_TOLD_BY_US = ("Raylet is terminated", "worker processes have been started")
 _VITAL = ("gcs_server", "raylet")  # without either of them nothing that Ray holds is reachable any more
 
 
@@ -75,7 +81,7 @@ class RaySession:
 
     Args:
         address: of a running cluster; None or "local" starts one on this machine.
-        on_lost: called from a thread of its own when a Ray that was started here goes away.
+        on_lost: called from a thread of its own when Ray goes away.
 
     Attributes:
         logs: where Ray's logs lie.
@@ -83,7 +89,7 @@ class RaySession:
     """
 
     def __init__(self, address: str | None, on_lost: Callable[[], None]) -> None:
-        self._address, self._own, self._on_lost = address, is_own(address), on_lost
+        self.address, self.own, self._on_lost = address or "local", is_own(address), on_lost
         self._open = ExitStack()
         self._vital: dict[psutil.Process, str] = {}
         self._started: list[psutil.Process] = []
@@ -99,10 +105,12 @@ class RaySession:
             MachineFailure: Ray does not start.
         """
         try:
-            if self._own:
+            if self.own:
                 self._start()
             else:
-                self.logs = f"{self._join()}/logs on each machine of the cluster"
+                found = self._join()
+                self.logs = f"{found['session_dir']}/logs on each machine of the cluster"
+                self._watch_joined(found["raylet_socket_name"], found["gcs_address"])
         except BaseException:
             self._open.close()
             raise
@@ -122,7 +130,7 @@ class RaySession:
     def _start_here(self, root: Path) -> str:
         try:
             with _handler_kept():
-                return _init("local", include_dashboard=False)
+                return _init("local", include_dashboard=False)["session_dir"]
         except SystemExit:  # a handler of Ray's, for a SIGTERM while it starts
             raise KeyboardInterrupt from None
         except Exception as error:  # noqa: BLE001 (Ray raises bare exceptions; its logs have the rest)
@@ -131,27 +139,51 @@ class RaySession:
                 f"Ray does not start here ({type(error).__name__}); its logs: {latest}"
             ) from None
 
-    def _join(self) -> str:
+    def _join(self) -> dict[str, str]:
         try:
             with _handler_kept():
-                return _init(self._address)
+                return _init(self.address)
         except ConnectionError:
-            raise UserError(f"--address {self._address}: no Ray cluster answers there") from None
+            raise UserError(f"--address {self.address}: no Ray cluster answers there") from None
 
     def _watch(self, children: list[psutil.Process], folder: str) -> None:
         # A raylet that is killed leaves its agents behind, which nobody finds by their parent any more.
         self._started = [*children, *_descendants(children)]
         self._vital = {child: name for child in children if (name := _name_of(child)) in _VITAL}
         self._open.callback(_close_to_others, Path(folder))
+        self._filter_prints(
+            lambda _: self.look() is None
+        )  # of a raylet that went away Ray prints its log's end
+        threading.Thread(target=self._look_now_and_then, name="ray-watch", daemon=True).start()
+
+    def _filter_prints(self, shown: Callable[[str], bool]) -> None:
+        """Of what Ray prints into a driver's output, let through what is to be shown."""
         before = ray_worker.print_to_stdstream
 
-        def print_unless_lost(*args: Any, **more: Any) -> None:
-            if self.look() is None:  # of a raylet that went away Ray prints the end of its log
-                before(*args, **more)
+        def print_some(data: dict[str, Any], *args: Any, **more: Any) -> None:
+            if shown("\n".join(map(str, data["lines"]))):
+                before(data, *args, **more)
 
-        ray_worker.print_to_stdstream = print_unless_lost
+        ray_worker.print_to_stdstream = print_some
         self._open.callback(setattr, ray_worker, "print_to_stdstream", before)
+
+    def _watch_joined(self, raylet: str, head: str) -> None:
+        """Ray's library ends this process without a word when the head is away for a minute, or the raylet here is."""
+        self._vital = {process: "raylet" for process in psutil.process_iter() if _is_raylet(process, raylet)}
+        self._filter_prints(lambda said: not any(sign in said for sign in _TOLD_BY_US))
+        host, _, port = head.rpartition(":")
+        self._head = (host.strip("[]"), int(port))
         threading.Thread(target=self._look_now_and_then, name="ray-watch", daemon=True).start()
+        threading.Thread(target=self._ask_head, name="head-watch", daemon=True).start()
+
+    def _ask_head(self) -> None:
+        answered = time.monotonic()
+        while not self._leaving.wait(_ASK_SECONDS):
+            if reaches(self._head, _ASK_SECONDS):
+                answered = time.monotonic()
+            elif time.monotonic() - answered > _HEAD_SECONDS:
+                self.lost = self.lost or f"the head of the cluster at {self._head[0]}"
+                return
 
     def _look_now_and_then(self) -> None:
         while not self._leaving.wait(_WATCH_SECONDS):
@@ -173,9 +205,8 @@ class RaySession:
         """What to say when Ray went away; None while it is there."""
         if self.look(seconds) is None:
             return None
-        return MachineFailure(
-            f"Ray went away ({self.lost} ended); its logs: {self.logs}; the same command goes on where it was"
-        )
+        how = "ended" if self.lost in self._vital.values() else "does not answer"
+        return MachineFailure(f"Ray went away ({self.lost} {how}); its logs: {self.logs}; {GOES_ON}")
 
     def leave(self, in_order: bool) -> None:
         """Disconnect from Ray, and end it where it was started here.
@@ -194,8 +225,8 @@ class RaySession:
         self._open.close()
 
 
-def _init(address: str | None, **more: Any) -> str:
-    """Connect; returns the folder that the session has on every machine."""
+def _init(address: str | None, **more: Any) -> dict[str, str]:
+    """Connect; returns what Ray says of the session: its folder on every machine, the head's address, ..."""
     context: Any = ray.init(
         address=address,
         namespace=NAMESPACE,
@@ -205,7 +236,7 @@ def _init(address: str | None, **more: Any) -> str:
         runtime_env={"env_vars": quiet_environment()},
         **more,
     )
-    return str(context.address_info["session_dir"])
+    return context.address_info
 
 
 def _name_of(process: psutil.Process) -> str:
@@ -213,6 +244,13 @@ def _name_of(process: psutil.Process) -> str:
         return process.name()
     except psutil.NoSuchProcess:
         return ""
+
+
+def _is_raylet(process: psutil.Process, socket: str) -> bool:
+    try:
+        return process.name() == "raylet" and any(word.endswith(f"={socket}") for word in process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -30,7 +30,10 @@ SHORT = {
     "budget.trials": 2, "train.epochs": 3, "train.workers": 1, "stages": ("probe", "finetune"),
     "finetune.epochs": 2, "controls": ("untrained", "label_prior"),
 }  # fmt: skip
-ENGINE = cast(Engine, SimpleNamespace(groups=1, error=None, folder=Path("nowhere")))
+ENGINE = cast(
+    Engine,
+    SimpleNamespace(groups=1, error=None, folder=Path("nowhere"), broker_name="", check=lambda name: None),
+)
 
 
 def run_alone(
@@ -69,7 +72,7 @@ def _search(search: Search, folder: Path, name: str) -> None:
         search.ended("trial", error=False)
 
 
-def _run_all(work: Sequence[Work], groups: int, told: object) -> list[Work]:
+def _run_all(work: Sequence[Work], engine: object, told: object) -> list[Work]:
     for item in work:
         if item.outcome is None:
             item.keep(Done(_run(item.job, lambda epoch: True)))

@@ -32,7 +32,7 @@ from sdl_study.run import main_of
 from sdl_study.workers import engine
 from tests.integration import tiny
 engine._IDLE_SECONDS = engine._INTERRUPTED_SECONDS = 0.0
-sys.exit(main_of(tiny._command))
+sys.exit(main_of(tiny.command))
 """
 
 

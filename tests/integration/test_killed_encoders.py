@@ -78,7 +78,7 @@ def weights(work: Work) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("encoder", FAMILIES)
 def test_a_worker_killed_in_an_epoch(encoder: str, plans: dict[str, Plan], engines: Engines) -> None:
-    engines.get()
+    engine = engines.get()
     whole = work_of(plans[encoder], encoder, "whole", 0)
     broken = work_of(plans[encoder], encoder, "broken", EVERY_STEP)
     epochs: dict[str, dict[int, dict[str, float]]] = {whole.job.key: {}, broken.job.key: {}}
@@ -97,7 +97,7 @@ def test_a_worker_killed_in_an_epoch(encoder: str, plans: dict[str, Plan], engin
         if work is broken and (event.epoch, event.attempts) == (1, 1):
             threading.Thread(target=kill_in_the_middle, args=(work, killed)).start()
 
-    assert run_all([whole, broken], 1, told) == [], failures
+    assert run_all([whole, broken], engine, told) == [], failures
     ((epoch, step),) = killed
     assert attempts[-1] == 2
     first, last = ([line for line in batches(broken) if line["epoch"] == e] for e in (1, epoch))

@@ -64,10 +64,10 @@ def weights(work: Work) -> dict[str, torch.Tensor]:
 
 
 def test_a_killed_worker_costs_no_trial(plan: Plan, engines: Engines) -> None:
-    engines.get()
+    engine = engines.get()
     whole = work_of(plan, "whole", {**CONV, "train.learning_rate": 4e-3})
     events = Events()
-    run_all([whole], 1, events)
+    run_all([whole], engine, events)
     killed = work_of(plan, "killed", {**CONV, "train.learning_rate": 4e-3})
 
     def told(work: Work, event: Event) -> None:
@@ -76,7 +76,7 @@ def test_a_killed_worker_costs_no_trial(plan: Plan, engines: Engines) -> None:
             line = (Path(killed.job.folder) / "batches-1.jsonl").read_text().splitlines()[-1]
             os.kill(json.loads(line)["pid"], signal.SIGKILL)
 
-    run_all([killed], 1, told)
+    run_all([killed], engine, told)
     seen = [event.epoch for event in events.of[killed.job.key] if isinstance(event, Epoch)]
     assert seen[:2] == [1, 2]
     assert sorted(set(seen)) == [1, 2, 3, 4]
@@ -87,11 +87,11 @@ def test_a_killed_worker_costs_no_trial(plan: Plan, engines: Engines) -> None:
 
 
 def test_a_diverged_trial_fails_and_its_group_goes_on(plan: Plan, engines: Engines) -> None:
-    engines.get()
+    engine = engines.get()
     diverged = work_of(plan, "diverged", {**CONV, "train.learning_rate": 1e30})
     next_one = work_of(plan, "next", CONV)
     events = Events()
-    run_all([diverged, next_one], 1, events)
+    run_all([diverged, next_one], engine, events)
     failed = events.of[diverged.job.key][-1]
     assert isinstance(failed, Failed)
     assert failed.kind == "setting"
@@ -101,22 +101,22 @@ def test_a_diverged_trial_fails_and_its_group_goes_on(plan: Plan, engines: Engin
 
 
 def test_a_trial_does_not_see_what_its_group_ran_before(plan: Plan, engines: Engines) -> None:
-    engines.get()
+    engine = engines.get()
     before, after = work_of(plan, "bert-before", BERT), work_of(plan, "after", CONV)
     raising = work_of(plan, "raising", BERT)
     # A folder where a file should be.
     (Path(raising.job.folder) / "batches-0.jsonl").mkdir(parents=True)
     events = Events()
-    assert run_all([before, raising, after], 1, events) == [raising]
+    assert run_all([before, raising, after], engine, events) == [raising]
     failed = events.of[raising.job.key][-1]
     assert isinstance(failed, Failed)
     assert failed.kind == "bug"
     assert failed.where.startswith("IsADirectoryError at ")
     assert "sdl_study/training/" in failed.where
 
-    engines.get(1)
+    engine = engines.get(1)
     alone = work_of(plan, "alone", CONV)
-    run_all([alone], 1, events)
+    run_all([alone], engine, events)
     assert numbers(alone) == numbers(after)
     assert events.epochs(alone) == events.epochs(after)
     ours, theirs = weights(alone), weights(after)

@@ -1,10 +1,11 @@
 """A tiny text data set and study that a real cluster runs in seconds; also a script that runs it as a driver.
 
-python -m tests.integration.tiny OUT [PATH=VALUE ...]
+python -m tests.integration.tiny OUT [--address ADDRESS] [--name NAME] [PATH=VALUE ...]
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -101,16 +102,26 @@ def tiny_study(data: Path, arms: tuple[str, ...] = ("bce", "any", "sd")) -> Stud
     )
 
 
-def tiny_plan(out: Path, overrides: Mapping[str, Any] | None = None, name: str | None = None) -> Plan:
+def tiny_plan(
+    out: Path, overrides: Mapping[str, Any] | None = None, name: str | None = None, joins: bool = False
+) -> Plan:
     """The tiny study with its data beside it."""
-    return make_plan(tiny_study(tiny_data(out / "prepared")), out, name or "tiny", dict(overrides or {}))
+    study = tiny_study(tiny_data(out / "prepared"))
+    return make_plan(study, out, name or "tiny", dict(overrides or {}), joins)
 
 
-def _command() -> None:
-    plan = tiny_plan(Path(sys.argv[1]), parse_overrides(sys.argv[2:]))
-    (answer,) = execute([plan], None, None)
+def command() -> None:
+    """Run the study that the command line names."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--address")
+    parser.add_argument("--name")
+    given, overrides = parser.parse_known_args()
+    joins = given.address is not None
+    plan = tiny_plan(given.out, parse_overrides(overrides), given.name, joins)
+    (answer,) = execute([plan], given.address, None)
     print("\n".join([answer_text(answer), *show(plan, None)]))
 
 
 if __name__ == "__main__":
-    sys.exit(main_of(_command))
+    sys.exit(main_of(command))

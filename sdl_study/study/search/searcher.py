@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -25,6 +26,8 @@ from sdl_study.trial import reported, run_trial
 from sdl_study.workers.events import Epoch, Event, Failed
 
 _NO_CPU = {"memory": 1.0}  # one byte: Tune refuses a request of nothing, and the CPUs belong to the workers
+
+_NODE_ID = "ray.io/node-id"  # a label that Ray gives every machine
 
 
 class Observer(Protocol):
@@ -46,7 +49,8 @@ class Search:
         trials: budget of each search.
         rungs: epochs at which a trial may be stopped.
         reduction_factor: of ASHA.
-        concurrent: trials at a time, as many as there are groups.
+        concurrent: how many trials at a time: as there are groups, whose number may change.
+        broker: name of the engine's broker, from which a trial leases its group.
         epochs: last epoch of a trial.
         max_attempts: of this command, after which a trial that the machine keeps ending is given up.
         observers: who is told, in this order.
@@ -60,12 +64,13 @@ class Search:
     trials: int
     rungs: tuple[int, ...]
     reduction_factor: int
-    concurrent: int
+    concurrent: Callable[[], int]
     epochs: int
     max_attempts: int
     observers: Sequence[Observer]
     aborted: Callable[[], bool] = lambda: False
     show: Callable[[str], None] = lambda _: None
+    broker: str = ""
     live: dict[str, int] = field(default_factory=dict)
     interrupted: list[int] = field(default_factory=list)
     lost_before: int = 0
@@ -78,7 +83,7 @@ class Search:
 
     def next_trial(self, trial_id: str) -> dict[str, Any] | None:
         """The job of the next trial, interrupted ones first; None when there is none to start now."""
-        if self.aborted() or len(self.live) >= self.concurrent:
+        if self.aborted() or len(self.live) >= self.concurrent():
             return None
         if self.interrupted:
             number = self.interrupted.pop(0)
@@ -94,7 +99,7 @@ class Search:
         self.before[record.number] = record.attempts - 1
         for observer in self.observers:
             observer.started(record)
-        return {"job": self.job(record, resumed)}
+        return {"job": self.job(record, resumed), "broker": self.broker}
 
     def _search_in_turn(self) -> tuple[str, int] | None:
         """The arm and its search with the fewest trials, in the journal's order; those that the machine ended do not
@@ -174,9 +179,13 @@ class Search:
 
 
 def run_search(search: Search, folder: Path, name: str) -> None:
-    """Run Ray Tune until the search is finished; Tune's own state lies in ``folder`` and is not read again."""
+    """Run Ray Tune until the search is finished; Tune's own state lies in ``folder`` and is not read again.
+
+    Its functions run on the driver's machine: a worker's may go away at any time.
+    """
+    here = {_NODE_ID: ray.get_runtime_context().get_node_id()}
     tuner = tune.Tuner(
-        tune.with_resources(run_trial, tune.PlacementGroupFactory([_NO_CPU])),
+        tune.with_resources(run_trial, tune.PlacementGroupFactory([_NO_CPU], bundle_label_selector=[here])),
         tune_config=tune.TuneConfig(
             search_alg=ArmSearcher(search), scheduler=AshaScheduler(search), num_samples=-1, reuse_actors=True
         ),

@@ -108,7 +108,7 @@ def open_search(plan: Plan, concurrent: int = 1) -> Search:
         trials=budget.trials_of_search,
         rungs=rungs(settings.train.epochs, first_rung(settings, plan.space, rows=1), budget.reduction_factor),
         reduction_factor=settings.budget.reduction_factor,
-        concurrent=concurrent,
+        concurrent=lambda: concurrent,
         epochs=settings.train.epochs,
         max_attempts=settings.budget.max_attempts,
         observers=[Watcher()],

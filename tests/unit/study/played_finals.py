@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -28,7 +29,7 @@ from sdl_study.workers.events import Done, End
 from tests.integration.tiny import tiny_plan
 
 ARMS = ("bce", "any", "sd")
-NO_ENGINE = cast(Engine, type("NoEngine", (), {"groups": 1}))
+NO_ENGINE = cast(Engine, SimpleNamespace(groups=1, check=lambda name: None))
 Outcome = Callable[[Work], End | None]
 
 
@@ -79,7 +80,7 @@ def play(monkeypatch: pytest.MonkeyPatch, finals: Finals, outcome: Outcome) -> N
     """Run finals with random scores where the worker groups would be."""
     rows = finals.data.rows("test")
 
-    def run_all(work: Sequence[Work], groups: int, told: object) -> list[Work]:
+    def run_all(work: Sequence[Work], engine: object, told: object) -> list[Work]:
         for item in work:
             result = None if item.outcome is not None else outcome(item)
             if result is None:

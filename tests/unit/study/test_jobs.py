@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,6 @@ from sdl_study.record.declaration import Declaration, Winner
 from sdl_study.record.finals import Role, final_slots
 from sdl_study.record.outcome import RESULT_FILE, Failure, Outcome, Repeat, Result
 from sdl_study.references import load_object
-from sdl_study.study import jobs as jobs_module
 from sdl_study.study.jobs import RUN_JOB, JobMaker, Work, run_all
 from sdl_study.workers.events import Done, Epoch, Event, Failed, Stopped
 from tests.unit.study.fakes import open_search, small_plan, start
@@ -40,17 +41,9 @@ def with_scores(item: Work) -> Path:
     return path
 
 
-def played(monkeypatch: pytest.MonkeyPatch, *events: Event) -> None:
-    """Leases that tell these events."""
-
-    class Played:
-        def __init__(self, job: object) -> None: ...
-        def __enter__(self) -> tuple[Event, ...]:
-            return events
-
-        def __exit__(self, *_: object) -> None: ...
-
-    monkeypatch.setattr(jobs_module, "Lease", Played)
+def played(*events: Event) -> Any:
+    """An engine whose leases tell these events."""
+    return SimpleNamespace(groups=1, lease=lambda job: nullcontext(events))
 
 
 def test_what_the_workers_run_is_found_by_its_reference() -> None:
@@ -77,12 +70,9 @@ def test_a_result_is_read_as_it_was_kept(tmp_path: Path) -> None:
         (Stopped(), None),
     ],
 )
-def test_only_what_would_come_again_is_kept(
-    event: Event, outcome: Outcome | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_what_would_come_again_is_kept(event: Event, outcome: Outcome | None, tmp_path: Path) -> None:
     item, told = work(tmp_path), []
-    played(monkeypatch, Epoch(1, {}), event)
-    left = run_all([item], 1, lambda _, what: told.append(what))
+    left = run_all([item], played(Epoch(1, {}), event), lambda _, what: told.append(what))
     assert told == [Epoch(1, {}), event]
     assert item.outcome == outcome
     assert left == ([item] if outcome is None else [])
@@ -91,7 +81,7 @@ def test_only_what_would_come_again_is_kept(
 @pytest.mark.parametrize("role", ["final", "control"])
 @pytest.mark.parametrize("spoilt", ["missing", "empty", "cut", "zeros"])
 def test_a_result_without_its_scores_is_none_and_the_job_runs_again(
-    role: Role, spoilt: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    role: Role, spoilt: str, tmp_path: Path
 ) -> None:
     """A power cut under an earlier version: the result lay beside a score file that had not reached the disk."""
     item = work(tmp_path, role)
@@ -110,8 +100,7 @@ def test_a_result_without_its_scores_is_none_and_the_job_runs_again(
         ran.append(event)
         with_scores(again)
 
-    played(monkeypatch, DONE)
-    assert run_all([item], 1, told) == []
+    assert run_all([item], played(DONE), told) == []
     assert (ran, item.outcome) == ([DONE], RESULT)
 
 

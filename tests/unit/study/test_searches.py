@@ -81,7 +81,7 @@ def test_rungs_are_those_of_the_search(tmp_path: Path) -> None:
     search = open_search(small_plan(tmp_path, {"budget.searches": 2, "budget.trials": 2}, arms=("sd",)))
     first, _ = start(search, "a") or pytest.fail("no trial")
     assert report(search, first, 1, 0.9)
-    search.concurrent = 2
+    search.concurrent = lambda: 2
     second, _ = start(search, "b") or pytest.fail("no trial")
     assert (first.search, second.search) == (0, 1)
     assert report(search, second, 1, 0.1)  # the first at its own rung

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -27,7 +29,7 @@ class PlayedEngine:
     closed: ClassVar[list[str]] = []
     said: ClassVar[list[Callable[[], str]]] = []
 
-    def __init__(self, *_: Any, on_lost: Callable[[], None]) -> None:
+    def __init__(self, *_: Any, on_lost: Callable[[], None], **more: object) -> None:
         self.on_lost = on_lost
         self.folder = Path(_[4])
         type(self).closed, type(self).lost = [], None
@@ -90,6 +92,20 @@ def test_a_ray_that_went_away_is_what_is_said(
     assert PlayedEngine.closed == ["error: Ray went away\n"]
 
 
+def test_a_disk_without_room_is_one_line_whatever_was_made_of_it(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def happens(engine: PlayedEngine) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise RuntimeError("from Ray") from None
+
+    told = ended_by(plan, monkeypatch, happens)
+    assert isinstance(told, MachineFailure)
+    assert str(told) == f"the disk of {plan.files.out} is full; the same command goes on where it was"
+
+
 def test_the_watching_thread_wakes_the_main_thread(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     def happens(engine: PlayedEngine) -> None:
         PlayedEngine.lost = MachineFailure("Ray went away")
@@ -120,8 +136,6 @@ def test_an_interruption_waits_for_no_job(tmp_path: Path, monkeypatch: pytest.Mo
     over, begun = threading.Event(), threading.Event()
 
     class LongLease:
-        def __init__(self, job: Job) -> None: ...
-
         def __enter__(self) -> list[Event]:
             begun.set()
             over.wait(20.0)
@@ -129,14 +143,14 @@ def test_an_interruption_waits_for_no_job(tmp_path: Path, monkeypatch: pytest.Mo
 
         def __exit__(self, *_: object) -> None: ...
 
-    monkeypatch.setattr(jobs, "Lease", LongLease)
+    engine: Any = SimpleNamespace(groups=1, lease=lambda job: LongLease())
     work = [jobs.Work(Job(name, "final", str(tmp_path / name), "", "", {}, {}, 0)) for name in "ab"]
     main = threading.main_thread().ident or 0
     timer = threading.Timer(0.3, signal.pthread_kill, [main, signal.SIGINT])
     timer.start()
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        jobs.run_all(work, 1, lambda *_: None)
+        jobs.run_all(work, engine, lambda *_: None)
     assert begun.is_set()
     assert time.monotonic() - started < 5.0
     over.set()

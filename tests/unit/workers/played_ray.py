@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,8 @@ class PlayedRay:
         self.temporary, self.session = folder, folder / "session_1"
         self.started: list[subprocess.Popen[bytes]] = []
         self.shut_down = self.must_leave = 0
+        self.head = socket.socket()
+        self.head.bind(("127.0.0.1", 0))
         self.fails: BaseException | None = None
         self.asked: Callable[..., Any] = lambda *_, **__: 0
 
@@ -36,13 +39,21 @@ class PlayedRay:
             made.chmod(0o777)
         (self.session / "logs" / "worker.out").write_text("printed")
         self.started = [subprocess.Popen([sys.executable, "-c", SLEEP]) for _ in range(2)]
-        return SimpleNamespace(address_info={"session_dir": str(self.session)})
+        self.head.listen()
+        port = self.head.getsockname()[1]
+        found = {
+            "session_dir": str(self.session),
+            "raylet_socket_name": "none",
+            "gcs_address": f"127.0.0.1:{port}",
+        }
+        return SimpleNamespace(address_info=found)
 
     def shutdown(self) -> None:
         self.shut_down += 1
         self.end()
 
     def end(self) -> None:
+        self.head.close()
         for process in self.started:
             process.kill()
             process.wait()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sdl_study.workers.broker import Broker
+from sdl_study.workers.broker import Broker, Left, Member
 from sdl_study.workers.events import Done, Epoch, Event, Failed, Stopped
 from sdl_study.workers.job import Job
 
@@ -29,8 +29,8 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(scenario, SOON))
 
 
-async def take(broker: Broker, slot: int = 0) -> Job:
-    taken = await broker.next_job(slot, 0.01)
+async def take(broker: Broker, group: int = 0) -> Job:
+    taken = await broker.next_job(group, 0.01)
     assert isinstance(taken, Job)
     return taken
 
@@ -89,23 +89,45 @@ def test_resumed_jobs_go_first() -> None:
         broker = Broker(max_attempts=3)
         await broker.submit(job("new"))
         await broker.submit(job("old", resumed=True))
-        assert [(await take(broker, slot)).key for slot in (0, 1)] == ["old", "new"]
+        assert [(await take(broker, group)).key for group in (0, 1)] == ["old", "new"]
 
     run(scenario())
 
 
-def test_a_job_whose_group_died_goes_to_the_next_group_of_the_slot_as_resumed() -> None:
+def test_a_job_whose_group_died_goes_to_the_head_of_the_queue_that_all_groups_share() -> None:
     async def scenario() -> None:
         broker = Broker(max_attempts=3)
-        await broker.submit(job("a"))
-        await broker.submit(job("b"))
-        assert (await take(broker, slot=0)).resumed is False
+        for key in ("a", "b", "c"):
+            await broker.submit(job(key))
+        assert (await take(broker, 0)).resumed is False
+        assert (await take(broker, 1)).key == "b"
         asyncio.create_task(broker.report("a", 0, epoch(1))).cancel()  # the group dies in its report
-        assert (await take(broker, slot=1)).key == "b"  # another slot never gets it
-        again = await take(broker, slot=0)
+        assert await broker.left(0, counts=True) == Left(steps=0, key="a", members=())
+        again = await take(broker, 2)  # of another slot, before the new job
         assert (again.key, again.resumed) == ("a", True)
-        asyncio.create_task(broker.report("a", 0, epoch(2)))  # noqa: RUF006 (it waits for an answer)
+        asyncio.create_task(broker.report("a", 2, epoch(2)))  # noqa: RUF006 (it waits for an answer)
         assert await broker.next_event("a") == Epoch(2, {}, attempts=2)
+
+    run(scenario())
+
+
+def test_a_group_that_is_gone_takes_no_job_and_decides_nothing() -> None:
+    """Its question may still wait for a job, and its machine may come back after it was taken for dead."""
+
+    async def scenario() -> None:
+        broker = Broker(max_attempts=3)
+        asks = asyncio.create_task(broker.next_job(0, SOON))
+        await asyncio.sleep(0)
+        await broker.left(0, counts=True)
+        await broker.submit(job("a"))
+        assert await asks is None
+        await take(broker, 1)
+        await broker.left(1, counts=True)
+        await take(broker, 2)
+        assert await broker.report("a", 1, epoch(1)) is False
+        await broker.finish("a", 1, Stopped())
+        await broker.finish("a", 2, Done({}))
+        assert await broker.next_event("a") == Done({}, attempts=2)
 
     run(scenario())
 
@@ -114,12 +136,49 @@ def test_the_machine_is_the_reason_after_the_last_attempt() -> None:
     async def scenario() -> None:
         broker = Broker(max_attempts=2)
         await broker.submit(job("a"))
-        await take(broker)
-        await take(broker)
-        assert await broker.next_job(0, 0.01) == "idle"
+        for group in (0, 1):
+            await take(broker, group)
+            assert (
+                await broker.left(group, counts=group == 0)
+            ).key == "a"  # a lost machine is no failure of it
+        await take(broker, 2)
+        given_up = await broker.left(2, counts=True)
+        assert given_up == Left(steps=1, key=None, members=())  # which is progress
+        assert await broker.next_job(3, 0.01) == "idle"
         event = await broker.next_event("a")
         assert isinstance(event, Failed)
-        assert (event.kind, event.reason, event.attempts) == ("machine", "machine", 2)
+        assert (event.kind, event.reason, event.attempts) == ("machine", "machine", 3)
+
+    run(scenario())
+
+
+def test_what_a_group_was_is_known_when_it_is_gone() -> None:
+    async def scenario() -> None:
+        broker = Broker(max_attempts=3)
+        member = Member(0, "node", "10.0.0.1")
+        await broker.joined(4, member)
+        assert await broker.members(4) == (member,)
+        await broker.submit(job("a"))
+        await take(broker, 4)
+        await broker.finish("a", 4, Done({}))
+        assert await broker.left(4, counts=True) == Left(1, None, (member,))
+        await broker.halt("the disk is full")
+        await broker.halt("a later one")
+        assert await broker.halted() == "the disk is full"
+
+    run(scenario())
+
+
+def test_a_job_that_is_released_while_its_group_dies_is_over() -> None:
+    async def scenario() -> None:
+        broker = Broker(max_attempts=3)
+        await broker.submit(job("a"))
+        await take(broker)
+        release = asyncio.create_task(broker.release("a"))
+        assert await is_waiting(release)
+        assert (await broker.left(0, counts=True)).key is None
+        await release
+        assert await broker.next_job(1, 0.01) == "idle"
 
     run(scenario())
 

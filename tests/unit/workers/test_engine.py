@@ -13,6 +13,7 @@ import pytest
 
 from sdl_study.ending import MachineFailure
 from sdl_study.errors import UserError
+from sdl_study.workers import ray_session
 from sdl_study.workers.engine import Engine
 from sdl_study.workers.ray_session import RaySession
 from tests.unit.workers.played_ray import PlayedRay, engine_of
@@ -122,3 +123,20 @@ def test_a_ray_that_is_left_did_not_go_away(played: PlayedRay) -> None:
     session.leave(in_order=True)
     assert not lost.wait(0.6)
     assert session.went_away() is None
+
+
+def test_the_head_of_a_cluster_that_answers_no_more_is_told(
+    played: PlayedRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_session, "_ASK_SECONDS", 0.05)
+    monkeypatch.setattr(ray_session, "_HEAD_SECONDS", 0.5)
+    lost = threading.Event()
+    session = RaySession("10.0.0.1:6379", lost.set)
+    session.start()
+    assert not lost.wait(0.8)
+    played.head.close()
+    assert lost.wait(5.0)
+    told = str(session.went_away())
+    assert told.startswith("Ray went away (the head of the cluster at 127.0.0.1 does not answer); its logs: ")
+    session.leave(in_order=True)
+    assert (played.shut_down, played.must_leave) == (0, 1)

@@ -14,18 +14,20 @@ import pytest
 from ray.exceptions import ActorDiedError, GetTimeoutError
 from ray.train import FailureConfig
 
+from sdl_study.ending import MachineFailure
 from sdl_study.errors import UserError
 from sdl_study.workers import engine as engine_module
 from sdl_study.workers import lease
 from sdl_study.workers.engine import Engine
 from sdl_study.workers.job import Job
 from sdl_study.workers.places import Places
+from sdl_study.workers.slots import Ending
 from tests.unit.workers.played_ray import PlayedRay, engine_of
 
 
 def broker() -> Any:
     remote = SimpleNamespace(remote=lambda *_: None)
-    return SimpleNamespace(close=remote, steps=remote, abort=remote)
+    return SimpleNamespace(close=remote)
 
 
 def one_group(folder: Path, serve: Callable[[], object]) -> Engine:
@@ -62,7 +64,7 @@ def test_a_lease_is_waited_for_as_a_group_is(
     over = threading.Event()
 
     def job() -> None:
-        with lease.Lease(Job("a", "final", "", "", "", {}, {}, 0)):
+        with lease.Lease(Job("a", "final", "", "", "", {}, {}, 0), "broker"):
             over.wait(seconds)
 
     thread = threading.Thread(target=job)
@@ -108,39 +110,33 @@ def test_a_broker_that_is_dead_at_the_end_hides_nothing(
     assert (played.shut_down, played.must_leave) == (1, 0)
 
 
-def test_a_broker_that_dies_is_told_and_its_threads_end_silently(
-    played: PlayedRay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    played.asked = died
-    engine = engine_of(tmp_path)
-    engine.broker = broker()
-    engine._serve_slot(0)
-    assert engine.error == "the broker of the worker groups went away (ActorDiedError)"
-    closing = engine_of(tmp_path)
-    closing.broker = broker()
-    closing._closing.set()
-    closing._serve_slot(0)
-    assert closing.error is None
-    assert capsys.readouterr() == ("", "")
-
-
-def test_a_group_that_cannot_be_set_up_counts_as_a_death(
-    played: PlayedRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = engine_of(tmp_path)
-    engine._places = Places("CPU", 1, 1, "STRICT_PACK")
-    failure = engine._trainer(0, 0).run_config.failure_config
+def test_a_group_has_no_second_try_inside_ray(tmp_path: Path) -> None:
+    """One that cannot be set up counts as one that died: Ray would try again for ever, unheard."""
+    trainer = engine_of(tmp_path)._trainer(Places("CPU", 1, 1, "STRICT_PACK"), 0)
+    failure = trainer.run_config.failure_config
     assert isinstance(failure, FailureConfig)
     assert (failure.max_failures, failure.controller_failure_limit) == (0, 0)
 
-    class Trainer:
-        def fit(self) -> None:
-            raise RuntimeError("no process group")
 
-    aborted: list[str] = []
-    engine.broker = broker()
-    engine.broker.abort = SimpleNamespace(remote=aborted.append)
-    monkeypatch.setattr(engine, "_trainer", lambda *_: Trainer())
-    engine._serve_slot(0)
-    assert aborted == ["a worker group died 3 times without any progress (RuntimeError)"]
-    assert engine.error == aborted[0]
+def ended(folder: Path, ending: Ending) -> tuple[Engine, list[str]]:
+    """An engine whose groups came to an end, and what its broker was told."""
+    told: list[str] = []
+    engine = engine_of(folder)
+    engine.broker = SimpleNamespace(abort=SimpleNamespace(remote=told.append))
+    engine._ended(ending)
+    return engine, told
+
+
+def test_what_ended_the_groups_ends_every_job_and_is_a_mistake_or_the_machines(
+    played: PlayedRay, tmp_path: Path
+) -> None:
+    engine, told = ended(tmp_path, Ending("a worker group died 5 times"))
+    assert (engine.error, told) == ("a worker group died 5 times", ["a worker group died 5 times"])
+    with pytest.raises(UserError, match=r"^small: a worker group died 5 times; Ray's logs say why: "):
+        engine.check("small")
+    engine, _ = ended(tmp_path, Ending("the disk of /studies is full", machine=True))
+    with pytest.raises(
+        MachineFailure, match=r"^small: the disk of /studies is full; the same command goes on where it was$"
+    ):
+        engine.check("small")
+    engine_of(tmp_path).check("small")  # nothing ended them

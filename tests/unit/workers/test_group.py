@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -30,24 +31,35 @@ class Asked:
     def __init__(self, *asked: Job | str | None, goes_on: bool = True) -> None:
         queue = deque(asked)
         self.told: list[Any] = []
-        self.next_job = Remote(lambda slot, seconds: queue.popleft())
-        self.finish = Remote(lambda key, slot, end: self.told.append(end))
+        self.joined = Remote(lambda group, member: None)
+        self.next_job = Remote(lambda group, seconds: queue.popleft())
+        self.finish = Remote(lambda key, group, end: self.told.append(end))
+        self.halt = Remote(self.told.append)
         self.report = Remote(self._report)
         self._goes_on = goes_on
 
-    def _report(self, key: str, slot: int, epoch: Epoch) -> bool:
+    def _report(self, key: str, group: int, epoch: Epoch) -> bool:
         self.told.append(epoch)
         return self._goes_on
 
 
 def serve(broker: Asked, monkeypatch: pytest.MonkeyPatch, run_job: str, jobs: int | None = None) -> list[Any]:
+    monkeypatch.setattr(group, "_member", lambda: None)
     monkeypatch.setattr(
         group, "ray", SimpleNamespace(get_actor=lambda *_, **__: broker, get=lambda value: value)
     )
     monkeypatch.setattr(group, "get_device", lambda: torch.device("cpu"))
     threads = torch.get_num_threads()
     try:
-        group.serve({"slot": 0, "jobs": jobs, "run_job": f"{__name__}:{run_job}", "gpu_share": 1.0})
+        group.serve(
+            {
+                "group": 0,
+                "broker": "played",
+                "jobs": jobs,
+                "run_job": f"{__name__}:{run_job}",
+                "gpu_share": 1.0,
+            }
+        )
     finally:
         torch.set_num_threads(threads)
     return broker.told
@@ -74,6 +86,14 @@ def no_memory(job: Job, report: Report, channel: Any, device: Any) -> dict[str, 
 
 def wrong(job: Job, report: Report, channel: Any, device: Any) -> dict[str, Any]:
     raise ValueError("the patient said")
+
+
+def full_disk(job: Job, report: Report, channel: Any, device: Any) -> dict[str, Any]:
+    raise OSError(errno.ENOSPC, "the patient said")
+
+
+def lost_mount(job: Job, report: Report, channel: Any, device: Any) -> dict[str, Any]:
+    raise OSError(errno.ESTALE, "the patient said")
 
 
 def peer_gone(job: Job, report: Report, channel: Any, device: Any) -> dict[str, Any]:
@@ -120,6 +140,20 @@ def test_a_rank_that_lost_another_one_says_nothing_of_the_job(monkeypatch: pytes
     with pytest.raises(group.JobRaised, match="another rank"):
         serve(broker, monkeypatch, "peer_gone")
     assert broker.told == []
+
+
+def test_what_the_machine_did_is_no_end_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Asked(JOB, None)
+    with pytest.raises(group.JobRaised, match=r"^OSError.* \(ESTALE\)$"):
+        serve(broker, monkeypatch, "lost_mount")
+    assert broker.told == []
+
+
+def test_a_full_disk_is_told_and_ends_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Asked(JOB, None)
+    with pytest.raises(group.JobRaised, match=r"^OSError.* \(ENOSPC\)$"):
+        serve(broker, monkeypatch, "full_disk")
+    assert broker.told == ["the disk of folder is full"]
 
 
 def test_the_place_of_an_exception_is_the_projects_own_line() -> None:

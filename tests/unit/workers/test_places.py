@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sdl_study.errors import UserError
-from sdl_study.workers.places import Cluster, Fewest, Places
+from sdl_study.workers.places import Cluster, Fewest, NoPlace, Places
 
 GIB = 2.0**30
 
@@ -93,3 +93,41 @@ def test_trials_that_share_a_gpu() -> None:
     assert Cluster((0,), (4,), 0.0).places(None, never, 4) == Places("CPU", 2, 2, "STRICT_PACK")
     with pytest.raises(UserError, match="trials_per_gpu: a trial does not fit a 4th part of a GPU's memory"):
         eight.places(None, needs(2), 4)
+
+
+@pytest.mark.parametrize(
+    ("places", "cpus", "groups"),
+    [
+        (Places("CPU", 1, 1, "STRICT_PACK"), (0, 1, 1, 4), 6),
+        (Places("CPU", 2, 1, "STRICT_PACK"), (0, 1, 1), 0),
+        (Places("CPU", 2, 1, "PACK"), (0, 1, 1), 1),
+        (Places("CPU", 2, 1, "PACK"), (0, 1, 2, 2), 2),  # on one machine, where there are such
+        (Places("GPU", 1, 8, "STRICT_PACK", 4), (64,), 0),
+    ],
+)
+def test_groups_are_counted_again_as_machines_come_and_go(
+    places: Places, cpus: tuple[int, ...], groups: int
+) -> None:
+    again = places.recounted(Cluster((0,) * len(cpus), cpus, 0.0))
+    assert (again.groups, again.workers, again.strategy) == (groups, places.workers, places.strategy)
+
+
+def test_a_cluster_without_cpus_has_no_place() -> None:
+    with pytest.raises(NoPlace, match="1 worker needs 1 CPU, the cluster has 0") as raised:
+        Cluster((0,), (0,), 0.0).places(None, never)
+    assert raised.value.needs == "1 CPU"
+
+
+@pytest.mark.parametrize(
+    ("places", "need"),
+    [
+        (Places("CPU", 1, 1, "STRICT_PACK"), "1 CPU"),
+        (Places("GPU", 4, 1, "STRICT_PACK"), "4 GPUs on one machine"),
+        (Places("GPU", 4, 1, "PACK"), "4 GPUs"),
+        (Places("GPU", 1, 8, "STRICT_PACK", 4), "1/4 GPU"),
+    ],
+)
+def test_what_a_group_needs_in_words(places: Places, need: str) -> None:
+    assert places.need == need
+    gpu = {"GPU": 1 / places.per_gpu} if places.device == "GPU" else {}
+    assert places.bundles == [{"CPU": 1.0, **gpu}] * places.workers
