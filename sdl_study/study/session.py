@@ -112,7 +112,7 @@ class _Engines:
             self._running.clear()
             engine = Engine(
                 train.workers, fewest, train.trials_per_group, attempts, self._folder(plan.files.engine),
-                self._address, RUN_JOB, on_lost=self._signals.interrupt, say=Lines("cluster").say,
+                self._address, RUN_JOB, on_lost=self._signals.interrupt, say=Lines("workers").say,
                 trials_per_gpu=train.trials_per_gpu,
             )  # fmt: skip
             self._running[key] = self._stack.enter_context(engine)

@@ -54,7 +54,8 @@ def test_a_full_disk_ends_the_study_in_one_line_and_costs_no_trial(tmp_path: Pat
     folder = StudyFiles(tmp_path, "tiny").trial(1)
     assert told == f"error: tiny: the disk of {folder} is full; {GOES_ON}", (out, told)
     states = [record.state for record in read(StudyFiles(tmp_path, "tiny").journal).all()]
-    assert states == ["complete", "running"]
+    assert states[1] == "running"
+    assert "failed" not in states
 
     again = start("faulty_jobs", str(tmp_path), str(errno.ENOSPC), *FEW)
     out, told = again.communicate(timeout=200)
@@ -69,7 +70,7 @@ def test_a_mount_that_is_lost_for_a_moment_costs_no_trial(tmp_path: Path, engine
     command = start("faulty_jobs", str(tmp_path), str(errno.ESTALE), *FEW)
     out, told = command.communicate(timeout=200)
     assert (command.returncode, told) == (0, ""), out
-    (line,) = (line for line in out.splitlines() if "worker group 0 ended" in line)
+    (line,) = (line for line in out.splitlines() if "worker group" in line and " ended: " in line)
     assert "raised OSError" in line
     assert line.endswith("(ESTALE); tiny/trial/1 goes on in the next one")
     assert "patient" not in out

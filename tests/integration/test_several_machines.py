@@ -64,7 +64,7 @@ def test_a_study_waits_for_its_first_machine_takes_a_second_and_loses_the_first(
     study = Command(tmp_path, cluster.address, *LONG)
     started.append(study)
     study.until(
-        "cluster    0:05  waits for machines: a group needs 1 CPU, the cluster has 1 machine with 0 CPUs"
+        "workers    0:05  waits for machines: a group needs 1 CPU, the cluster has 1 machine with 0 CPUs"
     )
     assert not StudyFiles(tmp_path, "tiny").folder.exists()
     first = cluster.join()
