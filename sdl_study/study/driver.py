@@ -233,7 +233,7 @@ class Driver:
         running = engine()
         search.concurrent = lambda: running.groups
         search.aborted = lambda: running.error is not None
-        search.broker = running.broker_name
+        search.broker, search.wants = running.broker_name, running.wants
         run_search(search, running.folder, self.plan.name)
         running.check(self.plan.name)
         if search.gave_up:

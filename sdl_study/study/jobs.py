@@ -125,6 +125,7 @@ class Groups(Protocol):
     @property
     def groups(self) -> int: ...
     def lease(self, job: Job) -> Lease: ...
+    def wants(self, groups: int) -> None: ...
 
 
 def run_all(work: Sequence[Work], engine: Groups, told: Callable[[Work, Event], None]) -> list[Work]:
@@ -144,6 +145,7 @@ def run_all(work: Sequence[Work], engine: Groups, told: Callable[[Work, Event], 
         while todo or running:
             while todo and len(running) < max(1, engine.groups):
                 running.add(pool.submit(_run, todo.popleft(), engine, told))
+            engine.wants(len(todo))
             done, running = wait(running, timeout=_COUNT_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
                 future.result()

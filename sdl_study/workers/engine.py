@@ -35,6 +35,7 @@ from sdl_study.workers.waiting import Say, first_places
 _INTERRUPTED_SECONDS = 8.0
 _IDLE_SECONDS = 120.0
 _COUNT_SECONDS = 3.0
+_WANTED_SECONDS = 15.0
 
 
 class Engine:
@@ -80,6 +81,7 @@ class Engine:
         self._max_attempts, self._run_job = max_attempts, run_job
         self._session = RaySession(address, on_lost)
         self._closing = threading.Event()
+        self._wanted = (0, 0.0)
         self._threads: list[threading.Thread] = []
         self._slots: Slots
         self._say = say
@@ -91,6 +93,10 @@ class Engine:
     def groups(self) -> int:
         """Worker groups that run at the same time; on a cluster that was joined this changes with its machines."""
         return self._slots.groups
+
+    def wants(self, groups: int) -> None:
+        """So many groups more would have work; a cluster that can add machines does."""
+        self._wanted = (groups, time.monotonic())
 
     def lease(self, job: Job) -> Lease:
         """A worker group for a job."""
@@ -180,11 +186,11 @@ class Engine:
 
     def _count_machines(self) -> None:
         cluster = Cluster.joined(self._cluster.memory)
-        if (cluster.cpus, cluster.gpus) == (self._cluster.cpus, self._cluster.gpus):
-            return
-        self._cluster, self._places = cluster, self._places.recounted(cluster)
-        self._say(f"{cluster.words} now: places for {counted(self._places.groups, 'worker group')}")
-        self._slots.fit(self._places)
+        if (cluster.cpus, cluster.gpus) != (self._cluster.cpus, self._cluster.gpus):
+            self._cluster, self._places = cluster, self._places.recounted(cluster)
+            self._say(f"{cluster.words} now: places for {counted(self._places.groups, 'worker group')}")
+        wanted, at = self._wanted
+        self._slots.fit(self._places, wanted if time.monotonic() - at < _WANTED_SECONDS else 0)
 
     def _ended(self, ending: Ending) -> None:
         """No group can run any more: every job ends."""

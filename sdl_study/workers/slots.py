@@ -78,14 +78,21 @@ class Slots:
 
     @property
     def groups(self) -> int:
-        """Groups that run, or will in a moment."""
+        """Groups that have a place; at least one, which may have to wait for it."""
         with self._lock:
             return max(1, len(self._live) - len(self._waiting))
 
-    def fit(self, places: Places) -> None:
-        """Have as many slots as places: start what is missing; what is too much ends when its group does."""
+    def fit(self, places: Places, wanted: int = 0) -> None:
+        """Have as many slots as places: start what is missing; what is too much ends when its group does.
+
+        Args:
+            places: that the machines have.
+            wanted: groups that would have work beside them; a cluster that can add machines adds them for these, at
+                most as many as there are at a time.
+        """
         with self._lock:
-            self._places, self._target = places, max(1, places.groups)
+            self._places = places
+            self._target = max(1, places.groups + min(wanted, places.groups))
             self._absent = None if places.groups else self._absent or time.monotonic()
             missing = range(self._target - self._closed - len(self._live))
             started = [next(self._slots) for _ in missing]
@@ -145,14 +152,14 @@ class Slots:
             return changed or self._stops() or self._surplus(slot)
 
         def meanwhile() -> None:
-            patience.tell(f"worker group {slot} waits for {places.need}{pending()}")
-            if patience.told:
-                self._waiting.add(slot)
+            if self._may_have_place():
+                patience.tell(f"worker group {slot} waits for {places.need}{pending()}")
             absent = self._absent  # a cluster that is busy with others is waited for as long as it takes
             if absent is not None and time.monotonic() - absent > limit_seconds():
                 words = f"there was no machine for a worker group for {clock(time.monotonic() - absent)}"
                 self._end(Ending(f"{words}: it needs {places.need}; wait longer with {LIMIT}", machine=True))
 
+        self._waiting.add(slot)
         found = not self._stops() and place_for(places, ends, meanwhile)
         self._waiting.discard(slot)
         return self._has_place(slot) if changed else found
@@ -160,13 +167,17 @@ class Slots:
     def _stops(self) -> bool:
         return self._over.is_set() or self._dead.is_set()
 
+    def _may_have_place(self) -> bool:
+        """Whether a slot that waits is none of those that only want a machine more."""
+        with self._lock:
+            return len(self._live) + self._closed <= max(1, self._places.groups)
+
     def _surplus(self, slot: int) -> bool:
         """Take a slot away where there are more than the machines have places for."""
         with self._lock:
             if len(self._live) + self._closed <= self._target or len(self._live) == 1:
                 return False
             self._live.discard(slot)
-        self._say(f"worker group {slot} is given up: its machine went away; {len(self._live)} go on")
         return True
 
     def _halted(self) -> bool:

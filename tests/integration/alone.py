@@ -32,7 +32,14 @@ SHORT = {
 }  # fmt: skip
 ENGINE = cast(
     Engine,
-    SimpleNamespace(groups=1, error=None, folder=Path("nowhere"), broker_name="", check=lambda name: None),
+    SimpleNamespace(
+        groups=1,
+        error=None,
+        folder=Path("nowhere"),
+        broker_name="",
+        wants=lambda _: None,
+        check=lambda name: None,
+    ),
 )
 
 

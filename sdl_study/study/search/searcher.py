@@ -6,6 +6,7 @@ snapshot; here the journal is the only truth and Ray's own state is thrown away.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ from sdl_study.workers.events import Epoch, Event, Failed
 
 _NO_CPU = {"memory": 1.0}  # one byte: Tune refuses a request of nothing, and the CPUs belong to the workers
 
+_WANT_SECONDS = 5.0
 _NODE_ID = "ray.io/node-id"  # a label that Ray gives every machine
 
 
@@ -51,6 +53,7 @@ class Search:
         reduction_factor: of ASHA.
         concurrent: how many trials at a time: as there are groups, whose number may change.
         broker: name of the engine's broker, from which a trial leases its group.
+        wants: is told how many trials more would run at the same time, were there groups for them.
         epochs: last epoch of a trial.
         max_attempts: of this command, after which a trial that the machine keeps ending is given up.
         observers: who is told, in this order.
@@ -71,6 +74,8 @@ class Search:
     aborted: Callable[[], bool] = lambda: False
     show: Callable[[str], None] = lambda _: None
     broker: str = ""
+    wants: Callable[[int], None] = lambda _: None
+    wanted_at: float = -math.inf
     live: dict[str, int] = field(default_factory=dict)
     interrupted: list[int] = field(default_factory=list)
     lost_before: int = 0
@@ -83,7 +88,10 @@ class Search:
 
     def next_trial(self, trial_id: str) -> dict[str, Any] | None:
         """The job of the next trial, interrupted ones first; None when there is none to start now."""
-        if self.aborted() or len(self.live) >= self.concurrent():
+        if self.aborted():
+            return None
+        if len(self.live) >= self.concurrent():
+            self._want_more()
             return None
         if self.interrupted:
             number = self.interrupted.pop(0)
@@ -92,6 +100,21 @@ class Search:
             return self._start(trial_id, record, resumed=True)
         search = self._search_in_turn()
         return None if search is None else self._start(trial_id, self.ask(*search), resumed=False)
+
+    def _want_more(self) -> None:
+        """Say now and then how many trials would run, were there groups for them."""
+        if time.monotonic() - self.wanted_at < _WANT_SECONDS:
+            return
+        self.wanted_at = time.monotonic()
+        left = sum(max(0, self.trials - count) for count in self._counts().values())
+        self.wants(len(self.interrupted) + (0 if self.gave_up else left))
+
+    def _counts(self) -> dict[tuple[str, int], int]:
+        """Trials of every search; those that the machine ended do not count."""
+        counts = dict.fromkeys(self.journal.searches, 0)
+        for record in self.journal.all():
+            counts[record.arm, record.search] += record.failure != "machine"
+        return counts
 
     def _start(self, trial_id: str, record: TrialRecord, resumed: bool) -> dict[str, Any]:
         self.live[trial_id] = record.number
@@ -102,13 +125,10 @@ class Search:
         return {"job": self.job(record, resumed), "broker": self.broker}
 
     def _search_in_turn(self) -> tuple[str, int] | None:
-        """The arm and its search with the fewest trials, in the journal's order; those that the machine ended do not
-        count."""
+        """The arm and its search with the fewest trials, in the journal's order."""
         if self.gave_up:
             return None
-        counts = dict.fromkeys(self.journal.searches, 0)
-        for record in self.journal.all():
-            counts[record.arm, record.search] += record.failure != "machine"
+        counts = self._counts()
         search = min(counts, key=lambda place: counts[place])
         return search if counts[search] < self.trials else None
 

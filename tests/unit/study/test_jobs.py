@@ -43,7 +43,7 @@ def with_scores(item: Work) -> Path:
 
 def played(*events: Event) -> Any:
     """An engine whose leases tell these events."""
-    return SimpleNamespace(groups=1, lease=lambda job: nullcontext(events))
+    return SimpleNamespace(groups=1, wants=lambda _: None, lease=lambda job: nullcontext(events))
 
 
 def test_what_the_workers_run_is_found_by_its_reference() -> None:

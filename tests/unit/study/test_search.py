@@ -209,6 +209,17 @@ def test_no_more_trials_at_a_time_than_groups(tmp_path: Path) -> None:
     assert [start(search, name) is not None for name in ("a", "b", "c")] == [True, True, False]
 
 
+def test_how_many_trials_wait_for_groups_is_told_now_and_then(tmp_path: Path) -> None:
+    """A cluster that can add machines adds them for these."""
+    search = open_search(small_plan(tmp_path), concurrent=1)
+    wanted: list[int] = []
+    search.wants = wanted.append
+    start(search, "a")
+    whole = search.trials * len(search.journal.searches)
+    assert [start(search, "b") for _ in range(3)] == [None] * 3
+    assert wanted == [whole - 1]
+
+
 def test_arms_do_not_see_each_other(tmp_path: Path) -> None:
     """What one arm reaches moves neither another arm's rungs nor its samples."""
 

@@ -143,7 +143,7 @@ def test_an_interruption_waits_for_no_job(tmp_path: Path, monkeypatch: pytest.Mo
 
         def __exit__(self, *_: object) -> None: ...
 
-    engine: Any = SimpleNamespace(groups=1, lease=lambda job: LongLease())
+    engine: Any = SimpleNamespace(groups=1, wants=lambda _: None, lease=lambda job: LongLease())
     work = [jobs.Work(Job(name, "final", str(tmp_path / name), "", "", {}, {}, 0)) for name in "ab"]
     main = threading.main_thread().ident or 0
     timer = threading.Timer(0.3, signal.pthread_kill, [main, signal.SIGINT])

@@ -137,8 +137,8 @@ def test_a_slot_whose_machine_went_away_is_given_up_while_others_run(world: Worl
     world.slots.fit(Places("CPU", 1, 2, "STRICT_PACK"))
     world.until(lambda: world.up == 1)
     world.slots.fit(PLACES)
-    world.until(lambda: world.said)
-    assert "is given up: its machine went away; 1 go on" in world.said[-1]
+    world.until(lambda: [thread.is_alive() for thread in world.threads].count(True) == 1)
+    assert world.slots.groups == 1
     world.free = 1
     world.slots.fit(Places("CPU", 1, 2, "STRICT_PACK"))  # a machine joined
     world.until(lambda: world.up == 2)
@@ -216,3 +216,21 @@ def test_what_a_group_ended_by_is_said_in_our_own_words(
     error: Exception, lost: Sequence[Member], words: str
 ) -> None:
     assert reason_of(error, (HERE, THERE), lost) == words
+
+
+def test_groups_that_would_have_work_are_waited_for_in_silence_and_count_when_they_have_a_place(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdl_study.workers.waiting._TELL_SECONDS", 0.0)
+    world.free = 2
+    two = Places("CPU", 1, 2, "STRICT_PACK")
+    world.slots.fit(two, wanted=9)
+    world.until(lambda: world.up == 2)
+    assert len(world.threads) == 4  # at most as many more as there are
+    assert (world.slots.groups, world.said) == (2, [])
+    world.free = 1  # a machine joined for one of them
+    world.slots.fit(Places("CPU", 1, 3, "STRICT_PACK"), wanted=1)
+    world.until(lambda: world.up == 3)
+    world.slots.fit(Places("CPU", 1, 3, "STRICT_PACK"))
+    world.until(lambda: [thread.is_alive() for thread in world.threads].count(True) == 3)
+    assert (world.slots.groups, world.said) == (3, [])
