@@ -125,7 +125,8 @@ class TrainSettings(Section):
     encoder to torch.compile; a checkpoint is written after every epoch and within one every ``checkpoint_minutes`` (0:
     never). What a frozen encoder or its frozen layers give is kept in the study's stores, computed once for all jobs,
     where it takes at most ``frozen_outputs_gib``. Trials of a small encoder leave most of a large GPU idle:
-    ``trials_per_gpu`` of them share one, each with its part of the memory.
+    ``trials_per_gpu`` of them share one, each with its part of the memory. A trial's ``workers`` are on one machine
+    where one has as many, with ``spread`` on as many machines as there are.
     """
 
     epochs: int = Field(ge=1)
@@ -153,6 +154,7 @@ class TrainSettings(Section):
     workers: int | None = Field(default=None, ge=1)
     trials_per_group: Literal["all", 1] = "all"
     trials_per_gpu: int = Field(default=1, ge=1, le=64)
+    spread: bool = False
     record_batches: bool = False
 
     @model_validator(mode="after")
@@ -167,6 +169,12 @@ class TrainSettings(Section):
             raise ValueError(
                 "trials_per_gpu: trials that share a GPU have one worker each; leave workers out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _several_are_spread(self) -> TrainSettings:
+        if self.spread and (self.workers or 1) < 2:
+            raise ValueError("spread: give train.workers too, at least 2")
         return self
 
     @field_validator("trials_per_group", mode="before")

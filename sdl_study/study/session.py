@@ -106,14 +106,14 @@ class _Engines:
     def for_plan(self, plan: Plan, data: PreparedData) -> Engine:
         train, attempts = plan.settings.train, plan.settings.budget.max_attempts
         fewest = partial(fewest_gpus, plan, data)
-        key = (train.trials_per_group, train.trials_per_gpu, attempts)
+        key = (train.trials_per_group, train.trials_per_gpu, train.spread, attempts)
         if key not in self._running or not self._running[key].suits(train.workers, fewest):
             self._stack.close()
             self._running.clear()
             engine = Engine(
                 train.workers, fewest, train.trials_per_group, attempts, self._folder(plan.files.engine),
                 self._address, RUN_JOB, on_lost=self._signals.interrupt, say=Lines("workers").say,
-                trials_per_gpu=train.trials_per_gpu,
+                trials_per_gpu=train.trials_per_gpu, spread=train.spread,
             )  # fmt: skip
             self._running[key] = self._stack.enter_context(engine)
         if not is_own(self._address) and plan.name not in self._fit_for:

@@ -46,6 +46,7 @@ class Engine:
         fewest: how many GPUs a trial needs; asked where they are not named.
         trials_per_group: "all" (a group serves every trial) or 1 (a fresh group for each).
         trials_per_gpu: groups of one worker that share a GPU.
+        spread: whether a group's workers go to as many machines as there are.
         max_attempts: how often a job is handed out when the machine fails.
         folder: where Ray Train and Tune keep their own files.
         address: of a running cluster; None starts one on this machine.
@@ -73,11 +74,12 @@ class Engine:
         run_job: str,
         on_lost: Callable[[], None] = lambda: None,
         trials_per_gpu: int = 1,
+        spread: bool = False,
         say: Say = lambda _: None,
     ) -> None:
         self.folder = folder
         self._asked, self._fewest = workers, fewest
-        self._trials_per_group, self._per_gpu = trials_per_group, trials_per_gpu
+        self._trials_per_group, self._per_gpu, self._spread = trials_per_group, trials_per_gpu, spread
         self._max_attempts, self._run_job = max_attempts, run_job
         self._session = RaySession(address, on_lost)
         self._closing = threading.Event()
@@ -105,7 +107,7 @@ class Engine:
     def suits(self, workers: int | None, fewest: Fewest) -> bool:
         """Whether an engine for these workers would have the same groups."""
         try:
-            found = self._cluster.places(workers, fewest, self._per_gpu)
+            found = self._cluster.places(workers, fewest, self._per_gpu, self._spread)
         except NoPlace:  # a cluster that was joined may have places later
             return False
         return replace(found, groups=0, strategy="PACK") == replace(self._places, groups=0, strategy="PACK")
@@ -150,13 +152,16 @@ class Engine:
             raise
         return self
 
+    def _found(self, cluster: Cluster) -> Places:
+        return cluster.places(self._asked, self._fewest, self._per_gpu, self._spread)
+
     def _start_groups(self) -> None:
         if self._session.own:
             self._cluster = Cluster.joined()
-            self._places = self._cluster.places(self._asked, self._fewest, self._per_gpu)
+            self._places = self._found(self._cluster)
         else:
             self._cluster, self._places = first_places(
-                self._asked, self._fewest, self._per_gpu, self._say, self._session.address
+                self._found, self._asked or 1, self._say, self._session.address
             )
             self._say(f"worker groups: {self._places.groups} of {self._places.need}; {self._cluster.words}")
         actor: Any = ray.remote(Broker)

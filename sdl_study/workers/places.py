@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import ray
@@ -15,6 +15,10 @@ from sdl_study.errors import UserError
 
 Fewest = Callable[[float], int]
 """GPUs that a trial needs, by the bytes of the smallest one's memory."""
+
+
+Strategy = Literal["STRICT_PACK", "PACK", "SPREAD"]
+"""Ray's names."""
 
 
 class NoPlace(UserError):
@@ -37,16 +41,18 @@ class Places:
         device: what a worker claims one of.
         workers: of a group.
         groups: that fit at the same time.
-        strategy: how Ray places a group's workers: on one machine, or across machines where they were asked for and
-            no machine has as many.
+        strategy: how Ray places a group's workers: on one machine; across machines where they were asked for and no
+            machine has as many; or on as many machines as there are, where that was asked for.
         per_gpu: groups of one worker that share a GPU.
+        may_cross: whether a group may lie across machines.
     """
 
     device: Literal["GPU", "CPU"]
     workers: int
     groups: int
-    strategy: Literal["STRICT_PACK", "PACK"]
+    strategy: Strategy
     per_gpu: int = 1
+    may_cross: bool = field(default=False, compare=False)
 
     @property
     def bundles(self) -> list[dict[str, float]]:
@@ -63,10 +69,8 @@ class Places:
     def recounted(self, cluster: Cluster) -> Places:
         """The same groups on a cluster that has grown or shrunk; none where none fits any more."""
         of_nodes = cluster.gpus if self.device == "GPU" else cluster.cpus
-        whole = self.per_gpu * sum(count // self.workers for count in of_nodes)
-        if whole or self.strategy == "STRICT_PACK":
-            return replace(self, groups=whole)
-        return replace(self, groups=sum(of_nodes) // self.workers)
+        strategy, groups = _fitting(self.workers, of_nodes, self.may_cross, self.strategy == "SPREAD")
+        return replace(self, groups=self.per_gpu * groups, strategy=strategy)
 
 
 @dataclass(frozen=True)
@@ -111,13 +115,14 @@ class Cluster:
         parts = [counted(count, device) for count, device in (*counts, (sum(self.cpus), "CPU"))]
         return f"{counted(len(self.cpus), 'machine')} with {' and '.join(parts)}"
 
-    def places(self, asked: int | None, fewest: Fewest, per_gpu: int = 1) -> Places:
+    def places(self, asked: int | None, fewest: Fewest, per_gpu: int = 1, spread: bool = False) -> Places:
         """The groups that fit.
 
         Args:
             asked: workers of a group; None: on GPUs the fewest on which a trial fits, else min(2, CPUs of a machine).
             fewest: asked for only where there are GPUs and nobody says how many.
             per_gpu: groups that share a GPU; nothing on CPUs.
+            spread: whether the workers that are asked for go to as many machines as there are.
 
         Raises:
             NoPlace: the groups do not fit the cluster.
@@ -126,10 +131,9 @@ class Cluster:
         if any(self.gpus) and per_gpu > 1:
             return self._shared(asked or fewest(self.memory / per_gpu), per_gpu)
         if any(self.gpus):
-            return _placed("GPU", asked or fewest(self.memory), self.gpus, asked is not None)
-        return _placed(
-            "CPU", asked or max(1, min(2, max(self.cpus, default=0))), self.cpus, asked is not None
-        )
+            return _placed("GPU", asked or fewest(self.memory), self.gpus, asked is not None, spread)
+        few = max(1, min(2, max(self.cpus, default=0)))
+        return _placed("CPU", asked or few, self.cpus, asked is not None, spread)
 
     def _shared(self, workers: int, per_gpu: int) -> Places:
         if workers > 1:
@@ -144,15 +148,23 @@ def counted(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-def _placed(device: Literal["GPU", "CPU"], workers: int, of_nodes: Sequence[int], was_asked: bool) -> Places:
-    whole = sum(count // workers for count in of_nodes)
-    if whole:
-        return Places(device, workers, whole, "STRICT_PACK")
+def _fitting(workers: int, of_nodes: Sequence[int], may_cross: bool, spread: bool) -> tuple[Strategy, int]:
+    """How groups are placed on machines, and how many fit."""
     across = sum(of_nodes) // workers
-    if across and was_asked:
-        return Places(device, workers, across, "PACK")
+    if spread:
+        return "SPREAD", across
+    whole = sum(count // workers for count in of_nodes)
+    return ("PACK", across) if may_cross and not whole and across else ("STRICT_PACK", whole)
+
+
+def _placed(
+    device: Literal["GPU", "CPU"], workers: int, of_nodes: Sequence[int], was_asked: bool, spread: bool
+) -> Places:
+    strategy, groups = _fitting(workers, of_nodes, was_asked, spread and was_asked)
+    if groups:
+        return Places(device, workers, groups, strategy, may_cross=was_asked)
     needs = counted(workers, device)
-    if across:
+    if sum(of_nodes) >= workers:
         raise NoPlace(
             f"train.workers: a trial needs {needs}, no machine of the cluster has more than "
             f"{max(of_nodes)}; ask for them across machines with --workers {workers}",

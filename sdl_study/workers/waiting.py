@@ -13,7 +13,7 @@ from ray.experimental.internal_kv import _internal_kv_get
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from sdl_study.errors import UserError
-from sdl_study.workers.places import Cluster, Fewest, NoPlace, Places
+from sdl_study.workers.places import Cluster, NoPlace, Places
 
 LIMIT = "SDL_WAIT_MINUTES"
 _LIMIT_MINUTES = 30.0
@@ -76,14 +76,20 @@ class Patience:
 
 
 def first_places(
-    asked: int | None, fewest: Fewest, per_gpu: int, say: Say, address: str
+    find: Callable[[Cluster], Places], workers: int, say: Say, address: str
 ) -> tuple[Cluster, Places]:
     """The groups of a cluster that was joined, once at least one fits.
 
     The want is made known to the cluster as a placement group, by which an autoscaler starts machines.
 
+    Args:
+        find: the groups that fit a cluster, or ``NoPlace``.
+        workers: of a group, as far as is known before there are machines.
+        say: prints a line.
+        address: of the cluster, as the user gave it.
+
     Raises:
-        UserError: none fits before the time is over; and what ``fewest`` raises.
+        UserError: none fits before the time is over; and what ``find`` raises.
     """
     limit, patience = limit_seconds(), Patience(say, often=True)
     want: _Want | None = None
@@ -91,10 +97,10 @@ def first_places(
         while True:
             cluster = Cluster.joined()
             try:
-                return cluster, cluster.places(asked, fewest, per_gpu)
+                return cluster, find(cluster)
             except NoPlace as no:
                 missing = no
-            want = want or _Want(asked or 1)
+            want = want or _Want(workers)
             words = f"a group needs {missing.needs}, the cluster has {cluster.words}{pending()}"
             if patience.waited >= limit:
                 raise UserError(

@@ -100,8 +100,8 @@ def test_trials_that_share_a_gpu() -> None:
     [
         (Places("CPU", 1, 1, "STRICT_PACK"), (0, 1, 1, 4), 6),
         (Places("CPU", 2, 1, "STRICT_PACK"), (0, 1, 1), 0),
-        (Places("CPU", 2, 1, "PACK"), (0, 1, 1), 1),
-        (Places("CPU", 2, 1, "PACK"), (0, 1, 2, 2), 2),  # on one machine, where there are such
+        (Places("CPU", 2, 1, "PACK", may_cross=True), (0, 1, 1), 1),
+        (Places("CPU", 2, 1, "SPREAD", may_cross=True), (0, 2, 2), 2),
         (Places("GPU", 1, 8, "STRICT_PACK", 4), (64,), 0),
     ],
 )
@@ -110,6 +110,23 @@ def test_groups_are_counted_again_as_machines_come_and_go(
 ) -> None:
     again = places.recounted(Cluster((0,) * len(cpus), cpus, 0.0))
     assert (again.groups, again.workers, again.strategy) == (groups, places.workers, places.strategy)
+
+
+def test_where_a_group_goes_follows_the_machines() -> None:
+    """Across machines while none has as many, on one as soon as one has, and back."""
+    asked = Cluster((0, 0), (1, 1), 0.0).places(2, never)
+    assert asked == Places("CPU", 2, 1, "PACK")
+    one = asked.recounted(Cluster((0, 0, 0), (1, 1, 4), 0.0))
+    assert one == Places("CPU", 2, 2, "STRICT_PACK")
+    assert one.recounted(Cluster((0, 0), (1, 1), 0.0)) == asked
+    by_default = Cluster((0,), (4,), 0.0).places(None, never)
+    assert by_default.recounted(Cluster((0, 0), (1, 1), 0.0)).groups == 0
+
+
+def test_workers_are_spread_where_that_is_asked_for() -> None:
+    two = Cluster((0, 0), (4, 4), 0.0)
+    assert two.places(2, never, spread=True) == Places("CPU", 2, 4, "SPREAD")
+    assert two.places(None, never, spread=True).strategy == "STRICT_PACK"
 
 
 def test_a_cluster_without_cpus_has_no_place() -> None:

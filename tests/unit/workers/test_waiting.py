@@ -51,10 +51,14 @@ def never(memory: float) -> int:
     raise AssertionError(memory)
 
 
+def of(workers: int | None) -> Callable[[Cluster], Places]:
+    return lambda cluster: cluster.places(workers, never)
+
+
 def test_a_cluster_without_any_cpu_is_waited_for(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     joins_at(12.0, clock, monkeypatch)
     said: list[str] = []
-    _, places = first_places(2, never, 1, said.append, "auto")
+    _, places = first_places(of(2), 2, said.append, "auto")
     assert places == Places("CPU", 2, 1, "STRICT_PACK")
     line = "waits for machines: a group needs 2 CPUs, the cluster has 1 machine with 0 CPUs; the autoscaler has more"
     assert said == [f"{line} (for 5 s)", f"{line} (for 10 s)"]
@@ -63,7 +67,7 @@ def test_a_cluster_without_any_cpu_is_waited_for(clock: Clock, monkeypatch: pyte
 def test_nothing_is_said_where_nothing_is_waited_for(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     joins_at(0.0, clock, monkeypatch)
     said: list[str] = []
-    assert first_places(None, never, 1, said.append, "auto")[1].workers == 2
+    assert first_places(of(None), 1, said.append, "auto")[1].workers == 2
     assert said == []
 
 
@@ -71,7 +75,7 @@ def test_the_limit_ends_in_one_line(clock: Clock, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("SDL_WAIT_MINUTES", "1")
     joins_at(99.0, clock, monkeypatch)
     with pytest.raises(UserError) as raised:
-        first_places(2, never, 1, lambda _: None, "auto")
+        first_places(of(2), 2, lambda _: None, "auto")
     assert clock.now == 60.0
     text = str(raised.value)
     assert text.startswith(
