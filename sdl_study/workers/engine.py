@@ -181,7 +181,8 @@ class Engine:
         )
         self._slots.fit(self._places)
         if not self._session.own:
-            threading.Thread(target=self._follow_machines, name="machines", daemon=True).start()
+            self._threads.append(threading.Thread(target=self._follow_machines, name="machines", daemon=True))
+            self._threads[-1].start()
 
     def _follow_machines(self) -> None:
         """Have as many groups as the machines have places for, while machines come and go."""
