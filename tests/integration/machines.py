@@ -95,7 +95,7 @@ class Command:
     def text(self) -> str:
         return "\n".join(self.lines)
 
-    def until(self, words: str, seconds: float = 120.0, times: int = 1) -> float:
+    def until(self, words: str, seconds: float = 300.0, times: int = 1) -> float:
         """Wait until a line with these words was said so many times; returns how long that took."""
         started = time.monotonic()
         while sum(words in line for line in list(self.lines)) < times:
@@ -104,7 +104,7 @@ class Command:
             time.sleep(0.05)
         return time.monotonic() - started
 
-    def ends(self, seconds: float = 300.0) -> int:
+    def ends(self, seconds: float = 600.0) -> int:
         """Wait for its end; returns the exit code."""
         code = self.process.wait(timeout=seconds)
         self._reader.join(10.0)

@@ -69,11 +69,11 @@ def test_a_study_waits_for_its_first_machine_takes_a_second_and_loses_the_first(
     study.until("worker groups: 1 of 1 CPU; 2 machines with 1 CPU")
     study.until("epoch 1/")
     cluster.join()
-    study.until("3 machines with 2 CPUs now: places for 2 worker groups", 20.0)
+    study.until("3 machines with 2 CPUs now: places for 2 worker groups", 60.0)
     study.until("epoch 8/8", times=2)
     cluster.lose(first)
-    study.until("went away", 30.0)
-    study.until("2 machines with 1 CPU now: places for 1 worker group", 30.0)
+    study.until("went away", 90.0)
+    study.until("2 machines with 1 CPU now: places for 1 worker group", 90.0)
     assert study.ends() == 0, study.text
     check_whole(tmp_path, "tiny", trials=8, epochs=8)
 
@@ -104,7 +104,7 @@ def test_a_machine_that_does_not_come_ends_in_one_line_and_nothing_is_written(
     study = Command(tmp_path, cluster.address, *SHORT, "train.workers=2", more={"SDL_WAIT_MINUTES": "0.1"})
     started.append(study)
     cluster.join()
-    assert study.ends(120.0) == 2
+    assert study.ends() == 2
     assert study.lines[-1].startswith(
         f"error: --address {cluster.address}: no worker group had a place within 6 s: a group needs 2 CPUs, "
         "the cluster has 2 machines with 1 CPU"
@@ -123,8 +123,8 @@ def test_ranks_of_two_machines(cluster: Machines, started: list[Command], tmp_pa
     study.until("worker groups: 1 of 2 CPUs; 3 machines with 2 CPUs")
     study.until("epoch 2/8")
     cluster.lose(first)
-    study.until("went away", 30.0)
-    study.until("worker group 0 waits for 2 CPUs", 30.0)
+    study.until("went away", 90.0)
+    study.until("worker group 0 waits for 2 CPUs", 90.0)
     cluster.join()
     assert study.ends() == 0, study.text
     check_whole(tmp_path, "tiny", trials=8, epochs=8)
