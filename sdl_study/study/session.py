@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
+import psutil
 import torch
 
 from sdl_study.data.prepared import PreparedData
@@ -134,9 +136,15 @@ class _Engines:
             Cluster.here().places(train.workers, partial(fewest_gpus, plan, data), train.trials_per_gpu)
 
     def _folder(self, parent: Path) -> Path:
-        """A folder of this command's own, for others may run in the same folder of studies; gone at its end."""
-        folder = parent / token_hex(4)
-        folder.mkdir(parents=True)
+        """A folder of this command's own, for others may run in the same folder of studies; gone at its end, with what
+        commands that were killed on this machine have left."""
+        here = socket.gethostname()
+        for left in parent.glob(f"{here}-*"):
+            number = left.name.removeprefix(f"{here}-")
+            if number.isdecimal() and not psutil.pid_exists(int(number)):
+                shutil.rmtree(left, ignore_errors=True)
+        folder = parent / f"{here}-{os.getpid()}"
+        folder.mkdir(parents=True, exist_ok=True)
         self._stack.callback(_remove_if_empty, parent)
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
         return folder

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
+import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -104,6 +107,25 @@ def test_a_disk_without_room_is_one_line_whatever_was_made_of_it(
     told = ended_by(plan, monkeypatch, happens)
     assert isinstance(told, MachineFailure)
     assert str(told) == f"the disk of {plan.files.out} is full; the same command goes on where it was"
+
+
+def test_what_a_killed_command_left_is_removed_and_another_machines_is_not(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    killed, elsewhere = (plan.files.engine / f"{host}-{ended.pid}" for host in (socket.gethostname(), "w1"))
+    for left in (killed, elsewhere):
+        left.mkdir(parents=True)
+
+    def happens(engine: PlayedEngine) -> None:
+        raise UserError(" ".join(sorted(path.name for path in plan.files.engine.iterdir())))
+
+    names = {f"{socket.gethostname()}-{os.getpid()}", elsewhere.name}
+    assert set(str(ended_by(plan, monkeypatch, happens)).split()) == names
+    assert list(plan.files.engine.iterdir()) == [elsewhere]
+    elsewhere.rmdir()
+    plan.files.engine.rmdir()
 
 
 def test_the_watching_thread_wakes_the_main_thread(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
