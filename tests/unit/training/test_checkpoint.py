@@ -202,14 +202,15 @@ def small_model(seed: int, width: int = 3) -> nn.Sequential:
 
 def test_frozen_weights_are_not_kept_and_all_else_comes_back() -> None:
     model, other = small_model(0), small_model(1)
+    of_model, of_other = model.state_dict(), other.state_dict()
     kept = checkpoint.trained_weights(model)
     assert set(kept) == {"3.weight", "3.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked"}
-    frozen = other[0].weight.clone()
+    frozen = of_other["0.weight"].clone()
     checkpoint.put_back(other, kept)
-    assert torch.equal(other[3].weight, model[3].weight)
-    assert torch.equal(other[0].weight, frozen)
+    assert torch.equal(of_other["3.weight"], of_model["3.weight"])
+    assert torch.equal(of_other["0.weight"], frozen)
     checkpoint.put_back(other, model.state_dict())  # of an earlier version: whole
-    assert torch.equal(other[0].weight, model[0].weight)
+    assert torch.equal(of_other["0.weight"], of_model["0.weight"])
 
 
 @pytest.mark.parametrize("change", ["missing", "unexpected", "shape"])
