@@ -55,7 +55,7 @@ def test_once_a_study_where_it_joins(
 ) -> None:
     plan, data = make_plan(small_study(), tmp_path, "small", {}), SimpleNamespace(path=tmp_path / "data")
     with ExitStack() as stack:
-        engines = _Engines(stack, address, Interruptions())
+        engines = _Engines(stack, address, Interruptions(), tmp_path)
         for _ in range(2):
             engines.for_plan(plan, data)  # type: ignore[arg-type]
     assert asked == [(tmp_path, tmp_path / "data")] * times
