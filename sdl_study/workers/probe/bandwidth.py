@@ -11,11 +11,12 @@ from typing import Any
 import ray
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch import TorchTrainer, get_device
 
 from sdl_study import distributed
 from sdl_study.errors import UserError
 from sdl_study.files import write_json
+from sdl_study.workers.network import GroupTorchConfig
 from sdl_study.workers.probe.answers import read_shared
 
 _BYTES = 32 << 20
@@ -60,7 +61,7 @@ def measure(folder: Path) -> Bandwidth:
     trainer = TorchTrainer(
         _add_up,
         train_loop_config={"folder": str(folder)},
-        torch_config=TorchConfig(backend=backend),
+        torch_config=GroupTorchConfig(backend=backend),
         scaling_config=ScalingConfig(
             num_workers=ranks, use_gpu=any(gpus), placement_strategy="PACK" if any(gpus) else "SPREAD"
         ),
