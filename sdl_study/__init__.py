@@ -12,6 +12,7 @@ for _switch, _off in (
     ("MLFLOW_DISABLE_TELEMETRY", "true"),
     ("RAY_USAGE_STATS_ENABLED", "0"),
     ("HF_HUB_DISABLE_TELEMETRY", "1"),
+    ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),  # two lines an ended run, between a study's own
 ):
     os.environ.setdefault(_switch, _off)
 del _switch, _off

@@ -32,7 +32,7 @@ from sdl_study.study.jobs import JobMaker, run_all
 from sdl_study.study.learnable import largest_batch, unable_arms
 from sdl_study.study.leftovers import Leftovers
 from sdl_study.study.numerics import numerics
-from sdl_study.study.opening import open_tracker
+from sdl_study.study.opening import open_tracker, owner_of
 from sdl_study.study.plan import Plan, check_resume
 from sdl_study.study.progress import Progress
 from sdl_study.study.publish import publish, record_files
@@ -41,7 +41,7 @@ from sdl_study.study.readings import candidates, check_encoders_fit, check_readi
 from sdl_study.study.search.sampler import sampler_for
 from sdl_study.study.search.scheduler import first_rung, rungs
 from sdl_study.study.search.searcher import Search, run_search
-from sdl_study.tracking import TRACKING_ERRORS, Tracker, error_name
+from sdl_study.tracking import TRACKING_ERRORS, Owner, Tracker, error_name
 from sdl_study.training.inputs import train_labels
 from sdl_study.version import code_version
 from sdl_study.workers.engine import Engine
@@ -93,13 +93,15 @@ class Driver:
             check_resume(plan, self.data.manifest.fingerprint)
             if terms == "restricted":
                 files.folder.chmod(0o700)  # scores and weights tell of patients
-            self._write_identity()
+            owner = self._write_identity()
             base = None if plan.over is None else plan.over[1]
             found = environment(code_version(), plan.reference, plan.overrides, numerics(), base)
             note_environment(files, found)
             self.tracker = open_tracker(
-                plan, self.data.manifest, self._tracking_uri, found, self.objective_labels
+                plan, self.data.manifest, self._tracking_uri, found, self.objective_labels, owner
             )
+            if self.tracker.experiment_name != plan.name:
+                self.progress.say(f"MLflow: runs go to the experiment {self.tracker.experiment_name}")
             self.publisher = TrialPublisher(self.tracker, plan, self.progress.say)
             self._mend()
             self._open = opening.pop_all()
@@ -110,16 +112,18 @@ class Driver:
     ) -> None:
         self._open.close()
 
-    def _write_identity(self) -> None:
-        """study.json, where there is none yet or something changed that may."""
+    def _write_identity(self) -> Owner:
+        """study.json, where there is none yet or something changed that may; whose it is in MLflow."""
         path = self.plan.files.study_json
         content = self.plan.identity() | {
             "data_fingerprint": self.data.manifest.fingerprint,
             "terms": self.data.manifest.terms,
         }
         before: dict[str, Any] = read_json(path) if path.exists() else {}
+        owner = owner_of(path)
         if {key: before.get(key) for key in content} != content:
-            write_json(path, content | {"code_version": code_version()})
+            write_json(path, content | {"code_version": code_version(), "id": owner.study})
+        return owner
 
     def _mend(self) -> None:
         """Bring MLflow up to the journal: what a crash left is written now, once, or removed."""

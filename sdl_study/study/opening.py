@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sdl_study.data.prepared import SPLITS, Manifest
+from sdl_study.files import read_json
 from sdl_study.report.descriptions import opening_note
 from sdl_study.report.names import count_name
 from sdl_study.study.plan import Plan
 from sdl_study.study.views import views_of
-from sdl_study.tracking import DatasetContext, RunContext, Tracker
+from sdl_study.tracking import DatasetContext, Owner, RunContext, Tracker
 from sdl_study.version import code_commit, code_version
 
 _COLUMNS = {"text": ("text", "string"), "image": ("image", "string"), "features": ("features", "array")}
@@ -24,6 +27,7 @@ def open_tracker(
     tracking_uri: str | None,
     environment: Mapping[str, Any],
     objective_labels: int | None,
+    owner: Owner | None = None,
 ) -> Tracker:
     """MLflow's side of a study, with its parent run, new or as it was.
 
@@ -33,11 +37,12 @@ def open_tracker(
         tracking_uri: MLflow server; None means the database beside the study.
         environment: with what the study is run now.
         objective_labels: how many labels count in the objective, where not all do by its definition.
+        owner: the study, for a server that other studies of its name may use.
     """
     files, settings = plan.files, plan.settings
     tracker = Tracker(
         tracking_uri or files.mlflow_uri, None if tracking_uri else files.artifacts, plan.name,
-        run_context(manifest, plan.module),
+        run_context(manifest, plan.module), owner,
     )  # fmt: skip
     counted = {} if objective_labels is None else {"objective_labels": objective_labels}
     tracker.open_parent(
@@ -53,6 +58,19 @@ def open_tracker(
     )
     tracker.views.save(views_of(plan.space, plan.arms))
     return tracker
+
+
+def owner_of(study_json: Path) -> Owner:
+    """A study as MLflow tells it from others of its name: by the id in its study.json, or a new one.
+
+    A study that began before there were ids has that of the file's content.
+    """
+    if not study_json.exists():
+        return Owner(uuid.uuid4().hex)
+    known = read_json(study_json).get("id")
+    if known is not None:
+        return Owner(str(known))
+    return Owner(hashlib.sha256(study_json.read_bytes()).hexdigest()[:32], began_without=True)
 
 
 def run_context(manifest: Manifest, module: Path | None) -> RunContext:

@@ -11,6 +11,7 @@ from sdl_study.report.cards.answer import headline
 from sdl_study.report.descriptions import study_note
 from sdl_study.report.page.frames import StudyFrames
 from sdl_study.report.study_page import write_page_of
+from sdl_study.study.opening import owner_of
 from sdl_study.study.plan import Plan
 from sdl_study.study.views import links_of, views_of
 from sdl_study.tracking import Tracker
@@ -32,7 +33,7 @@ def show(plan: Plan, tracking_uri: str | None, model: str | None = None) -> list
     record = read_study(files)
     page = write_page_of(record)
     artifacts = None if tracking_uri else files.artifacts
-    tracker = Tracker(tracking_uri or files.mlflow_uri, artifacts, plan.name)
+    tracker = Tracker(tracking_uri or files.mlflow_uri, artifacts, plan.name, owner=owner_of(files.study_json))
     tracker.show(study_note(StudyFrames(record), page.name), page)
     lines = links_of(tracker.views, views_of(plan.space, plan.arms), tracking_uri)
     if model is not None:

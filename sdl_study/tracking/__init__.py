@@ -5,6 +5,7 @@ from __future__ import annotations
 from sdl_study.tracking.context import DatasetContext, RunContext
 from sdl_study.tracking.database import check_database
 from sdl_study.tracking.entries import FinalRun, TrialRun
+from sdl_study.tracking.experiment import Owner
 from sdl_study.tracking.failures import TRACKING_ERRORS, error_name
 from sdl_study.tracking.runs import STATUS, Tracker
 from sdl_study.tracking.seen import SeenRun, runs_seen
@@ -15,6 +16,7 @@ __all__ = [
     "TRACKING_ERRORS",
     "DatasetContext",
     "FinalRun",
+    "Owner",
     "RunContext",
     "SeenRun",
     "Tracker",

@@ -25,7 +25,7 @@ from sdl_study.errors import UserError, without_password
 from sdl_study.tracking.context import RunContext
 from sdl_study.tracking.database import check_database
 from sdl_study.tracking.entries import FinalRun, TrialRun
-from sdl_study.tracking.experiment import mark_experiment, open_experiment
+from sdl_study.tracking.experiment import Owner, mark_experiment, open_experiment
 from sdl_study.tracking.registry import register
 from sdl_study.tracking.seen import runs_by_identity
 from sdl_study.tracking.views import Views
@@ -45,25 +45,28 @@ class Tracker:
         artifacts: folder of the experiments' artifacts beside a local database; None leaves it to the server.
         study: name of the study, which is the experiment's and the parent run's.
         context: of runs that are made; None for one that makes none, or knows nothing of data and code.
+        owner: the study as its id says it; None takes the experiment of the name, whoever made it.
 
     Raises:
         UserError: the database cannot be used.
     """
 
     def __init__(
-        self, uri: str, artifacts: Path | None, study: str, context: RunContext | None = None
-    ) -> None:
+        self, uri: str, artifacts: Path | None, study: str, context: RunContext | None = None,
+        owner: Owner | None = None,
+    ) -> None:  # fmt: skip
         check_database(uri)
         self._uri, self._study, self._context = uri, study, context
         try:
             self._client = MlflowClient(tracking_uri=uri)
-            self._experiment = open_experiment(self._client, uri, study, artifacts)
+            found = open_experiment(self._client, uri, study, artifacts, owner)
         except MlflowException as error:
             raise UserError(f"{without_password(uri)}: MLflow cannot open it ({error.error_code})") from None
         except SQLAlchemyError as error:
             raise UserError(
                 f"{without_password(uri)}: MLflow cannot open it ({type(error).__name__}); is the file damaged?"
             ) from None
+        self._experiment, self.experiment_name = found.experiment_id, found.name
         self.reread()
         self._parent: Run | None = None
 
