@@ -11,13 +11,20 @@ from pathlib import Path
 import sdl_study
 
 _PACKAGE = Path(sdl_study.__file__).resolve().parent
+SOURCES = "sources."
+"""What precedes a digest of the sources where a commit would stand."""
+_SHOWN = 12
 
 
 @functools.cache
 def code_version() -> str:
-    """Version of the package, with the commit where it runs from a clone."""
+    """Version of the package, with the commit where it runs from a clone, else with the digest of its sources.
+
+    `ray up` leaves the history behind: on the machines of a cluster the digest says which code ran. A clone's own is
+    printed by `python -m sdl_study.version`.
+    """
     found = _git("describe", "--always", "--dirty", "--abbrev=12")
-    return sdl_study.__version__ if found is None else f"{sdl_study.__version__}+{found}"
+    return f"{sdl_study.__version__}+{found or _sources()}"
 
 
 @functools.cache
@@ -36,6 +43,10 @@ def code_digest() -> str:
     return found.hexdigest()
 
 
+def _sources() -> str:
+    return SOURCES + code_digest()[:_SHOWN]
+
+
 def _git(*words: str) -> str | None:
     """What git says of the clone; None where there is no git, no clone or no commit."""
     root = _PACKAGE.parent
@@ -44,3 +55,7 @@ def _git(*words: str) -> str | None:
         return None
     found = subprocess.run([git, "-C", str(root), *words], capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else None
+
+
+if __name__ == "__main__":
+    print(code_version(), _sources())

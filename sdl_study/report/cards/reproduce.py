@@ -8,6 +8,7 @@ from typing import Any
 
 from sdl_study.report.page.card import Card
 from sdl_study.report.page.frames import StudyFrames
+from sdl_study.version import SOURCES
 
 KEY, TITLE = "reproduce", "Reproduce"
 _PROGRAM = "python -m sdl_study.run"
@@ -20,7 +21,7 @@ def card(study: StudyFrames) -> Card:
     code = str(record.identity.get("code_version", ""))
     commands = [start_command(study.name, found) for found in record.environments[-1:]]
     commit = code.partition("+")[2].removesuffix("-dirty")
-    if commit:
+    if commit and not commit.startswith(SOURCES):
         commands.insert(0, f"git checkout {commit}")
     commands.append(f"{_PROGRAM} report {study.name}")
     if record.finals:
@@ -35,6 +36,10 @@ def card(study: StudyFrames) -> Card:
         lines.append("How the study was started is not known: it is from before that was written down.")
     if code.endswith("-dirty"):
         lines.append("The code had changes that were not committed: the commit alone is not what ran.")
+    if commit.startswith(SOURCES):
+        lines.append(
+            f"No commit is known, for no clone ran: code {commit} is what python -m sdl_study.version prints of it."
+        )
     return Card(KEY, TITLE, sentence, lines=lines, commands=commands)
 
 
