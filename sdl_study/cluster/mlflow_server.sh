@@ -12,6 +12,7 @@ set -euo pipefail
 [ $# -ge 1 ] || { echo "usage: mlflow_server.sh FOLDER [stop]" >&2; exit 2; }
 folder=$1 mlflow=${MLFLOW:-$HOME/sdl-env/bin/mlflow} port=${MLFLOW_PORT:-5000}
 state=$HOME/.sdl-mlflow
+umask 077
 mkdir -p "$folder" "$state"
 export MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
 
@@ -23,8 +24,8 @@ keep_running() {
   trap 'trap - TERM; [ -z "$server" ] || kill -- -"$server" 2>/dev/null || true; exit 0' TERM
   set -m # a process group for each server: MLflow's own children end with it
   while :; do
-    "$mlflow" server --workers 1 --host 127.0.0.1 --port "$port" --backend-store-uri "sqlite:///$folder/mlflow.db" \
-      --serve-artifacts --artifacts-destination "$folder/mlartifacts" 9>&- &
+    "$mlflow" server --workers 1 --host 127.0.0.1 --port "$port" --uvicorn-opts "--log-level warning" \
+      --backend-store-uri "sqlite:///$folder/mlflow.db" --serve-artifacts --artifacts-destination "$folder/mlartifacts" 9>&- &
     server=$!
     wait "$server" || true
     echo "$(date -u +%FT%TZ) the server ended; again in 5 s" >&2

@@ -33,7 +33,9 @@ def show(plan: Plan, tracking_uri: str | None, model: str | None = None) -> list
     record = read_study(files)
     page = write_page_of(record)
     artifacts = None if tracking_uri else files.artifacts
-    tracker = Tracker(tracking_uri or files.mlflow_uri, artifacts, plan.name, owner=owner_of(files.study_json))
+    tracker = Tracker(
+        tracking_uri or files.mlflow_uri, artifacts, plan.name, owner=owner_of(files.study_json)
+    )
     tracker.show(study_note(StudyFrames(record), page.name), page)
     lines = links_of(tracker.views, views_of(plan.space, plan.arms), tracking_uri)
     if model is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shlex
 import subprocess
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,6 +14,8 @@ import jsonschema
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
+
+from sdl_study.run import make_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 START = ("head_start_ray_commands", "worker_start_ray_commands")
@@ -88,6 +91,53 @@ def test_every_tracked_file_reaches_the_nodes(cluster: dict[str, Any]) -> None:
     assert {"sdl_study", "data", "constraints.txt"} <= names
     left_out = {name for name in names for pattern in cluster["rsync_exclude"] if fnmatch(name, pattern)}
     assert not left_out
+
+
+def lines_of(text: str) -> list[str]:
+    """The commands that the first lines of a recipe show, one that goes on in the next line in one."""
+    shown = [
+        line[4:]
+        for line in text.split("\n\ncluster_name", maxsplit=1)[0].splitlines()
+        if line.startswith("#   ")
+    ]
+    found: list[str] = []
+    for line in shown:
+        if line.startswith(" "):
+            found[-1] += f" {line.strip()}"
+        else:
+            found.append(line.strip())
+    return found
+
+
+def test_the_study_that_is_shown_is_a_command_line_that_is_known(cluster: dict[str, Any]) -> None:
+    (shown,) = [line for line in lines_of((ROOT / "cluster.yaml").read_text()) if "sdl_study.run" in line]
+    ray, execute, file, inner = shlex.split(shown, comments=True)
+    assert (ray, execute, file) == ("ray", "exec", "cluster.yaml")
+    job, _, study = inner.partition(" -- ")
+    assert job.startswith("ray job submit --no-wait ")
+    python, flag, module, *words = shlex.split(study)
+    assert (python, flag, module) == ("python", "-m", "sdl_study.run")
+    given = make_parser().parse_args(words)
+    assert given.address == "auto"
+    (server,) = [line for line in cluster["head_start_ray_commands"] if "mlflow_server.sh" in line]
+    assert shlex.split(server)[-1] == str(given.out)
+    assert given.tracking_uri == "http://127.0.0.1:5000"
+
+
+def test_the_local_recipe_differs_in_nothing_but_its_provider(cluster: dict[str, Any]) -> None:
+    local = yaml.safe_load((ROOT / "sdl_study/cluster/local.yaml").read_text())
+    validate(local)
+    for key in ("cluster_name", "file_mounts", "rsync_exclude", "rsync_filter"):
+        assert local[key] == cluster[key]
+    for key in START:
+        # Up to the words of Ray's own start: the token, the silence, the server.
+        mine, others = (
+            [line.split("~/sdl-env/bin/ray start")[0] for line in file[key]] for file in (local, cluster)
+        )
+        assert [line.split("for attempt")[0] for line in mine] == others
+    (head,) = [line for line in local["head_start_ray_commands"] if "ray start" in line]
+    assert "--num-cpus=0 --num-gpus=0" in head  # as the head's resources on AWS
+    assert "--dashboard-host=127.0.0.1" in head
 
 
 def test_every_command_is_shell(cluster: dict[str, Any]) -> None:

@@ -87,9 +87,7 @@ def test_a_deleted_experiment_of_another_study_stays_deleted(folder: Path) -> No
 def test_artifacts_that_went_through_a_server_are_found_without_it(tmp_path: Path) -> None:
     """A server calls their folder after the experiment's number; --out holds it as OUT/mlartifacts/NUMBER."""
     client = MlflowClient(tracking_uri=uri_of(tmp_path))
-    experiment = client.create_experiment(
-        "tiny", "mlflow-artifacts:/7", {"sdl.study_id": FIRST.study}
-    )
+    experiment = client.create_experiment("tiny", "mlflow-artifacts:/7", {"sdl.study_id": FIRST.study})
     run = client.create_run(experiment, tags={"sdl.key": "study", "sdl.role": "study"})
     kept = tmp_path / "mlartifacts" / "7" / run.info.run_id / "artifacts" / "page.html"
     kept.parent.mkdir(parents=True)
