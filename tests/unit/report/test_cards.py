@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 
-from sdl_study.report.cards import pareto
+from sdl_study.files import read_json, write_json
+from sdl_study.record.reading import read_study
+from sdl_study.report.cards import pareto, reproduce
 from sdl_study.report.cards.temperature import curve
 from sdl_study.report.page.drawing import COLOURS
+from sdl_study.report.page.frames import StudyFrames
+from tests.unit.report.studies import searched
 
 
 @pytest.mark.parametrize(("page", "shade"), [("#ffffff", 0), ("#151a21", 1)])
@@ -45,3 +51,16 @@ def test_the_front_holds_what_nothing_beats_in_both() -> None:
         "seconds": [10.0, 20.0, 30.0, 10.0, 1.0], "objective": [0.5, 0.4, 0.6, 0.45, 0.9],
     })  # fmt: skip
     assert pareto.frame(trials).filter(pl.col("front"))["trial"].to_list() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("code", "commands", "named"), [("1+abc", ["git checkout abc"], False), ("1+sources.0123", [], True)]
+)
+def test_a_digest_of_the_sources_is_no_commit_to_check_out(
+    tmp_path: Path, code: str, commands: list[str], named: bool
+) -> None:
+    files = searched(tmp_path).files
+    write_json(files.study_json, read_json(files.study_json) | {"code_version": code})
+    card = reproduce.card(StudyFrames(read_study(files)))
+    assert [command for command in card.commands if command.startswith("git")] == commands
+    assert any("sources.0123" in line for line in card.lines) == named
