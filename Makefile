@@ -13,13 +13,14 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help study test test-long test-gpu test-lowest lint clean
+.PHONY: help study test test-long test-gpu cluster-test test-lowest lint clean
 
 help:
 	@echo "make study      install into $(VENV) and run the two demo studies"
 	@echo "make test       the fast tests"
-	@echo "make test-long  the tests that take long or need a cluster of their own"
+	@echo "make test-long  the tests that take long"
 	@echo "make test-gpu   the tests that need a CUDA device"
+	@echo "make cluster-test  the recipe for machines that exist, on machines made of namespaces: root, sshd, rsync, iproute2"
 	@echo "make test-lowest  the fast tests with the lowest versions that pyproject.toml allows, in a folder of their own"
 	@echo "make lint       ruff, pyright, import-linter"
 	@echo "make clean      remove $(VENV) and caches; studies/ stays"
@@ -31,10 +32,13 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-long: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m "(slow or cluster) and not gpu" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "slow and not gpu and not cluster" $(PYTEST_ARGS)
 
 test-gpu: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
+
+cluster-test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m cluster tests/cluster $(PYTEST_ARGS)
 
 test-lowest:
 	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt

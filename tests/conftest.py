@@ -39,5 +39,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     counts = ", ".join(f"{count} {markers}" for markers, count in sorted(left_out.items()))
     terminalreporter.write_line(
-        f"deselected by marker: {counts} (make test-long: slow and cluster; make test-gpu: gpu)"
+        f"deselected by marker: {counts} (make test-long: slow; make cluster-test: cluster; make test-gpu: gpu)"
     )

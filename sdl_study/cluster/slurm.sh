@@ -8,7 +8,7 @@
 # where it was. SDL_PYTHON names another interpreter; SDL_INTERFACE the network interface that Ray and the gradients
 # use (ib0), where a node has several. The runs: mlflow ui --backend-store-uri sqlite:////shared/studies/mlflow.db
 #
-# Checked with shellcheck, and run on hosts of ours with srun replaced by ssh. It has not been run under Slurm by us.
+# Checked with shellcheck. It has not been run by us.
 
 #SBATCH --job-name=sdl-study
 #SBATCH --nodes=2

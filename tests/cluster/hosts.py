@@ -2,7 +2,7 @@
 
 A host has its own network, PID, mount, UTS and IPC namespace, its own home, /tmp, /run, /dev/shm and /etc/hosts, and an
 sshd. All hang on one bridge in a network namespace of its own, from which nothing reaches the machine's network.
-/mnt/study is one folder on all of them, unless a host is made without. Python packages are the machine's; the
+/mnt/study is one folder on all of them. Python packages are the machine's; the
 project's own is what `ray up` brings.
 
 Everything ends with the process that made it: the first process of a host dies with its parent.
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -85,26 +85,21 @@ class Hosts:
         for name in list(self._first):
             self.power_off(name)
 
-    def boot(self, name: str, *, shares: bool = True) -> None:
-        """Start a host on its disk, which is made at the first time, and plug it in.
-
-        Args:
-            name: of the host.
-            shares: it sees the shared folder; else /mnt/study is its own.
-        """
+    def boot(self, name: str) -> None:
+        """Start a host on its disk, which is made at the first time, and plug it in."""
         disk = self.folder / name
         if not disk.exists():
             self._make_disk(name, disk)
-        (disk / "ready").unlink(missing_ok=True)
-        shared = self.shared if shares else "none"
-        first = ["bash", str(_FIRST), name, str(disk), str(shared), str(_BASE)]
+        ready = disk / "root/.ready"
+        ready.unlink(missing_ok=True)
+        first = ["bash", str(_FIRST), name, str(disk), str(self.shared), str(_BASE)]
         self._start(name, first, ["--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child"])
         pid = str(self._pids[name])
         self._on_switch("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", pid)
         self._on_switch("ip", "link", "set", name, "master", "bridge0", "up")
         for words in ("link set lo up", f"addr add {self.address[name]}/24 dev eth0", "link set eth0 up"):
             _do("nsenter", "-t", pid, "-n", "ip", *words.split())
-        _until((disk / "ready").exists, f"host {name} does not start; see {self.folder / name}.log")
+        _until(ready.exists, f"host {name} does not start; see {self.folder / name}.log")
 
     def _make_disk(self, name: str, disk: Path) -> None:
         """What a reboot leaves: home with a key and a Python environment, /tmp, the table of hosts."""
@@ -120,19 +115,9 @@ class Hosts:
         shutil.copy(self.folder / "host_key", disk / "host_key")
         (disk / "sshd_config").write_text(_SSHD)
         (home / ".config/pip/pip.conf").write_text(_PIP)
-        self.name_hosts(name, {})
+        table = {"localhost": "127.0.0.1", **self.address}
+        (disk / "hosts").write_text("".join(f"{address} {host}\n" for host, address in table.items()))
         _make_environment(home / "sdl-env")
-
-    def name_hosts(self, name: str, differing: Mapping[str, str]) -> None:
-        """Write a host's /etc/hosts; takes effect when it boots.
-
-        Args:
-            name: of the host.
-            differing: addresses by name, where they are not those on the bridge.
-        """
-        table = {"localhost": "127.0.0.1", **self.address, **differing}
-        lines = [f"{address} {host}" for host, address in table.items()]
-        (self.folder / name / "hosts").write_text("\n".join(lines) + "\n")
 
     def power_off(self, name: str) -> None:
         """Everything on a host ends at once."""
@@ -140,14 +125,6 @@ class Hosts:
         self._pids.pop(name, None)
         first.kill()
         first.wait()
-
-    def unplug(self, name: str) -> None:
-        """Pull a host's cable, at the switch: its own interface stays up."""
-        self._on_switch("ip", "link", "set", name, "down")
-
-    def plug(self, name: str) -> None:
-        """Plug it in again."""
-        self._on_switch("ip", "link", "set", name, "up")
 
     def command(self, name: str, line: str) -> list[str]:
         """The words that run a line of shell on a host, as if typed at its console."""
