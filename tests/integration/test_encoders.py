@@ -26,7 +26,7 @@ from sdl_study.record.finals import Final, read_finals
 from sdl_study.study.jobs import JobMaker
 from sdl_study.study.leftovers import Leftovers
 from sdl_study.study.plan import Plan, make_plan
-from sdl_study.training.checkpoint import BEST
+from sdl_study.training.checkpoint import BEST, put_back
 from sdl_study.training.model import build_model
 from tests.integration import families
 from tests.integration.conftest import Engines
@@ -53,7 +53,7 @@ def trained(plan: Plan, data: PreparedData, final: Final) -> tuple[Encoder, Stor
     settings = build_settings(job.settings, "test")
     store = open_store(data, settings.data.store, plan.files.stores)
     model = build_model(Arm(**job.arm), job.seed, settings, store.spec, data.manifest.num_labels)
-    model.load_state_dict(torch.load(final.slot.folder / BEST, weights_only=True)["model"])
+    put_back(model, torch.load(final.slot.folder / BEST, weights_only=True)["model"])
     encoder = model.eval().encoder
     assert isinstance(encoder, Encoder)
     return encoder, store
