@@ -154,7 +154,7 @@ def _fitting(workers: int, of_nodes: Sequence[int], may_cross: bool, spread: boo
     if spread:
         return "SPREAD", across
     whole = sum(count // workers for count in of_nodes)
-    return ("PACK", across) if may_cross and not whole and across else ("STRICT_PACK", whole)
+    return ("PACK", across) if may_cross and not whole else ("STRICT_PACK", whole)
 
 
 def _placed(

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import RayActorError
 from ray.train import ControllerError, WorkerGroupError
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckFailedError
 
 from sdl_study.workers.broker import Left, Member
 from sdl_study.workers.group import JobRaised
@@ -235,7 +235,8 @@ def reason_of(error: Exception, members: Sequence[Member], lost: Sequence[Member
     rank, failure = min(error.worker_failures.items(), key=lambda one: (_follows(one[1]), one[0]))
     if isinstance(failure, JobRaised):
         return f"rank {rank}{where.get(rank, '')} raised {failure}"
-    went = "went away" if isinstance(failure, RayActorError) else f"ended by {type(failure).__name__}"
+    gone = isinstance(failure, RayActorError | WorkerHealthCheckFailedError)
+    went = "went away" if gone else f"ended by {type(failure).__name__}"
     return f"rank {rank}{where.get(rank, '')} {went}"
 
 

@@ -124,7 +124,7 @@ def test_ranks_of_two_machines(cluster: Machines, started: list[Command], tmp_pa
     study.until("epoch 2/8")
     cluster.lose(first)
     study.until("went away", 90.0)
-    study.until("worker group 0 waits for 2 CPUs", 90.0)
+    study.until("waits for 2 CPUs;", 90.0)  # on one machine or two
     cluster.join()
     assert study.ends() == 0, study.text
     check_whole(tmp_path, "tiny", trials=8, epochs=8)

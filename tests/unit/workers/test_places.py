@@ -119,6 +119,8 @@ def test_where_a_group_goes_follows_the_machines() -> None:
     one = asked.recounted(Cluster((0, 0, 0), (1, 1, 4), 0.0))
     assert one == Places("CPU", 2, 2, "STRICT_PACK")
     assert one.recounted(Cluster((0, 0), (1, 1), 0.0)) == asked
+    alone = one.recounted(Cluster((0, 0), (0, 1), 0.0))
+    assert (alone.groups, alone.need) == (0, "2 CPUs")  # a second machine would do, as well as a larger one
     by_default = Cluster((0,), (4,), 0.0).places(None, never)
     assert by_default.recounted(Cluster((0, 0), (1, 1), 0.0)).groups == 0
 
