@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sdl_study.commands import add_out
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``check data PATH``, ``check study STUDY`` and ``check cluster``."""
@@ -16,18 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     words = "what does not fit in a study: journal, MLflow, files, ledger; nothing is written"
     study = kinds.add_parser("study", help=words, description=words)
     study.add_argument("study", metavar="STUDY", help="name of a study in --out")
-    study.add_argument(
-        "--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)"
-    )
+    add_out(study)
     study.add_argument("--tracking-uri", help="MLflow server (default: the SQLite database in --out)")
     words = "shared folders, versions, code and network of a cluster's machines; seconds"
     cluster = kinds.add_parser("cluster", help=words, description=words)
     cluster.add_argument(
         "--address", help="Ray cluster to join, e.g. auto (default: start one on this machine)"
     )
-    cluster.add_argument(
-        "--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)"
-    )
+    add_out(cluster)
     cluster.add_argument(
         "--data", metavar="DIR", type=Path, help="prepared data set that every machine must see"
     )

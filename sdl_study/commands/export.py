@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sdl_study.commands import add_out
 from sdl_study.errors import UserError
 
 
@@ -18,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", metavar="FOLDER", type=Path, help="where to; a folder that is not there yet"
     )
-    parser.add_argument(
-        "--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)"
-    )
+    add_out(parser)
     parser.add_argument(
         "--from",
         type=Path,

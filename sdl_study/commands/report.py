@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from sdl_study.commands import add_out
 from sdl_study.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``report STUDY``."""
     parser.add_argument("study", metavar="STUDY", help="name of a study in --out")
-    parser.add_argument(
-        "--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)"
-    )
+    add_out(parser)
 
 
 def run(given: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdl_study.commands import add_out
 from sdl_study.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="STUDY/12 (trial 12), STUDY/sd-0 (arm sd's final of the first seed), STUDY/finetune/sd-0, or STUDY (the "
         "best arm's final)",
     )  # fmt: skip
-    parser.add_argument(
-        "--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)"
-    )
+    add_out(parser)
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="the prepared data set, where it was moved since"
     )

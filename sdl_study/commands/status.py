@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from sdl_study.commands import add_out
 from sdl_study.errors import UserError
 
 
@@ -13,9 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "study", nargs="?", metavar="STUDY", help="name of a study in --out (default: all of them)"
     )
-    parser.add_argument(
-        "--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)"
-    )
+    add_out(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, for machines")
 
 

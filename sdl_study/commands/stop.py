@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from sdl_study.commands import add_out
 from sdl_study.errors import UserError
 
 _SECONDS = 120.0
@@ -13,9 +13,7 @@ _SECONDS = 120.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``stop STUDY``."""
     parser.add_argument("study", metavar="STUDY", help="name of a study in --out")
-    parser.add_argument(
-        "--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)"
-    )
+    add_out(parser)
     parser.add_argument(
         "--wait", type=float, default=_SECONDS, metavar="SECONDS",
         help=f"how long to wait for its end (default: {_SECONDS:.0f})",

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdl_study.commands import add_out
 from sdl_study.errors import UserError
 from sdl_study.own_modules import OwnStudy, load_study
 
@@ -23,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "names", nargs="*", metavar="STUDY",
         help=f"names in search_spaces, files (./my_space.py) or modules; default {' '.join(DEMOS)}",
     )  # fmt: skip
-    parser.add_argument(
-        "--out", type=Path, default=Path("studies"), help="folder of studies (default: studies)"
-    )
+    add_out(parser)
     parser.add_argument(
         "--data",
         metavar="DIR",

@@ -17,7 +17,10 @@ from mlflow.utils.mlflow_tags import (
 
 from sdl_study.tracking.database import move_artifacts
 
-_STUDY, _SHOWN = "sdl.study_id", 8
+STUDY_ID = "sdl.study_id"
+"""The tag of an experiment that says whose it is."""
+
+_SHOWN = 8
 _KIND, _TRAINING = "mlflow.experimentKind", "custom_model_development"
 _INFERRED = "inferred"
 """In the kinds that MLflow's interface guesses and writes down by itself."""
@@ -55,8 +58,8 @@ def open_experiment(
     experiment = _found(client, study, owner) or _made(client, study, artifacts, owner)
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
-    if owner is not None and _STUDY not in experiment.tags:
-        client.set_experiment_tag(experiment.experiment_id, _STUDY, owner.study)
+    if owner is not None and STUDY_ID not in experiment.tags:
+        client.set_experiment_tag(experiment.experiment_id, STUDY_ID, owner.study)
     if artifacts is not None:
         before = experiment.artifact_location
         # Behind a server the folder is called after the experiment's number.
@@ -71,11 +74,11 @@ def _found(client: MlflowClient, study: str, owner: Owner | None) -> Experiment 
     named = client.get_experiment_by_name(study)
     if owner is None:
         return named
-    wanted = f"tags.`{_STUDY}` = '{owner.study}'"
+    wanted = f"tags.`{STUDY_ID}` = '{owner.study}'"
     own = client.search_experiments(view_type=ViewType.ALL, filter_string=wanted, max_results=1)
     if own:
         return own[0]
-    if named is None or _STUDY in named.tags:
+    if named is None or STUDY_ID in named.tags:
         return None
     return named if owner.began_without or not _has_runs(client, named.experiment_id) else None
 
@@ -96,7 +99,7 @@ def _made(client: MlflowClient, study: str, artifacts: Path | None, owner: Owner
 
 def _created(client: MlflowClient, name: str, artifacts: Path | None, owner: Owner | None) -> Experiment:
     location = None if artifacts is None else (artifacts / name).resolve().as_uri()
-    tags = {} if owner is None else {_STUDY: owner.study}
+    tags = {} if owner is None else {STUDY_ID: owner.study}
     return client.get_experiment(client.create_experiment(name, location, tags))
 
 

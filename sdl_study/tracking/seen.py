@@ -10,11 +10,8 @@ from mlflow.entities import Experiment, Run, ViewType
 
 from sdl_study.errors import UserError, without_password
 from sdl_study.tracking.database import check_database
-from sdl_study.tracking.experiment import runs_of
+from sdl_study.tracking.experiment import STUDY_ID, runs_of
 from sdl_study.tracking.failures import TRACKING_ERRORS, error_name
-
-STUDY_ID = "sdl.study_id"
-"""The tag of an experiment that says whose it is."""
 
 
 @dataclass(frozen=True)

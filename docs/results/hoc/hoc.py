@@ -1,7 +1,7 @@
 """The published study on Hallmarks of Cancer: all eight arms on 1,852 PubMed abstracts, ten labels.
 
 ``python -m sdl_study.run study docs/results/hoc/hoc.py --data FOLDER``, with the abstracts prepared as
-``tests/benchmarks/real_data.py`` does (its split, ``prepare_hoc``). The space is that of ``search_spaces/text.py``:
+``tests/benchmarks/real_data.py`` does (its split, ``prepare_hoc``). The space was that of ``search_spaces/text.py``:
 MiniLM with its published weights, whose embeddings and four lowest of six layers stay as they are. What differs: two
 arms more, half precision, the mean over labels as objective and as what is compared, one repeat of the best trials,
 and five final seeds, so that there is an A/A arm; six trials share a GPU.
