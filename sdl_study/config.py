@@ -54,7 +54,7 @@ Control = Annotated[str, _one_of(CONTROLS)]
 SEARCHABLE = (
     "loss.", "model.encoder", "model.encoders.", "model.projection.", "probe.", "train.batch_size",
     "train.learning_rate", "train.weight_decay", "train.warmup_fraction", "train.gradient_clip", "train.label_aware",
-    "train.head_learning_rate", "train.layer_decay", "train.augment", "train.joint_weight",
+    "train.head_learning_rate", "train.layer_decay", "train.augment", "train.joint_weight", "train.epochs",
 )  # fmt: skip
 
 

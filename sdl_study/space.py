@@ -67,6 +67,10 @@ class SearchSpace:
         """The parameters that an arm searches, in order."""
         return tuple(parameter for parameter in self.parameters if parameter.in_arm(arm))
 
+    def searches(self, name: str) -> bool:
+        """Whether any arm searches this parameter."""
+        return any(parameter.name == name for parameter in self.parameters)
+
     def without(self, names: Iterable[str]) -> SearchSpace:
         """The space with some parameters fixed elsewhere, by their own names or by that of a section above them;
         conditions on them then read the fixed setting."""

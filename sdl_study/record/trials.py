@@ -20,6 +20,7 @@ STATES: dict[TrialState, State] = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
+LENGTH = "train.epochs"  # the parameter by which a search chooses how long to train
 NUMBER, SAMPLED_BY, EPOCH = "sdl.trial", "sdl.sampled_by", "sdl.epoch/"
 REASON, FAILURE, ATTEMPTS = "sdl.reason", "sdl.failure", "sdl.attempts"
 
@@ -63,6 +64,11 @@ class TrialRecord:
     def best_epoch(self) -> int | None:
         """Epoch of the best value, the earlier one on a tie; None before the first."""
         return next((epoch for epoch, value in self.values.items() if value == self.objective), None)
+
+    def length(self, whole: int) -> int:
+        """Epochs of its whole training: its own where the search chose them, else the study's."""
+        chosen = self.parameters.get(LENGTH)
+        return whole if chosen is None else int(chosen)
 
     @property
     def seconds(self) -> float:

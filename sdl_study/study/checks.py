@@ -20,6 +20,7 @@ from sdl_study.evaluation.objective import counted_labels
 from sdl_study.locks import take_lock
 from sdl_study.models import parse_encoder_settings
 from sdl_study.record.files import StudyFiles
+from sdl_study.record.trials import LENGTH
 from sdl_study.setting_paths import value_at, with_values
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
 from sdl_study.stages import FINETUNE
@@ -100,10 +101,14 @@ def check_space(
     module: Path | None = None,
 ) -> None:
     """Every value that the space can give is a valid setting, and every arm that searches it can use it."""
-    if settings.train.min_steps and any(p.name == "train.batch_size" for p in space.parameters):
+    if settings.train.min_steps and space.searches("train.batch_size"):
         raise UserError(
             f"{origin}: train.min_steps: the batch is searched, and arms are compared at equal examples seen; give "
             "train.min_examples"
+        )
+    if (settings.train.min_examples or settings.train.min_steps) and space.searches(LENGTH):
+        raise UserError(
+            f"{origin}: train.min_examples, train.min_steps: the length is searched; leave them out, or {LENGTH}"
         )
     for parameter in space.parameters:
         if not parameter.name.startswith(_SECTIONS) and parameter.name not in SEARCHABLE:

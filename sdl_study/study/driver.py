@@ -28,7 +28,7 @@ from sdl_study.study import selection
 from sdl_study.study.checks import check_data_fits, objective_labels
 from sdl_study.study.controls import controls_of
 from sdl_study.study.finals import Finals
-from sdl_study.study.jobs import JobMaker, run_all
+from sdl_study.study.jobs import JobMaker, epochs_of, run_all
 from sdl_study.study.learnable import largest_batch, unable_arms
 from sdl_study.study.leftovers import Leftovers
 from sdl_study.study.numerics import numerics
@@ -39,7 +39,7 @@ from sdl_study.study.publish import publish, record_files
 from sdl_study.study.publisher import TrialPublisher
 from sdl_study.study.readings import candidates, check_encoders_fit, check_readings, seen_before
 from sdl_study.study.search.sampler import sampler_for
-from sdl_study.study.search.scheduler import first_rung, rungs
+from sdl_study.study.search.scheduler import first_rung, longest, rungs
 from sdl_study.study.search.searcher import Search, run_search
 from sdl_study.tracking import TRACKING_ERRORS, Owner, Tracker, error_name
 from sdl_study.training.inputs import train_labels
@@ -220,7 +220,9 @@ class Driver:
             ask=self._ask,
             job=self.maker.trial,
             trials=settings.budget.trials_of_search,
-            rungs=rungs(settings.train.epochs, self._first_rung(), settings.budget.reduction_factor),
+            rungs=rungs(
+                longest(settings, self.plan.space), self._first_rung(), settings.budget.reduction_factor
+            ),
             reduction_factor=settings.budget.reduction_factor,
             concurrent=lambda: 1,
             epochs=settings.train.epochs,
@@ -285,7 +287,9 @@ class Driver:
         lost = run_all(
             work,
             running,
-            lambda item, event: self.progress.job(item.job.key, item.job.arm["name"], event),
+            lambda item, event: self.progress.job(
+                item.job.key, item.job.arm["name"], event, epochs_of(item.job)
+            ),
         )
         running.check(self.plan.name)
         self.leftovers.repeats(item.folder for item in work)

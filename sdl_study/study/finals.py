@@ -16,12 +16,11 @@ from sdl_study.record.finals import FinalSlot, final_slots
 from sdl_study.record.outcome import Failure, Result, read_outcome, write_outcome
 from sdl_study.stages import PROBE
 from sdl_study.study.controls import run_control
-from sdl_study.study.jobs import JobMaker, Work, run_all
+from sdl_study.study.jobs import JobMaker, Work, epochs_of, run_all
 from sdl_study.study.plan import Plan
 from sdl_study.study.progress import Progress
 from sdl_study.workers.engine import Engine
 from sdl_study.workers.events import Event
-from sdl_study.workers.job import Job
 
 
 class Finals:
@@ -106,15 +105,7 @@ class Finals:
 
     def _told(self, work: Work, event: Event) -> None:
         name = work.job.key.split("/", 1)[1].replace(self.declaration.sha[:12] + "/", "")
-        self.progress.job(name, work.job.arm["name"], event, self._epochs(work.job))
-
-    def _epochs(self, job: Job) -> int:
-        """How many epochs a final trains for."""
-        settings = self.plan.settings
-        if job.stage == PROBE:
-            return settings.train.epochs
-        alone = job.kind == "final" and not job.start
-        return settings.finetune.epochs + (settings.train.epochs if alone else 0)
+        self.progress.job(name, work.job.arm["name"], event, epochs_of(work.job))
 
     def _score(self, slot: FinalSlot, result: Result) -> None:
         test = score_final(

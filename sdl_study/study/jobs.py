@@ -13,6 +13,7 @@ from sdl_study.record.finals import FinalSlot
 from sdl_study.record.outcome import Failure, Outcome, Repeat, Result, read_outcome, write_outcome
 from sdl_study.record.trials import TrialRecord
 from sdl_study.seeds import derive_seed, of_search
+from sdl_study.stages import PROBE
 from sdl_study.study.located import located
 from sdl_study.study.plan import Plan
 from sdl_study.workers.events import Done, Epoch, Event, Failed
@@ -48,6 +49,15 @@ class Work:
             write_outcome(self.folder, kind(**event.result))
         elif isinstance(event, Failed) and event.kind == "setting":
             write_outcome(self.folder, Failure(event.reason))
+
+
+def epochs_of(job: Job) -> int:
+    """How many epochs a repeat or final trains for."""
+    pretraining, finetuning = (job.settings[stage]["epochs"] for stage in ("train", "finetune"))
+    if job.stage == PROBE:
+        return pretraining
+    alone = job.kind == "final" and not job.start
+    return finetuning + (pretraining if alone else 0)
 
 
 class JobMaker:

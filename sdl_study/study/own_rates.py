@@ -81,7 +81,7 @@ def _laid(settings: Settings, encoder: str, origin: str) -> Settings:
 
 def _brings(encoder: str, key: str, space: SearchSpace, settings: Settings) -> bool:
     path = f"model.encoders.{encoder}.{key}"
-    return key in settings.model.encoders[encoder] or any(p.name == path for p in space.parameters)
+    return key in settings.model.encoders[encoder] or space.searches(path)
 
 
 def _asked_with(parameter: Parameter, encoder: str) -> bool:

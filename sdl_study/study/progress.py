@@ -48,7 +48,7 @@ class Progress(Lines):
         study: its name, which starts every line.
         objective: the dev metric that is shown.
         trials: number of trials that the search will have.
-        epochs: epochs of a full trial.
+        epochs: of a trial whose length is not searched.
         arms: the study's; a collapse is told of the contrastive ones, whose loss shapes the space.
     """
 
@@ -79,7 +79,9 @@ class Progress(Lines):
         self._done += seconds
         if self._searching is None:  # when its training began: before that the groups were started
             self._searching = time.monotonic() - seconds
-        text = f"epoch {epoch}/{self._epochs}  {self._objective} {metrics[self._objective]:.3f}"
+        text = (
+            f"epoch {epoch}/{record.length(self._epochs)}  {self._objective} {metrics[self._objective]:.3f}"
+        )
         self.say(f"{trial_name(record):<{_NAME_WIDTH}}{text}{self._warning(record.arm, metrics)}")
 
     def ended(self, record: TrialRecord) -> None:
@@ -111,13 +113,13 @@ class Progress(Lines):
                 sys.stderr.write(text)
                 sys.stderr.flush()
 
-    def job(self, name: str, arm: str, event: Event, epochs: int | None = None) -> None:
-        """An event of a job outside the search, which trains for so many epochs; None: for a full trial's."""
+    def job(self, name: str, arm: str, event: Event, epochs: int) -> None:
+        """An event of a job outside the search, which trains for so many epochs."""
         if isinstance(event, Epoch):
             value = (
                 f"{self._objective} {event.metrics[self._objective]:.3f}{self._warning(arm, event.metrics)}"
             )
-            self.say(f"{name:<{_NAME_WIDTH}}epoch {event.epoch}/{epochs or self._epochs}  {value}")
+            self.say(f"{name:<{_NAME_WIDTH}}epoch {event.epoch}/{epochs}  {value}")
         elif isinstance(event, Failed):
             self.say(f"{name:<{_NAME_WIDTH}}failed  {event.reason}")
             self.failure(event.shown)

@@ -17,6 +17,7 @@ from sdl_study.study.final_seeds import final_seeds, trains_again
 from sdl_study.study.jobs import JobMaker, Work
 from sdl_study.study.located import encoder_of
 from sdl_study.study.plan import Plan
+from sdl_study.study.search.scheduler import longest
 
 
 def candidates(records: Sequence[TrialRecord], arm: str, top: int, search: int = 0) -> list[TrialRecord]:
@@ -167,7 +168,7 @@ def declare(
         final_seeds=seeds,
         selection_seeds=settings.budget.selection_seeds,
         trials_per_arm=settings.budget.trials,
-        epochs=settings.train.epochs,
+        epochs=longest(settings, plan.space),
         data_fingerprint=fingerprint,
         code_version=code_version,
         searches=settings.budget.searches,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sdl_study.record.trials import LENGTH
 from sdl_study.report.cards import dataset
 from sdl_study.report.export.source import Source
 from sdl_study.report.names import LEAST_COUNT
@@ -129,10 +130,11 @@ def _training(source: Source) -> Iterator[str]:
     train, result = settings["train"], source.result
     seed = "the search's" if chosen.trial is not None else f"final seed {chosen.slot.seed_number}"
     batch = chosen.parameters.get("train.batch_size", train["batch_size"])
+    epochs = chosen.parameters.get(LENGTH, train["epochs"])
     workers = "1 worker" if result.workers == 1 else f"{result.workers} workers"
     facts = [
         f"seed: {seed} of study seed {settings['seed']}",
-        f"epochs {train['epochs']}, global batch {batch}, {workers} on {result.device}",
+        f"epochs {epochs}, global batch {batch}, {workers} on {result.device}",
         f"code version {record.identity.get('code_version', 'unknown')}",
         f"made again by `python -m sdl_study.run reproduce {chosen.reference}`",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sdl_study.record.trials import LENGTH
 from sdl_study.report.tables import text_table
 from sdl_study.stages import FINETUNE
 from sdl_study.study.forecast.devices import (
@@ -54,10 +55,11 @@ def _head(forecast: Forecast) -> Iterator[str]:
         f"{sizes.labels:,} labels ({counted})"
     )
     train = settings.train
-    searched = any(p.name == "train.batch_size" for p in plan.space.parameters)
+    searched = plan.space.searches("train.batch_size")
+    length = f"{'up to ' if plan.space.searches(LENGTH) else ''}{train.epochs}"
     yield (
         f"arms: {', '.join(plan.arm_names)}; batch {train.batch_size}{' (searched)' if searched else ''}, "
-        f"{train.epochs} epochs, {steps_of(settings, sizes):,} steps, {train.precision}"
+        f"{length} epochs, {steps_of(settings, sizes):,} steps, {train.precision}"
     )
 
 

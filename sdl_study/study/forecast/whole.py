@@ -25,7 +25,7 @@ from sdl_study.study.forecast.memory import Fit, State, fewest_workers
 from sdl_study.study.forecast.plans import Amount, amount_of, epoch_work, finetuning_work, scoring_work
 from sdl_study.study.forecast.trace import Batch, Traced, Work, trace
 from sdl_study.study.located import encoder_of
-from sdl_study.study.search.scheduler import first_rung
+from sdl_study.study.search.scheduler import first_rung, longest
 from sdl_study.training.model import PretrainingModel, with_head
 
 if TYPE_CHECKING:
@@ -140,10 +140,11 @@ class Forecast:
 
 
 def settings_of(plan: Plan) -> Settings:
-    """The settings of a study with the batch size of its published point."""
+    """The settings of a study with the batch size of its published point, and the longest training of its space."""
     batch = plan.space.published.get("train.batch_size")
-    return (
-        plan.settings if batch is None else with_values(plan.settings, {"train.batch_size": batch}, plan.name)
+    given = {"train.epochs": longest(plan.settings, plan.space)}
+    return with_values(
+        plan.settings, given | ({} if batch is None else {"train.batch_size": batch}), plan.name
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sdl_study.config import Settings
-from sdl_study.record.trials import TrialRecord
+from sdl_study.record.trials import LENGTH, TrialRecord
 from sdl_study.space import SearchSpace
 from sdl_study.study.checks import possible_values
 
@@ -28,7 +28,7 @@ def first_rung(settings: Settings, space: SearchSpace, rows: int) -> int:
         settings, space: of the study.
         rows: of train.
     """
-    given, epochs = settings.budget.first_rung, settings.train.epochs
+    given, epochs = settings.budget.first_rung, longest(settings, space)
     if given != "auto":
         return given
     batch = int(largest(settings, space, "train.batch_size"))
@@ -38,6 +38,11 @@ def first_rung(settings: Settings, space: SearchSpace, rows: int) -> int:
     enough = math.ceil(max(LEAST_STEPS, warmup + 1) / per_epoch)
     half = max(math.ceil(epochs / 2), math.ceil((warmup + 1) / per_epoch))
     return min(enough, half)
+
+
+def longest(settings: Settings, space: SearchSpace) -> int:
+    """Epochs of the longest training that the space can give."""
+    return int(largest(settings, space, LENGTH))
 
 
 def largest(settings: Settings, space: SearchSpace, name: str) -> float:
@@ -68,10 +73,17 @@ def is_promoted(value: float, others: Sequence[float], reduction_factor: int) ->
 def goes_on(
     record: TrialRecord, epoch: int, search: Sequence[TrialRecord], at: Sequence[int], factor: int
 ) -> bool:
-    """Whether a trial goes on after an epoch, judged against the other trials of its search."""
+    """Whether a trial goes on after an epoch, judged against the other trials of its search that are as long.
+
+    At the same epoch a shorter training is ahead: its learning rate has fallen further.
+    """
     if epoch not in at:
         return True
     others = [
-        other.values[epoch] for other in search if other.number != record.number and epoch in other.values
+        other.values[epoch]
+        for other in search
+        if other.number != record.number
+        and epoch in other.values
+        and other.parameters.get(LENGTH) == record.parameters.get(LENGTH)
     ]
     return is_promoted(record.values[epoch], others, factor)

@@ -54,7 +54,7 @@ class Search:
         concurrent: how many trials at a time: as there are groups, whose number may change.
         broker: name of the engine's broker, from which a trial leases its group.
         wants: is told how many trials more would run at the same time, were there groups for them.
-        epochs: last epoch of a trial.
+        epochs: last epoch of a trial whose length is not searched.
         max_attempts: of this command, after which a trial that the machine keeps ending is given up.
         observers: who is told, in this order.
         aborted: whether no worker group can run any more; what has not ended then stays RUNNING for the next command.
@@ -186,7 +186,7 @@ class Search:
         record = self.journal.get(number)
         if record.state != "running":
             return
-        if not error and self.epochs in record.epochs:
+        if not error and record.length(self.epochs) in record.epochs:
             self.journal.complete(number)
             self._tell_ended(number)
         elif self.aborted():

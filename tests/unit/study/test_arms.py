@@ -223,7 +223,6 @@ def test_arms_that_are_no_names(names: Any, tmp_path: Path) -> None:
     "parameter",
     [
         integer("seed", 0, 3),
-        integer("train.epochs", 1, 4),
         integer("budget.trials", 1, 4),
         choice("objective", "dev/map", "dev/micro_f1"),
         choice("data.path", "a", "b"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sdl_study.errors import UserError
+from sdl_study.record.trials import TrialRecord
 from sdl_study.setting_paths import with_values
 from sdl_study.space import Parameter, SearchSpace, choice, uniform
 from sdl_study.study.plan import make_plan
-from sdl_study.study.search.scheduler import first_rung, rungs
+from sdl_study.study.search.scheduler import first_rung, goes_on, longest, rungs
 from search_spaces.features import STUDY as FEATURES
 from search_spaces.text_scratch import STUDY as TEXT
 from tests.unit.study.fakes import small_study
@@ -50,6 +52,32 @@ def test_the_first_rung_lies_behind_the_warm_up() -> None:
 def test_the_largest_batch_and_the_longest_warm_up_count() -> None:
     assert rung(5_000, choice("train.batch_size", 10, 100)) == 4
     assert rung(50_000, uniform("train.warmup_fraction", 0.0, 0.2)) == 4
+
+
+def test_the_longest_training_counts() -> None:
+    assert rung(1_000, choice("train.epochs", 8, 32)) == 10  # 200 of 640 steps
+    space = SearchSpace(parameters=(choice("train.epochs", 8, 32),), published={})
+    assert longest(small_study().settings, space) == 32
+
+
+def test_a_trial_is_judged_against_those_that_are_as_long() -> None:
+    short, other, long = (
+        TrialRecord(n, "sd", n, "running", {"train.epochs": epochs}, "tpe", {}, {2: value}, None, 1)
+        for n, (epochs, value) in enumerate([(2, 0.9), (8, 0.5), (8, 0.6)])
+    )
+    assert goes_on(long, 2, [short, other, long], (2, 4), 2)
+    assert not goes_on(other, 2, [short, other, long], (2, 4), 2)
+    assert (short.length(16), replace(short, parameters={}).length(16)) == (2, 16)
+
+
+def test_a_length_in_examples_is_refused_where_the_epochs_are_searched(tmp_path: Any) -> None:
+    study = replace(
+        FEATURES,
+        space=replace(FEATURES.space, parameters=(*FEATURES.space.parameters, choice("train.epochs", 4, 8))),
+    )
+    study = replace(study, space=replace(study.space, published={**study.space.published, "train.epochs": 8}))
+    with pytest.raises(UserError, match=r"train\.min_examples, train\.min_steps: the length is searched"):
+        make_plan(study, tmp_path, "features", {})
 
 
 def test_passes_over_a_small_table_count() -> None:

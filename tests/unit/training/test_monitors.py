@@ -68,7 +68,7 @@ def test_a_constant_encoder_with_noise_is_collapsed_and_said_to_be_one(
     contrastive, supervised = arms_named("sd", "bce")
     progress = Progress("study", "dev/map", 1, 1, (contrastive, supervised))
     for arm in (contrastive, supervised):
-        progress.job("job", arm.name, Epoch(1, metrics))
+        progress.job("job", arm.name, Epoch(1, metrics), 1)
     warned, not_warned = capsys.readouterr().out.splitlines()
     assert warned.endswith("collapsed: mean cosine of embeddings 1.0000, loss 100% of chance's")
     assert "collapsed" not in not_warned
