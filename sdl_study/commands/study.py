@@ -74,8 +74,8 @@ def run(given: argparse.Namespace) -> None:
     from sdl_study.study.tracking_server import how_to_look
 
     answers = execute(plans, given.address, given.tracking_uri, given.allow_record_artifacts, given.register)
-    for own, answer in zip(found, answers, strict=True):
-        print("\n".join(("", answer_text(answer), *own.study.published)))
+    for answer in answers:
+        print(f"\n{answer_text(answer)}")
     for plan in plans:
         print("\n".join(("", *show(plan, given.tracking_uri, given.register))))
     look = how_to_look(given.tracking_uri, plans[0].files.mlflow_uri)

@@ -66,6 +66,7 @@ class Answer:
         others: the tables after the other last stages.
         aa: the method's setting against itself on other seeds, where that was declared: no difference, or the verdict
             is not to be believed.
+        published: numbers of others to stand below it, one line each.
     """
 
     study: str
@@ -87,6 +88,7 @@ class Answer:
     seen: tuple[str, ...] = ()
     others: tuple[OtherTable, ...] = ()
     aa: Comparison | None = None
+    published: tuple[str, ...] = ()
 
     @property
     def best(self) -> Row:
@@ -122,6 +124,7 @@ def read_answer(path: Path) -> Answer:
                 **values,
                 "exploratory": tuple(values["exploratory"]),
                 "seen": tuple(values.get("seen", ())),
+                "published": tuple(values.get("published", ())),
                 "table": tuple(_row(row) for row in values["table"]),
                 "failed": tuple(FailedFinal(**failed) for failed in values["failed"]),
                 "primary": None if primary is None else _comparison(primary),
@@ -174,6 +177,7 @@ def make_answer(
     exploratory: Sequence[str] = (),
     objective_labels: int | None = None,
     seen: Sequence[str] = (),
+    published: Sequence[str] = (),
 ) -> Answer:
     """Compare what the finals left; reads predictions.parquet of each, one at a time.
 
@@ -183,7 +187,7 @@ def make_answer(
         trials: all of them.
         finals: all that the declaration promised.
         exploratory: other declarations under which this study's test labels had been opened before.
-        objective_labels, seen: as in ``Answer``.
+        objective_labels, seen, published: as in ``Answer``.
     """
     metric = declaration.primary_metric.removeprefix("test/")
     by_name = {arm.name: arm for arm in arms}
@@ -219,4 +223,5 @@ def make_answer(
         seen=tuple(seen),
         others=tuple(OtherTable(stage, table) for stage, table in tables.items()),
         aa=with_itself,
+        published=tuple(published),
     )

@@ -58,6 +58,7 @@ def answer_text(answer: Answer) -> str:
     lines += [f"one arm under two names: {_worded(answer, contrast)}" for contrast in answer.twins]
     if answer.no_verdict:
         lines.append(f"no verdict: {answer.no_verdict}")
+    lines += answer.published
     return "\n".join(lines)
 
 

@@ -183,7 +183,7 @@ class Driver:
         trials, ended = self.journal.all(), read_finals(self.plan.files, finals.declaration)
         answer = make_answer(
             self.plan.settings, self.plan.space, self.plan.arms, finals.declaration, trials, ended,
-            finals.earlier_openings(), self.objective_labels, self._seen(),
+            finals.earlier_openings(), self.objective_labels, self._seen(), self.plan.published,
         )  # fmt: skip
         leaving = self._records_may_leave
         shown = of_stage(ended, answer.stage)

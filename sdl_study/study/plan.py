@@ -53,7 +53,7 @@ class Plan:
         losses: the arms' losses, by the arm's name.
         module: the file of the study's own module; what it names beside itself is found from there.
         overrides: settings by dotted path that were given beside the module's.
-        ablates, aa: as in ``Study``.
+        ablates, aa, published: as in ``Study``.
         over: what names the study and its base on the command line, where it was made over another one.
     """
 
@@ -69,6 +69,7 @@ class Plan:
     ablates: bool = False
     aa: bool = False
     over: tuple[str, str] | None = None
+    published: tuple[str, ...] = ()
 
     @property
     def arm_names(self) -> tuple[str, ...]:
@@ -160,6 +161,7 @@ def make_plan(
     plan = Plan(
         name, study.arms, study.method, study.space.without(values), settings,
         StudyFiles(out.resolve(), name), losses, module, dict(overrides), study.ablates, study.aa, over,
+        study.published,
     )  # fmt: skip
     check_aa(plan)
     check_encoders(settings, name, module)

@@ -75,6 +75,7 @@ def card(study: StudyFrames) -> Card:
     lines += [failed_sentence(failed) for failed in answer.failed]
     if answer.no_verdict and answer.primary is not None:
         lines.append(f"no verdict on a contrast: {answer.no_verdict}")
+    lines += answer.published
     return Card(
         key=KEY,
         title=TITLE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,12 @@ def test_an_answer_from_before_there_were_findings_is_read_and_printed(tmp_path:
     text = answer_text(found)
     assert text.startswith("demo: dev map of the chosen trial")
     assert "primary contrast: the setting chosen for sd against" in text
+
+
+def test_numbers_of_others_stand_below_the_answer_again_when_it_is_read(tmp_path: Path) -> None:
+    answer = replace(ANSWER, published=("PLM-ICD as published:", "micro-F1 .598"))
+    found = read_answer(written(tmp_path / "answer.json", answer.to_dict()))
+    assert answer_text(found).splitlines()[-2:] == ["PLM-ICD as published:", "micro-F1 .598"]
 
 
 @pytest.mark.parametrize("change", [{"edges": [{"name": 1}]}, {"convergence": {"rise": 1}}, {"colour": 1}])
