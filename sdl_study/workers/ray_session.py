@@ -233,10 +233,15 @@ def _init(address: str | None, **more: Any) -> dict[str, str]:
         log_to_driver=False,
         logging_level=logging.ERROR,
         configure_logging=True,
-        runtime_env={"env_vars": quiet_environment()},
+        runtime_env={"env_vars": quiet_environment() | _asked_for()},
         **more,
     )
     return context.address_info
+
+
+def _asked_for() -> dict[str, str]:
+    """What the user asked for in this process's environment and the workers of a joined cluster would not know."""
+    return {name: os.environ[name] for name in ("SDL_DEBUG",) if name in os.environ}
 
 
 def _name_of(process: psutil.Process) -> str:

@@ -134,16 +134,23 @@ def test_what_the_autoscaler_says(
 def test_a_place_is_given_back_before_its_group_takes_it(
     ready_after: int, ends_after: int, found: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: list[float] = []
+    looks: list[object] = []
     removed: list[object] = []
+    pauses: list[float] = []
 
-    def wait(timeout_seconds: float) -> bool:
-        looks.append(timeout_seconds)
-        return len(looks) > ready_after
+    def table(asked: object) -> dict[str, str]:
+        looks.append(asked)
+        return {"state": "CREATED" if len(looks) > ready_after else "PENDING"}
 
-    group = SimpleNamespace(wait=wait)
+    group = SimpleNamespace()
+    monkeypatch.setattr(waiting, "placement_group_table", table)
+    monkeypatch.setattr(waiting.time, "sleep", pauses.append)
     monkeypatch.setattr(waiting, "placement_group", lambda bundles, strategy: group)
     monkeypatch.setattr(waiting, "remove_placement_group", removed.append)
     ends: Callable[[], bool] = lambda: len(looks) > ends_after  # noqa: E731
     assert waiting.place_for(Places("GPU", 2, 1, "PACK"), ends, lambda: None) is found
     assert removed == [group]
+    assert pauses == [
+        0.02,
+        0.04,
+    ]  # it looks away in between: a waiting group costs Ray's head next to nothing
