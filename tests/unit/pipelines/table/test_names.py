@@ -14,6 +14,7 @@ from sdl_study.data.prepared import PreparedData
 from tests.unit.pipelines.raw import documents
 from tests.unit.pipelines.table.small import GOOD, SPLITS, found, jsonl, parquet, refused, run, text_file
 
+ONLY = "differ from another one only in case, Unicode form, blanks, invisible characters or letters that look alike"
 PADDED = (
     " {}", "{} ", "\t{}", "\u00a0{}", "{}\u00a0", "\u3000{}", "{}\u200b", "\ufeff{}", "\u2060{}", "{}\u00ad",
     "\u202a{}\u202c", " \u200b{}\n",
@@ -80,13 +81,16 @@ def test_blanks_before_a_quote_are_kept_where_the_header_has_none(tmp_path: Path
         (["\ufeffa", "a", "c"], "'a' and '\\ufeffa'"),
         (["a-b", "a\u2011b", "c"], "'a-b' and 'a\u2011b'"),
         (["it's", "it’s", "c"], "'it's' and 'it’s'"),
+        (["ACE", "\u0410\u0421\u0415", "c"], "'ACE' and '\\u0410\\u0421\\u0415'"),
+        (["copd", "c\u043epd", "c"], "'copd' and 'c\\u043epd'"),
+        (["TAX", "\u03a4\u0391\u03a7", "c"], "'TAX' and '\\u03a4\\u0391\\u03a7'"),
     ],
 )
 def test_labels_that_look_alike_are_told_and_kept(tmp_path: Path, labels: list[str], shown: str) -> None:
     lines: list[str] = []
     columns = Columns(labels="tags", text="body", split="fold")
     manifest = prepare(parquet(tmp_path, tags=labels), tmp_path / "out", columns, progress=lines.append)
-    note = "2 labels differ from another one only in case, Unicode form, blanks or invisible characters and may be 1: "
+    note = f"2 labels {ONLY} and may be 1: "
     assert manifest.notes == [note + shown]
     assert lines[-1] == f"note: {note}{shown}"
     data = PreparedData.load(tmp_path / "out")
@@ -107,10 +111,7 @@ def test_few_examples_are_shown_and_no_long_ones(tmp_path: Path) -> None:
 
 def test_groups_that_look_alike_are_told_without_their_names(tmp_path: Path) -> None:
     notes = run(parquet(tmp_path, who=["Marker", "marker", "other"]), tmp_path / "out", group="who").notes
-    note = (
-        "2 groups differ from another one only in case, Unicode form, blanks or invisible characters and may be 1; "
-        "one patient may stand in two splits"
-    )
+    note = f"2 groups {ONLY} and may be 1; one patient may stand in two splits"
     assert notes == [note]
 
 
@@ -131,3 +132,30 @@ def test_forms() -> None:
     assert bare("cafe\u0301") == "caf\u00e9"
     assert visible("a\u200bb\u00a0c d\u0301") == "a\\u200bb\\u00a0c d\\u0301"
     assert alike(["b", "a", "A", "a", "B ", "c"]) == [["A", "a"], ["B ", "b"]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "note"),
+    [
+        (
+            ["2-Sep", "Mar-01", "BRCA1"],
+            "2 labels as a spreadsheet writes a date or a large number: '2-Sep', 'Mar-01'",
+        ),
+        (["1.00E+05", "a", "b"], "1 label as a spreadsheet writes a date or a large number: '1.00E+05'"),
+        (["SEP2", "3-1", "march"], None),
+        (["I10", "E11.9", "Z79.4"], None),
+    ],
+)
+def test_labels_that_a_spreadsheet_may_have_changed_are_told(
+    tmp_path: Path, labels: list[str], note: str | None
+) -> None:
+    columns = Columns(labels="tags", text="body", split="fold")
+    notes = prepare(parquet(tmp_path, tags=labels), tmp_path / "out", columns).notes
+    assert notes == [] if note is None else notes[0].startswith(note)
+    assert len(notes) == (note is not None)
+
+
+def test_labels_of_another_script_that_are_no_latin_ones_are_not_told(tmp_path: Path) -> None:
+    columns = Columns(labels="tags", text="body", split="fold")
+    labels = ["\u0440\u0430\u043a", "\u0430\u0441\u0442\u043c\u0430", "rak"]
+    assert prepare(parquet(tmp_path, tags=labels), tmp_path / "out", columns).notes == []
