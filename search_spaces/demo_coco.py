@@ -17,13 +17,13 @@ STUDY = six_arms(
         choice("model.encoders.resnet_small.groups", 4, 8, when={"model.encoder": "resnet_small"}),
         choice("model.encoders.resnet_tiny.groups", 4, 8, when={"model.encoder": "resnet_tiny"}),
     ),
-    learning_rate=(2e-3, 2e-2),
-    first={"train.learning_rate": 5e-3, "model.encoders.resnet_small.groups": 8},
+    learning_rate=(5e-3, 2e-2),
+    first={"train.learning_rate": 1e-2, "model.encoders.resnet_small.groups": 8},
     data=DataSettings(name="demo_coco", pipeline="pipelines.demo", store={"image_size": 32}),
     # So many epochs that the arms have converged: a comparison before that is one of their speed. One worker a trial,
     # and two trials at a time: a step of so small a network is shorter than the talk of two workers about it.
-    train=TrainSettings(epochs=10, batch_size=64, workers=1),
-    budget=BudgetSettings(trials=4, first_rung=5, final_seeds=1, selection_seeds=0),
+    train=TrainSettings(epochs=16, batch_size=64, workers=1),
+    budget=BudgetSettings(trials=4, first_rung=4, final_seeds=1, selection_seeds=0),
     arms=DEMO_ARMS,
     expects=DataSizes("the scenes of digits", "image", train=3_991, dev=459, test=500, labels=10),
 )

@@ -17,8 +17,8 @@ STUDY = six_arms(
         choice("model.encoders.conv.kernel", 3, 5, when={"model.encoder": "conv"}),
         uniform("model.encoders.bert.dropout", 0.0, 0.2, when={"model.encoder": "bert"}),
     ),
-    learning_rate=(2e-3, 2e-2),
-    first={"train.learning_rate": 1e-2, "model.encoders.conv.kernel": 5},
+    learning_rate=(1e-2, 1e-1),
+    first={"train.learning_rate": 4e-2, "model.encoders.conv.kernel": 5},
     data=DataSettings(name="demo_mimic", pipeline="pipelines.demo", store={"max_length": 64}),
     # So many epochs that the arms have converged: a comparison before that is one of their speed. One worker a trial,
     # and two trials at a time: a step of so small a network is shorter than the talk of two workers about it.

@@ -33,7 +33,8 @@ class Convergence:
     """Whether an arm was still rising where its training ended.
 
     Attributes:
-        rising: whether dev rose by more than the error, and by more than a small share of what it gained in all.
+        rising: whether dev rose by more than the error, and by more than a small share of what it gained in all, to
+            values that a winner had not had before its last quarter.
         rise: of dev over the last quarter of the winner's epochs, by a straight line through them; mean over winners.
         gained: by dev from the first epoch to the last; mean over winners.
         last_half: by dev over the last half of the epochs, about what twice as many would bring; mean over winners.
@@ -91,7 +92,7 @@ def convergence(
     of_epochs = _ERRORS * math.sqrt(sum(error**2 for _, error in found)) / len(found)
     error = over_seeds if several else of_epochs
     return Convergence(
-        rising=rise > max(error, _SHARE * gained, _SEEN),
+        rising=rise > max(error, _SHARE * gained, _SEEN) and any(map(_is_best_at_its_end, curves)),
         rise=rise,
         gained=gained,
         last_half=fmean(curve[-1] - curve[-1 - len(curve) // 2] for curve in curves),
@@ -100,6 +101,11 @@ def convergence(
         epochs=max(map(len, curves)),
         best_epoch=max(record.best_epoch or 0 for record in winners),
     )
+
+
+def _is_best_at_its_end(curve: Sequence[float]) -> bool:
+    """Whether the best value lies in the last quarter: one that only comes back to what it was gains nothing more."""
+    return int(np.argmax(curve)) >= len(curve) - math.ceil(len(curve) / 4)
 
 
 def _rise(curve: Float[np.ndarray, " epochs"]) -> tuple[float, float]:
