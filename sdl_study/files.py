@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ from sdl_study.errors import UserError
 
 # A folder cannot be flushed on every file system; its files can.
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}
+# As a path, s3://bucket has lost a stroke.
+_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 @contextmanager
@@ -73,6 +76,20 @@ def read_json(path: Path) -> Any:
         raise UserError(
             f"{path}: damaged: not JSON; put it back from a copy, or start again under --name"
         ) from None
+
+
+def check_local(path: str | Path, what: str) -> None:
+    """Refuse an address (``s3://bucket/x``) where a path of this machine is asked, which a folder ``s3:`` would become.
+
+    Raises:
+        UserError: one line.
+    """
+    found = _ADDRESS.match(str(path))
+    if found:
+        raise UserError(
+            f"{what} {found['scheme']}://...: is a path on this machine; a study is kept on an object storage by study "
+            "--storage s3://bucket/prefix"
+        )
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from sdl_study.commands import find_commands
 from sdl_study.ending import main_of
+from sdl_study.files import check_local
 
 DEFAULT = "study"
 
@@ -20,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: list[str]) -> None:
     parsed = make_parser().parse_args(_with_default(given))
+    for name, value in vars(parsed).items():
+        if isinstance(value, Path) or (name == "data" and value is not None):
+            check_local(value, f"--{name}")
     parsed.run(parsed)
 
 

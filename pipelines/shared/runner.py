@@ -13,6 +13,7 @@ from pipelines.shared.stopping import stopped_in_order
 from sdl_study.data.prepared import Manifest, PreparedData
 from sdl_study.ending import main_of
 from sdl_study.errors import UserError
+from sdl_study.files import check_local
 
 Progress = Callable[[str], None]
 
@@ -85,6 +86,8 @@ def main(command: Callable[[list[str]], None]) -> None:
     """
 
     def in_order() -> None:
+        for argument in sys.argv[1:]:
+            check_local(argument, "argument")
         with stopped_in_order():
             command(sys.argv[1:])
 
