@@ -243,6 +243,8 @@ class Settings(Section):
 
     Every final ends in each of the ``stages``; the verdict is about ``stage``. Trials are probed whatever the stages.
 
+    The study's folder is brought to ``storage``, too (``s3://bucket/prefix``), and fetched from there.
+
     Of the ``controls`` those run that the data allow. ``untrained`` and ``frozen`` are one: the method's encoder before
     training, called ``frozen`` where it has published weights.
     """
@@ -254,6 +256,7 @@ class Settings(Section):
     stages: tuple[Stage, ...] = (PROBE,)
     stage: Stage = PROBE
     controls: tuple[Control, ...] = ("untrained", "label_prior", "tfidf", "raw")
+    storage: str | None = None
     data: DataSettings
     model: ModelSettings
     loss: dict[str, Any] = Field(default_factory=dict)

@@ -51,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address", help="Ray cluster to join, e.g. auto (default: start one on this machine)"
     )
+    parser.add_argument(
+        "--storage", metavar="URL",
+        help="keep the study at s3://bucket/prefix too, and fetch it from there where it is not in --out: the setting "
+        "storage",
+    )  # fmt: skip
     parser.add_argument("--tracking-uri", help="MLflow server (default: a SQLite database in --out)")
     parser.add_argument(
         "--register", metavar="NAME",
@@ -116,6 +121,8 @@ def _overrides(given: argparse.Namespace, first: OwnStudy) -> dict[str, Any]:
         overrides["data.path"] = given.data
     if given.trials is not None:
         overrides["budget.trials"] = given.trials
+    if given.storage is not None:
+        overrides["storage"] = given.storage
     if given.workers is not None:
         overrides["train.workers"] = given.workers
     return overrides

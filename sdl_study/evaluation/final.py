@@ -8,7 +8,7 @@ wants the test metrics again reads that file.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -43,6 +43,7 @@ def score_final(
     code_version: str,
     threshold: float | Float[np.ndarray, " L"],
     out_dir: str | Path,
+    opening: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Score one final on the test labels, or read what an earlier call wrote.
 
@@ -59,6 +60,7 @@ def score_final(
         code_version: version of this program.
         threshold: chosen on dev; one number or one for each label.
         out_dir: where predictions.parquet goes.
+        opening: called after the ledger was written and before the labels are opened; raises to keep them closed.
 
     Returns:
         All test metrics, without a prefix.
@@ -84,6 +86,7 @@ def score_final(
         "code_version": code_version,
     }
     append_line(data.path, final, **facts)
+    opening()
     targets = _open_test_labels(data, ids)
     predictions = Predictions(ids, data.groups("test"), scores, targets, final, threshold=threshold, **facts)
     metrics = predictions.metrics()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,12 +47,30 @@ def append_line(folder: Path, identity: FinalIdentity, **facts: str) -> LedgerLi
     Raises:
         UserError: the ledger cannot be written or locked.
     """
-    path = folder / LEDGER_FILE
     line = LedgerLine(datetime.now(UTC).isoformat(timespec="seconds"), identity, **facts)
+    _append(folder, lambda: [line])
+    return line
+
+
+def append_missing(folder: Path, lines: Iterable[LedgerLine]) -> None:
+    """Put back openings that were kept elsewhere, as many of them as the ledger of this folder lacks.
+
+    Raises:
+        UserError: the ledger cannot be read, written or locked.
+    """
+    wanted = list(lines)
+    if any(line not in read_ledger(folder) for line in wanted):
+        _append(folder, lambda: [line for line in wanted if line not in read_ledger(folder)])
+
+
+def _append(folder: Path, lines: Callable[[], Iterable[LedgerLine]]) -> None:
+    """Append lines, which are asked for while nobody else appends."""
+    path = folder / LEDGER_FILE
     try:
         with path.open("ab+") as file:
             take_lock(file, folder, wait=True)
-            file.write(_after_a_torn_line(file) + line.to_json().encode() + b"\n")
+            text = "".join(line.to_json() + "\n" for line in lines())
+            file.write(_after_a_torn_line(file) + text.encode())
             file.flush()
             os.fsync(file.fileno())
         sync_folder(folder)
@@ -60,7 +79,6 @@ def append_line(folder: Path, identity: FinalIdentity, **facts: str) -> LedgerLi
             f"{path}: the ledger cannot be written ({error.strerror}), so the test labels stay closed;"
             " make the folder writable"
         ) from None
-    return line
 
 
 def _after_a_torn_line(file: Any) -> bytes:

@@ -47,7 +47,7 @@ def _shown(files: StudyFiles, path: Path) -> str:
 def _unknown_at_top(files: StudyFiles) -> Iterator[str]:
     known = {
         files.lock, files.journal, files.study_json, files.declaration, files.answer, files.leaderboard,
-        files.environment, files.page, *(files.folder / name for name in _FOLDERS),
+        files.environment, files.page, files.storage, files.ledger, *(files.folder / name for name in _FOLDERS),
     }  # fmt: skip
     for path in sorted(files.folder.iterdir()):
         if path not in known and not _SUPERSEDED.fullmatch(path.name) and not path.match(_HALF):

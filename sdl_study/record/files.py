@@ -37,6 +37,10 @@ class StudyFiles:
         """Token and image stores."""
         return self.out / "data" / "stores"
 
+    def fetched_data(self, fingerprint: str) -> Path:
+        """A prepared data set that was brought from an object storage."""
+        return self.data / "fetched" / fingerprint[:16]
+
     @property
     def engine(self) -> Path:
         """What Ray Train and Tune write while a command runs; gone at its end."""
@@ -56,6 +60,16 @@ class StudyFiles:
     def lock(self) -> Path:
         """Held by the driver while it runs."""
         return self.folder / ".lock"
+
+    @property
+    def storage(self) -> Path:
+        """Which states on an object storage are this folder's; there only where it is brought to one."""
+        return self.folder / ".storage.json"
+
+    @property
+    def ledger(self) -> Path:
+        """Its own lines of the ledger of test data, which lies with the data; there only with a storage."""
+        return self.folder / "test_ledger.jsonl"
 
     @property
     def journal(self) -> Path:

@@ -16,7 +16,7 @@ FORMAT_VERSION = 3
 
 # What may change on resume: where and with how many processes it runs, and how much more is spent.
 FREE = {
-    "data.path", "train.workers", "train.trials_per_group", "train.trials_per_gpu", "train.spread",
+    "data.path", "storage", "train.workers", "train.trials_per_group", "train.trials_per_gpu", "train.spread",
     "train.record_batches",
     "train.micro_batch", "train.frozen_outputs_gib", "train.checkpoint_minutes", "train.compile", "train.parallel",
     "budget.trials", "budget.max_attempts",

@@ -55,10 +55,11 @@ def cut_torn_line(path: Path) -> None:
         return
     with path.open("rb+") as file:
         content_end = file.seek(0, os.SEEK_END)
-        file.truncate(_end_of_last_line(file, content_end))
+        file.truncate(end_of_last_line(file, content_end))
 
 
-def _end_of_last_line(file: Any, end: int, step: int = 1 << 16) -> int:
+def end_of_last_line(file: Any, end: int, step: int = 1 << 16) -> int:
+    """Where the last whole line of an open binary file ends, looked for from ``end`` backwards, in bytes."""
     while end > 0:
         start = max(0, end - step)
         file.seek(start)

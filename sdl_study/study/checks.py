@@ -17,6 +17,7 @@ from sdl_study.data.prepared import Modality, PreparedData
 from sdl_study.data.stores import check_store_settings
 from sdl_study.errors import UserError
 from sdl_study.evaluation.objective import counted_labels
+from sdl_study.files import check_local
 from sdl_study.locks import take_lock
 from sdl_study.models import parse_encoder_settings
 from sdl_study.record.files import StudyFiles
@@ -24,6 +25,7 @@ from sdl_study.record.trials import LENGTH
 from sdl_study.setting_paths import value_at, with_values
 from sdl_study.space import Parameter, ParameterValue, SearchSpace
 from sdl_study.stages import FINETUNE
+from sdl_study.storage.place import check_url
 from sdl_study.study.located import encoder_of
 from sdl_study.study.losses import PREFIX, ArmLoss
 from sdl_study.study.own_rates import check_rates
@@ -228,6 +230,18 @@ def check_name(name: str, origin: str = "--name") -> None:
         )
     if name.lower() in SHARED or name.lower().startswith("mlflow.db"):
         raise UserError(f"{origin} {name}: --out keeps something else under this name; choose another{other}")
+
+
+def check_addresses(settings: Settings) -> None:
+    """The storage is one that is known, and the data lie on this machine.
+
+    Raises:
+        UserError: one line.
+    """
+    if settings.storage is not None:
+        check_url(settings.storage)
+    if settings.data.path is not None:
+        check_local(settings.data.path, "data.path")
 
 
 def check_output(files: StudyFiles) -> None:

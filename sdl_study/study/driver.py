@@ -41,6 +41,7 @@ from sdl_study.study.readings import candidates, check_encoders_fit, check_readi
 from sdl_study.study.search.sampler import sampler_for
 from sdl_study.study.search.scheduler import first_rung, longest, rungs
 from sdl_study.study.search.searcher import Search, run_search
+from sdl_study.study.storages import FOLDER_ALONE, Storage
 from sdl_study.tracking import TRACKING_ERRORS, Owner, Tracker, error_name
 from sdl_study.training.inputs import train_labels
 from sdl_study.version import code_version
@@ -57,6 +58,7 @@ class Driver:
         data: its prepared data set.
         tracking_uri: MLflow server; None means the database beside the study.
         record_artifacts: let predictions, tokenizer and weights of restricted data into MLflow.
+        storage: is told what must be there before it shows elsewhere.
 
     Raises:
         UserError: the folder holds a study of this name that means something else, the data do not fit it, or (when
@@ -67,12 +69,13 @@ class Driver:
     tracker: Tracker
 
     def __init__(
-        self, plan: Plan, data: PreparedData, tracking_uri: str | None, record_artifacts: bool = False
-    ) -> None:
+        self, plan: Plan, data: PreparedData, tracking_uri: str | None, record_artifacts: bool = False,
+        storage: Storage = FOLDER_ALONE,
+    ) -> None:  # fmt: skip
         check_data_fits(plan.settings, data, plan.name, plan.module)
         check_resume(plan, data.manifest.fingerprint)
         self.plan, self.data = plan, data
-        self._tracking_uri = tracking_uri
+        self._tracking_uri, self._storage = tracking_uri, storage
         self._records_may_leave = record_artifacts or data.manifest.terms == "open"
         self._open = ExitStack()
         self.maker = JobMaker(plan, data.path)
@@ -83,15 +86,13 @@ class Driver:
         self.progress = Progress(plan.name, settings.objective_key, trials, settings.train.epochs, plan.arms)
 
     def __enter__(self) -> Driver:
-        plan, files, terms = self.plan, self.plan.files, self.data.manifest.terms
+        plan, files, settings = self.plan, self.plan.files, self.plan.settings
         with ExitStack() as opening:
             self.journal = opening.enter_context(
-                open_for_driver(
-                    files, plan.arm_names, plan.settings.objective_key, plan.settings.budget.searches
-                )
+                open_for_driver(files, plan.arm_names, settings.objective_key, settings.budget.searches)
             )
             check_resume(plan, self.data.manifest.fingerprint)
-            if terms == "restricted":
+            if self.data.manifest.terms == "restricted":
                 files.folder.chmod(0o700)  # scores and weights tell of patients
             owner = self._write_identity()
             base = None if plan.over is None else plan.over[1]
@@ -177,7 +178,8 @@ class Driver:
         found = selection.winners(plan, trials, self.maker)
         controls = controls_of(self.data, plan.settings.controls)
         declaration = selection.declare(plan, found, trials, controls, fingerprint, code_version())
-        return Finals(plan, self.data, self.maker, declaration, self.progress, code_version())
+        more = code_version(), self._storage.opening
+        return Finals(plan, self.data, self.maker, declaration, self.progress, *more)
 
     def _answer(self, finals: Finals) -> Answer:
         trials, ended = self.journal.all(), read_finals(self.plan.files, finals.declaration)
@@ -227,7 +229,7 @@ class Driver:
             concurrent=lambda: 1,
             epochs=settings.train.epochs,
             max_attempts=settings.budget.max_attempts,
-            observers=(self.publisher, self.progress, self.leftovers),
+            observers=(self._storage, self.publisher, self.progress, self.leftovers),
             show=self.progress.failure,
         )
         if search.finished:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sdl_study.arms import BEFORE_TRAINING
 from sdl_study.data.prepared import PreparedData
@@ -33,6 +33,7 @@ class Finals:
         declaration: what was declared.
         progress: prints.
         code_version: of this program, for the ledger of test data.
+        opening: called when the ledger says that test labels will be opened, before they are.
     """
 
     def __init__(
@@ -43,11 +44,12 @@ class Finals:
         declaration: Declaration,
         progress: Progress,
         code_version: str,
+        opening: Callable[[], None] = lambda: None,
     ) -> None:
         self.plan, self.data, self.progress = plan, data, progress
         self.declaration, self.code_version = declaration, code_version
         self.slots = final_slots(plan.files, declaration)
-        self._maker = maker
+        self._maker, self._opening = maker, opening
 
     def todo(self) -> bool:
         """Whether a final has yet to be run or scored."""
@@ -116,6 +118,7 @@ class Finals:
             code_version=self.code_version,
             threshold=result.metrics["dev/threshold"],
             out_dir=slot.folder,
+            opening=self._opening,
         )
         metric = self.declaration.primary_metric.removeprefix("test/")
         name = f"{slot.role} {slot.name}" + ("" if slot.stage == PROBE else f" {slot.stage}")

@@ -16,6 +16,7 @@ from sdl_study.references import anchored, is_file
 from sdl_study.setting_paths import value_at, with_values
 from sdl_study.space import ParameterValue, SearchSpace, Study
 from sdl_study.study.checks import (
+    check_addresses,
     check_conditions,
     check_encoders,
     check_name,
@@ -55,6 +56,7 @@ class Plan:
         overrides: settings by dotted path that were given beside the module's.
         ablates, aa, published: as in ``Study``.
         over: what names the study and its base on the command line, where it was made over another one.
+        data: prepared data that are used in place of those that the settings name: the same, fetched.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Plan:
     aa: bool = False
     over: tuple[str, str] | None = None
     published: tuple[str, ...] = ()
+    data: Path | None = None
 
     @property
     def arm_names(self) -> tuple[str, ...]:
@@ -170,6 +173,7 @@ def make_plan(
     check_conditions(study.space, study.settings, losses, name)
     check_space(plan.space, settings, losses, name, module)
     check_trains(plan.space, settings, losses, name, module)
+    check_addresses(settings)
     check_output(plan.files)
     check_workers(settings, joins_cluster)
     return plan

@@ -31,6 +31,7 @@ from sdl_study.study.progress import Lines
 from sdl_study.study.readings import candidates, check_encoders_fit, check_readings
 from sdl_study.study.showing import check_register
 from sdl_study.study.signals import Interruptions
+from sdl_study.study.storages import Storages
 from sdl_study.study.tracking_server import check_tracking
 from sdl_study.workers.engine import Engine
 from sdl_study.workers.failures import is_full_disk
@@ -62,18 +63,21 @@ def execute(
         MachineFailure: Ray does not start, or went away.
     """
     signals = Interruptions()
-    with signals.in_order(), ExitStack() as stack:
+    with signals.in_order(), ExitStack() as at_last, ExitStack() as stack:
         engines = _Engines(stack, address, signals, plans[0].files.out)
+        storages = Storages(at_last, signals)
         try:
             check_places(plans, address, tracking_uri)
+            plans = [storages.opened(plan) for plan in plans]
             data = load_data(plans)
             if register is not None:
                 check_register(register, {name: found.manifest.terms for name, found in data.items()})
             return [
-                _run_study(plan, data[plan.name], engines, tracking_uri, record_artifacts) for plan in plans
+                _run_study(plan, data[plan.name], engines, storages, tracking_uri, record_artifacts)
+                for plan in plans
             ]
         except (Exception, KeyboardInterrupt) as error:
-            ending = engines.ending(error)
+            ending = storages.ending(engines.ending(error))
             tell(ending)  # before Ray is left, which a busy machine may not survive
             if ending is error:
                 raise
@@ -163,12 +167,20 @@ class _Engines:
 
 
 def _run_study(
-    plan: Plan, data: PreparedData, engines: _Engines, tracking_uri: str | None, record_artifacts: bool
+    plan: Plan,
+    data: PreparedData,
+    engines: _Engines,
+    storages: Storages,
+    tracking_uri: str | None,
+    record_artifacts: bool,
 ) -> Answer:
     if not plan.files.study_json.exists():
         engines.before(plan, data)
-    with Driver(plan, data, tracking_uri, record_artifacts) as driver:
-        return driver.run(lambda: engines.for_plan(plan, data))
+    storage = storages.start(plan, data)
+    with Driver(plan, data, tracking_uri, record_artifacts, storage) as driver:
+        answer = driver.run(lambda: engines.for_plan(plan, data))
+    storages.finish(plan)
+    return answer
 
 
 def load_data(plans: Sequence[Plan]) -> dict[str, PreparedData]:
@@ -199,6 +211,8 @@ def load_data(plans: Sequence[Plan]) -> dict[str, PreparedData]:
 
 def prepare_data(plan: Plan) -> Path:
     """The folder of the study's prepared data set, made by its pipeline where one is named."""
+    if plan.data is not None:
+        return plan.data
     settings = plan.settings.data
     if settings.pipeline is None:
         if not settings.path:
