@@ -94,7 +94,11 @@ def find_studies(out: Path) -> list[StudyFiles]:
     """The studies below a folder, by name."""
     if not out.is_dir():
         return []
-    own = [StudyFiles(out, path.name) for path in sorted(out.iterdir()) if path.is_dir()]
+    own = [
+        StudyFiles(out, path.name)
+        for path in sorted(out.iterdir())
+        if path.is_dir() and not path.name.startswith(".")  # a study on its way from a storage
+    ]
     return [files for files in own if files.study_json.exists() or files.journal.exists()]
 
 

@@ -11,10 +11,13 @@ import json
 import os
 import secrets
 import shutil
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from sdl_study.errors import UserError
 from sdl_study.files import written_whole
@@ -123,7 +126,7 @@ def fetch(place: Place, folder: Path, to_end: Callable[[Index, Path], None] | No
         StorageError: the storage does not answer.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.fetched-{secrets.token_hex(4)}")
+    partial = _own_partial(folder)
     try:
         for _ in range(_FETCHES):
             index = read_index(place)
@@ -143,6 +146,16 @@ def fetch(place: Place, folder: Path, to_end: Callable[[Index, Path], None] | No
         raise StorageError("an object is missing")
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _own_partial(folder: Path) -> Path:
+    """A name for what this process fetches; what killed ones of this machine have left goes."""
+    here = f".{folder.name}.fetched-{socket.gethostname()}-"
+    for left in folder.parent.glob(f"{here}*"):
+        number = left.name.removeprefix(here)
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
+    return folder.with_name(f"{here}{os.getpid()}")
 
 
 def _inside(folder: Path, path: str, place: Place) -> Path:

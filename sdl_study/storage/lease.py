@@ -60,7 +60,9 @@ class Lease:
         self._put()
         found = self._place.list(LEASES)
         own = self._name.removeprefix(f"{LEASES}/")
-        now = found[own].time if own in found else max(other.time for other in found.values())
+        if own not in found:
+            raise StorageError("does not list what was just written")
+        now = found[own].time
         for name, other in found.items():
             if name == own:
                 continue

@@ -251,7 +251,11 @@ class StudyStorage:
         else:
             self._deadline = time.monotonic() + _INTERRUPTED_SECONDS
         self._end.set()
-        self._thread.join(None if in_order else _INTERRUPTED_SECONDS)
+        try:
+            self._thread.join(None if in_order else _INTERRUPTED_SECONDS)
+        except KeyboardInterrupt:
+            must_leave_at_once()
+            raise
         if self._thread.is_alive():
             must_leave_at_once()
             return f"{self.place.url} lacks what was last written"

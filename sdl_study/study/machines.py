@@ -75,18 +75,24 @@ def _measured(out: Path) -> str:
     return f"all-reduce: {where}: {found.seconds * 1000:.1f} ms for 32 MiB, {size(found.per_second)}/s on each link"
 
 
-def check_machines(name: str, out: Path, data: Path) -> None:
+def check_machines(name: str, out: Path, data: Path, storage: str | None = None) -> None:
     """Before a study's first trial on a cluster that was joined: storage, data and code of its machines.
 
     Args:
         name: of the study.
         out: folder of studies.
         data: folder of the prepared data set.
+        storage: of the study, which is no substitute for a folder that its machines share.
 
     Raises:
         UserError: a line for every machine that is not fit.
     """
     findings = ask_machines(out, data).findings
     if findings:
+        if storage is not None:
+            findings = [
+                *findings,
+                "--storage keeps a study for another head; workers read and write --out, shared",
+            ]
         lines = "\n".join(f"  {line}" for line in findings)
         raise UserError(f"{name}: the cluster is not ready (check cluster says more):\n{lines}")

@@ -123,7 +123,7 @@ class _Engines:
             )  # fmt: skip
             self._running[key] = self._stack.enter_context(engine)
         if not is_own(self._address) and plan.name not in self._fit_for:
-            check_machines(plan.name, plan.files.out, data.path)
+            check_machines(plan.name, plan.files.out, data.path, plan.settings.storage)
             self._fit_for.add(plan.name)
         return self._running[key]
 

@@ -18,6 +18,7 @@ OPTIONS = {
     "check study": {"study", "--out", "--tracking-uri"},
     "check cluster": {"--address", "--out", "--data", "--tracking-uri"},
     "export": {"reference", "folder", "--out", "--from", "--allow-restricted"},
+    "fetch": {"study", "--storage", "--out"},
     "report": {"study", "--out"},
     "reproduce": {
         "reference", "--out", "--data", "--workers", "--address", "--tolerance", "--keep", "--allow-restricted",
@@ -26,7 +27,7 @@ OPTIONS = {
     "stop": {"study", "--out", "--wait"},
     "study": {
         "names", "--out", "--data", "--dry-run", "--name", "--trials", "--workers", "--set", "--address",
-        "--tracking-uri", "--allow-record-artifacts", "--base", "--register",
+        "--tracking-uri", "--allow-record-artifacts", "--base", "--register", "--storage",
     },
 }  # fmt: skip
 

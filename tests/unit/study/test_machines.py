@@ -70,3 +70,6 @@ def test_a_machine_that_is_not_fit_ends_the_study_in_a_line_each(
     head, *lines = str(told.value).splitlines()
     assert head.startswith("small: the cluster is not ready")
     assert lines == ["  w1: no folder", "  w2: other code"]
+    with pytest.raises(UserError) as told:
+        machines.check_machines("kept", tmp_path, tmp_path, "s3://bucket/x")
+    assert str(told.value).splitlines()[-1].startswith("  --storage keeps a study for another head; workers ")
