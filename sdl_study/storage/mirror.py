@@ -70,11 +70,12 @@ class Mirror:
                         others[path] = entry
                 with self._one:
                     self._commit(others, goes_on)
+                    self._objects.remove_all_but(self._index.objects)
             finally:
                 self._objects.release()
 
     def bring_record(self, goes_on: GoesOn) -> None:
-        """Bring the record alone, which may know more than the other files.
+        """Bring the record alone, which may know more than the other files; what it replaces is removed later.
 
         Raises:
             StorageError: the storage did not take it.
@@ -113,7 +114,6 @@ class Mirror:
         write_json(self._files.storage, {"url": self._place.url, "states": [self._index.state, index.state]})
         self._place.put(INDEX, index.to_json())
         self._index = index
-        self._objects.remove_all_but(index.objects)
 
 
 def record_files(files: StudyFiles) -> list[Path]:

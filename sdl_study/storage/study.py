@@ -53,9 +53,9 @@ class StudyStorage:
         self._thread: threading.Thread | None = None
         self._end, self._attempts = threading.Event(), 1
         self._deadline = float("inf")
-        self._noting = threading.Lock()
-        self._fetched = self._data_there = self._failing = False
-        self.errors = 0
+        self._lock = threading.Lock()
+        self._fetched = self._data_there = False
+        self._failing, self.errors = set[str](), 0
 
     def open(self) -> None:
         """Take the study, and bring it here where it is not.
@@ -133,34 +133,45 @@ class StudyStorage:
                 f"restricted data: texts, labels and scores go to {self.place.url} too, as your agreement must allow"
             )
         self._say(f"storage: {self.place.url}")
-        self._thread = threading.Thread(target=self._work, name="storage", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="storage", daemon=True)
         self._thread.start()
 
-    def _work(self) -> None:
+    def _keep(self) -> None:
+        """Bring the study again and again, and beside it, for it may take long, its data once; then leave."""
+        of_data = threading.Thread(target=self._work, args=(self._bring_data, "data"), daemon=True)
+        of_data.start()
+        self._work(self._bring, "files")
+        of_data.join()
+        self._leave()
+
+    def _work(self, bring: Callable[[], None], what: str) -> None:
         pause = _PAUSE_SECONDS
         while not self._end.wait(pause):
             began = time.monotonic()
-            if self._attempt(self._bring):
-                pause = max(_PAUSE_SECONDS, _SHARE * (time.monotonic() - began))
-            else:
+            if not self._attempt(bring, what):
                 pause = min(2 * pause, _LONGEST_PAUSE)
+            elif what == "data":
+                return
+            else:
+                pause = max(_PAUSE_SECONDS, _SHARE * (time.monotonic() - began))
         for number in range(self._attempts):
-            if self._attempt(self._bring):
+            if self._attempt(bring, what):
                 break
             time.sleep(number)
-        self._leave()
 
     def _leave(self) -> None:
         with suppress(StorageError):  # it ends by itself
             self.lease.leave()
 
     def _bring(self) -> None:
-        assert self._data is not None
         assert self._mirror is not None
         if self._files.study_json.exists():
             self._note_openings()
             self._mirror.bring(self._goes_on)
-        if not self._data_there and can_be_kept(self._data.manifest):
+
+    def _bring_data(self) -> None:
+        assert self._data is not None
+        if can_be_kept(self._data.manifest):
             bring_data(self._storage, self._data.path, self._data.manifest, self._goes_on)
         self._data_there = True
 
@@ -171,26 +182,27 @@ class StudyStorage:
     def _note_openings(self) -> None:
         """This study's lines of the ledger, which lies with the data, into its own folder."""
         assert self._data is not None
-        with self._noting:
+        with self._lock:
             own = [line for line in read_ledger(self._data.path) if line.identity.study == self._files.name]
             if own != read_ledger(self._files.folder):
                 write_text(self._files.ledger, "".join(line.to_json() + "\n" for line in own))
 
-    def _attempt(self, bring: Callable[[], None]) -> bool:
-        """Whether the storage took it; the first error after it took something is told."""
+    def _attempt(self, bring: Callable[[], None], what: str = "files") -> bool:
+        """Whether the storage took it; the first error after it took everything is told."""
         try:
             bring()
         except StorageError as error:
             self.errors += 1
             if not self._failing:
-                self._failing = True
                 self._say(
-                    f"{self.place.url} does not take files ({error}); the study goes on, and tries again"
+                    f"{self.place.url} does not take {what} ({error}); the study goes on, and tries again"
                 )
+            self._failing.add(what)
             return False
-        if self._failing:
-            self._failing = False
-            self._say(f"{self.place.url} takes files again, after {self.errors} errors")
+        if what in self._failing:
+            self._failing.remove(what)
+            if not self._failing:
+                self._say(f"{self.place.url} takes {what} again, after {self.errors} errors")
         return True
 
     def _bring_record(self) -> None:
@@ -252,7 +264,10 @@ class StudyStorage:
             self._deadline = time.monotonic() + _INTERRUPTED_SECONDS
         self._end.set()
         try:
-            self._thread.join(None if in_order else _INTERRUPTED_SECONDS)
+            self._thread.join(_INTERRUPTED_SECONDS)
+            if in_order and self._thread.is_alive():
+                self._say(f"bringing what is left to {self.place.url}")
+                self._thread.join()
         except KeyboardInterrupt:
             must_leave_at_once()
             raise

@@ -76,6 +76,21 @@ def test_the_line_is_on_the_disk_before_the_labels_are_opened(
     assert lines_when_opened == [1]
 
 
+def test_labels_stay_closed_where_the_line_cannot_be_kept_elsewhere(prepared: Path, tmp_path: Path) -> None:
+    lines = list[int]()
+
+    def away() -> None:
+        lines.append(len(read_ledger(prepared)))
+        raise KeyboardInterrupt
+
+    labels = prepared / "test_labels.parquet"
+    labels.write_bytes(b"0" * labels.stat().st_size)  # opened, it would be told
+    with pytest.raises(KeyboardInterrupt):
+        score(prepared, tmp_path, opening=away)
+    assert lines == [1]
+    assert not (tmp_path / "out" / "predictions.parquet").exists()
+
+
 def test_a_crash_after_the_opening_stays_in_the_ledger(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
