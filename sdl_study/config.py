@@ -8,11 +8,10 @@ the study's settings with the trial's parameters laid over them.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     Field,
     PlainValidator,
     ValidationError,
@@ -24,32 +23,14 @@ from sdl_study.arms import CONTROLS, plain_values
 from sdl_study.errors import UserError
 from sdl_study.evaluation import metrics
 from sdl_study.evaluation.objective import objective_key
-from sdl_study.mistakes import mistakes
+from sdl_study.mistakes import count_or_auto, mistakes, one_of
 from sdl_study.stages import FINETUNE, PROBE, FinetuneSettings, ProbeSettings, Section, Stage
-
-
-def _one_of(choices: Collection[str]) -> AfterValidator:
-    def check(value: str) -> str:
-        if value not in choices:
-            raise ValueError(f"choose one of {', '.join(choices)}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _count_or_auto(value: object) -> int | Literal["auto"]:
-    if value == "auto":
-        return "auto"
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError("is a whole number from 1 on, or 'auto'")
-    return value
-
 
 OBJECTIVES = tuple(f"dev/{key}" for key in metrics.OBJECTIVES)
 PRIMARY_METRICS = tuple(f"test/{key}" for key in metrics.PRIMARY_METRICS)
-Objective = Annotated[str, _one_of(OBJECTIVES)]
-PrimaryMetric = Annotated[str, _one_of(PRIMARY_METRICS)]
-Control = Annotated[str, _one_of(CONTROLS)]
+Objective = Annotated[str, one_of(OBJECTIVES)]
+PrimaryMetric = Annotated[str, one_of(PRIMARY_METRICS)]
+Control = Annotated[str, one_of(CONTROLS)]
 # What differs between the trials of a study; all else is the study's own and the same for all of them.
 SEARCHABLE = (
     "loss.", "model.encoder", "model.encoders.", "model.projection.", "probe.", "train.batch_size",
@@ -212,7 +193,7 @@ class BudgetSettings(Section):
     searches: int = Field(default=1, ge=1)
     reduction_factor: int = Field(default=2, ge=2)
     first_rung: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
-    final_seeds: Annotated[int | Literal["auto"], PlainValidator(_count_or_auto)] = 1
+    final_seeds: Annotated[int | Literal["auto"], PlainValidator(count_or_auto)] = 1
     selection_seeds: int = Field(default=0, ge=0)
     selection_top: int = Field(default=3, ge=1)
     max_attempts: int = Field(default=3, ge=1)

@@ -1,10 +1,11 @@
-"""What is wrong with settings, in words: one line per field, with its path."""
+"""What is wrong with settings, in words: one line per field, with its path; and checks of single values."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 _OF_THE_STUDY = "; it stands in the study itself: Study(space, settings, arms=(ANY, SD), method='sd')"
 LIST_EXAMPLES = {
@@ -39,3 +40,23 @@ def _mistake(detail: Any, title: str) -> str:
         else f" (given {detail.get('input')!r})"
     )
     return f"{path}: {message[:1].lower()}{message[1:]}{given}"
+
+
+def one_of(choices: Collection[str]) -> AfterValidator:
+    """A text that is one of some."""
+
+    def check(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"choose one of {', '.join(choices)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def count_or_auto(value: object) -> int | Literal["auto"]:
+    """A number of things, or ``auto``."""
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError("is a whole number from 1 on, or 'auto'")
+    return value

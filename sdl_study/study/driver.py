@@ -77,8 +77,7 @@ class Driver:
         self.plan, self.data = plan, data
         self._tracking_uri, self._storage = tracking_uri, storage
         self._records_may_leave = record_artifacts or data.manifest.terms == "open"
-        self._open = ExitStack()
-        self.maker = JobMaker(plan, data.path)
+        self._open, self.maker = ExitStack(), JobMaker(plan, data.path)
         self.leftovers = Leftovers(plan.files)
         settings = plan.settings
         trials = settings.budget.trials * len(plan.arms)
@@ -86,20 +85,20 @@ class Driver:
         self.progress = Progress(plan.name, settings.objective_key, trials, settings.train.epochs, plan.arms)
 
     def __enter__(self) -> Driver:
-        plan, files, settings = self.plan, self.plan.files, self.plan.settings
+        plan, files, settings, manifest = self.plan, self.plan.files, self.plan.settings, self.data.manifest
         with ExitStack() as opening:
             self.journal = opening.enter_context(
                 open_for_driver(files, plan.arm_names, settings.objective_key, settings.budget.searches)
             )
-            check_resume(plan, self.data.manifest.fingerprint)
-            if self.data.manifest.terms == "restricted":
+            check_resume(plan, manifest.fingerprint)
+            if manifest.terms == "restricted":
                 files.folder.chmod(0o700)  # scores and weights tell of patients
             owner = self._write_identity()
             base = None if plan.over is None else plan.over[1]
             found = environment(code_version(), plan.reference, plan.overrides, numerics(), base)
             note_environment(files, found)
             self.tracker = open_tracker(
-                plan, self.data.manifest, self._tracking_uri, found, self.objective_labels, owner
+                plan, manifest, self._tracking_uri, found, self.objective_labels, owner
             )
             if self.tracker.experiment_name != plan.name:
                 self.progress.say(f"MLflow: runs go to the experiment {self.tracker.experiment_name}")
@@ -187,9 +186,8 @@ class Driver:
             self.plan.settings, self.plan.space, self.plan.arms, finals.declaration, trials, ended,
             finals.earlier_openings(), self.objective_labels, self._seen(), self.plan.published,
         )  # fmt: skip
-        leaving = self._records_may_leave
         shown = of_stage(ended, answer.stage)
-        records = record_files(shown, answer.best_arm) if leaving else []
+        records = record_files(shown, answer.best_arm) if self._records_may_leave else []
         try:
             publish(answer, trials, ended, self.plan, self.tracker, records)
         except TRACKING_ERRORS as error:
