@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tracking-uri", help="MLflow server (default: a SQLite database in --out)")
     parser.add_argument(
         "--register", metavar="NAME",
-        help="make the winner's encoder a version of this model in MLflow's registry; of open data alone",
+        help="make the winner a version of this model in MLflow's registry; of open data alone",
     )  # fmt: skip
     parser.add_argument(
         "--allow-record-artifacts", action="store_true",

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sdl_study.arms import Arm
@@ -19,6 +20,7 @@ from sdl_study.record.outcome import Result
 from sdl_study.record.rows import Row, mean_test
 from sdl_study.record.trials import TrialRecord, leaderboard
 from sdl_study.report.descriptions import final_note, trial_note
+from sdl_study.report.export.places import own_module, rewritten, without_folders
 from sdl_study.report.names import edge_name, setting_name, trial_name
 from sdl_study.report.tables import csv_table
 from sdl_study.space import SearchSpace
@@ -152,8 +154,37 @@ def publish(
     if same and tracker.answered(answer.declaration, with_records=bool(record_files)):
         return
     write_json(files.answer, content)
-    own_files = [(path, "") for path in (files.study_json, files.declaration, files.leaderboard)]
-    tracker.answer(_metrics(answer, finals), _tags(answer, bool(record_files)), [*own_files, *record_files])
+    metrics, tags = _metrics(answer, finals), _tags(answer, bool(record_files))
+    with TemporaryDirectory() as folder:
+        own_files = [_without_folders(files.study_json, Path(folder)), files.declaration, files.leaderboard]
+        sent = [*((path, "") for path in own_files), *_portable(record_files, Path(folder))]
+        tracker.answer(metrics, tags, sent)
+
+
+def _without_folders(study_json: Path, scratch: Path) -> Path:
+    """study.json as others may read it: it names folders of this machine."""
+    write_json(scratch / study_json.name, without_folders(read_json(study_json)))
+    return scratch / study_json.name
+
+
+def _portable(record_files: list[tuple[Path, str]], scratch: Path) -> list[tuple[Path, str]]:
+    """What is sent, of a folder file by file: those that name places of this machine rewritten in ``scratch``."""
+    found = []
+    for path, target in record_files:
+        if not path.is_dir():
+            found.append((path, target))
+            continue
+        instead = rewritten(path)
+        for name, content in instead.items():
+            write_json(scratch / target / name, content)
+        files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+        for file in files:
+            name = file.relative_to(path)
+            sent = scratch / target / name if str(name) in instead else file
+            found.append((sent, str((Path(target) / name).parent)))
+        own = own_module(path)
+        found += [] if own is None else [(own, target)]
+    return found
 
 
 def _trials_of(arm: str, trials: Sequence[TrialRecord]) -> int:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sdl_study.errors import UserError
+from sdl_study.files import read_json
+from sdl_study.input_spec import INPUTS_FILE
+from sdl_study.record.chosen import choose
 from sdl_study.record.reading import StudyRecord, read_study
 from sdl_study.report.cards.answer import headline
 from sdl_study.report.descriptions import study_note
+from sdl_study.report.export.folder import write_export
+from sdl_study.report.export.source import find_source
 from sdl_study.report.page.frames import StudyFrames
 from sdl_study.report.study_page import write_page_of
 from sdl_study.study.opening import owner_of
 from sdl_study.study.plan import Plan
 from sdl_study.study.views import links_of, views_of
 from sdl_study.tracking import Tracker
-from sdl_study.training.stages.scoring import ENCODER_FOLDER
 
 
 def show(plan: Plan, tracking_uri: str | None, model: str | None = None) -> list[str]:
@@ -44,15 +50,22 @@ def show(plan: Plan, tracking_uri: str | None, model: str | None = None) -> list
 
 
 def _registered(tracker: Tracker, record: StudyRecord, model: str) -> str:
-    """Register the best arm's encoder, which lies among the parent run's artifacts; a line that says so."""
-    answer = record.answer
+    """Register the best arm's encoder with its probe or head, as it would be exported; a line that says so."""
+    answer, files = record.answer, record.files
     if record.restricted or answer is None:
         raise ValueError("only the winner of an answered study on open data is registered")
     if answer.best.encoder is None or any(failed.name == answer.best_arm for failed in answer.failed):
         return f"registry: {answer.best_arm} has no encoder to register, or a final of it failed"
     found = headline(StudyFrames(record))
-    what = f"Encoder of **{answer.best_arm}**, the best arm on dev of study {answer.study}. {found}"
-    version = tracker.register(model, ENCODER_FOLDER, answer.declaration, what)
+    what = f"Encoder and classifier of **{answer.best_arm}**, the best arm on dev of study {answer.study}. {found}"
+    version = tracker.registered(model, answer.declaration)
+    if version is None:
+        with TemporaryDirectory(prefix=".register.", dir=files.folder) as scratch:
+            folder = Path(scratch) / "model"
+            source = find_source(choose(files.out, files.name), None)
+            write_export(source, folder)
+            modality = read_json(folder / INPUTS_FILE)["modality"]
+            version = tracker.register(model, folder, modality, answer.declaration, what)
     return f"registry: {answer.best_arm} of {answer.study} is version {version} of {model}"
 
 

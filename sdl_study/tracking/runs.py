@@ -26,7 +26,8 @@ from sdl_study.tracking.context import RunContext
 from sdl_study.tracking.database import check_database
 from sdl_study.tracking.entries import FinalRun, TrialRun
 from sdl_study.tracking.experiment import Owner, mark_experiment, open_experiment
-from sdl_study.tracking.registry import register
+from sdl_study.tracking.pyfunc import MODEL_FOLDER, make_model
+from sdl_study.tracking.registry import register, registered
 from sdl_study.tracking.seen import runs_by_identity
 from sdl_study.tracking.views import Views
 
@@ -139,14 +140,8 @@ class Tracker:
         self._client.set_terminated(self.parent_id, "RUNNING")
 
     def _create(
-        self,
-        identity: str,
-        role: str,
-        name: str,
-        tags: Mapping[str, str],
-        parent: str | None,
-        description: str,
-    ) -> Run:
+        self, identity: str, role: str, name: str, tags: Mapping[str, str], parent: str | None, description: str
+    ) -> Run:  # fmt: skip
         all_tags = {**tags, **self._common(), "sdl.role": role, "sdl.key": identity}
         if parent is not None:
             all_tags[MLFLOW_PARENT_RUN_ID] = parent
@@ -245,8 +240,8 @@ class Tracker:
     def answer(
         self, metrics: Mapping[str, float], tags: Mapping[str, str], artifacts: list[tuple[Path, str]]
     ) -> None:
-        """End the parent run with the study's answer: metrics, tags and artifacts (a file or
-        folder, and the folder that it goes to).
+        """End the parent run with the study's answer: metrics, tags and artifacts (a file, and the folder that it
+        goes to).
 
         The answer of an extended study is a further step of the metrics that changed.
         """
@@ -257,10 +252,7 @@ class Tracker:
                 self._log(parent, {key: value}, step)
         self._set_tags(parent, tags)
         for path, folder in artifacts:
-            if path.is_dir():
-                self._client.log_artifacts(self.parent_id, str(path), artifact_path=folder or None)
-            else:
-                self._client.log_artifact(self.parent_id, str(path), artifact_path=folder or None)
+            self._client.log_artifact(self.parent_id, str(path), artifact_path=folder or None)
         self._client.set_terminated(self.parent_id, "FINISHED")
 
     def answered(self, declaration: str, with_records: bool) -> bool:
@@ -272,18 +264,27 @@ class Tracker:
 
     def show(self, description: str, page: Path) -> None:
         """Let the parent run, which is there, tell what the study came to, and show its page."""
-        parent = self._found("study")
-        if parent is None:
-            raise RuntimeError("the study has no parent run")
-        self._set_tags(parent, {MLFLOW_RUN_NOTE: description})
-        self._client.log_artifact(parent.info.run_id, str(page))
+        self._set_tags(self._shown, {MLFLOW_RUN_NOTE: description})
+        self._client.log_artifact(self._shown.info.run_id, str(page))
 
-    def register(self, name: str, folder: str, declaration: str, description: str) -> str:
-        """The version of a registered model that is a folder of the parent run's artifacts (``registry.register``)."""
+    def registered(self, name: str, declaration: str) -> str | None:
+        """The version of a registered model that the study's winner is (``registry.registered``)."""
+        return registered(self._client, name, self._shown.info.run_id, declaration)
+
+    def register(self, name: str, folder: Path, modality: str, declaration: str, description: str) -> str:
+        """Make an exported folder, which is added to, a version of a registered model (``registry.register``)."""
+        make_model(folder, modality)
+        run = self._shown.info.run_id
+        self._client.log_artifacts(run, str(folder), artifact_path=MODEL_FOLDER)
+        return register(self._client, name, run, MODEL_FOLDER, declaration, description)
+
+    @property
+    def _shown(self) -> Run:
+        """The parent run, which is there."""
         parent = self._found("study")
         if parent is None:
             raise RuntimeError("the study has no parent run")
-        return register(self._client, name, parent.info.run_id, folder, declaration, description)
+        return parent
 
     def end_parent(self, status: str) -> None:
         """End the parent run without an answer ("KILLED", "FAILED"), where MLflow still can."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -10,10 +11,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from mlflow.artifacts import download_artifacts
 
 from sdl_study.data.prepared import PreparedData
 from sdl_study.evaluation.ledger import read_ledger
+from sdl_study.evaluation.predictions import read_predictions
 from sdl_study.files import read_json, write_json
 from sdl_study.record.chosen import choose
 from sdl_study.record.declaration import read_declaration
@@ -21,6 +26,7 @@ from sdl_study.record.files import StudyFiles
 from sdl_study.record.finals import read_finals
 from sdl_study.run import main
 from sdl_study.study.plan import Plan
+from sdl_study.study.showing import show
 from tests.integration.alone import run_alone
 from tests.integration.conftest import Engines
 from tests.integration.handed_out import check_scores, exported, scorer
@@ -142,6 +148,39 @@ def test_finals_of_both_stages_are_handed_out(plan: Plan, tmp_path: Path) -> Non
         folder = exported(plan.files.out, f"tiny/{name}", tmp_path / name.replace("/", "-"))
         check_scores(final, scorer(folder).score(texts))
         assert (folder / "projection.safetensors").exists() == (stage == "probe" and final.role == "final")
+
+
+_LOADED = """
+import sys, mlflow, pandas
+model = mlflow.pyfunc.load_model(sys.argv[1])
+table = pandas.read_json(sys.argv[2])
+scores = model.predict(table)
+assert scores.equals(model.predict(table.note.tolist()))
+scores.to_json(sys.argv[3])
+"""
+
+
+@pytest.mark.slow
+def test_a_registered_winner_is_a_model_that_mlflow_loads_in_a_fresh_process(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a copy of its artifacts alone: neither the study's folder nor its database is there."""
+    assert "version 1 of winner" in show(plan, None, "winner")[-1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", plan.files.mlflow_uri)
+    fetched = download_artifacts("models:/winner/1", dst_path=str(tmp_path / "model"))
+    data = PreparedData.load(str(plan.settings.data.path))
+    pd.DataFrame({"note": data.texts(data.rows("test"))}).to_json(tmp_path / "texts.json")
+    given = [fetched, str(tmp_path / "texts.json"), str(tmp_path / "scores.json")]
+    unreachable = {"HF_HUB_OFFLINE": "1", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    ended = subprocess.run(
+        [sys.executable, "-c", _LOADED, *given], cwd=tmp_path, env=os.environ | unreachable,
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    scores, winner = pd.read_json(tmp_path / "scores.json"), choose(plan.files.out, "tiny")
+    codes = [label["code"] for label in read_json(Path(fetched) / "labels.json")]
+    expected = read_predictions(winner.slot.predictions).scores
+    np.testing.assert_allclose(scores[codes].to_numpy(), expected, rtol=0, atol=2e-5)
 
 
 def no_such_trial(plan: Plan) -> list[str]:

@@ -19,13 +19,13 @@ from sdl_study.own_modules import ROOT
 from sdl_study.record.files import PROJECTION_FILE
 from sdl_study.references import is_file
 from sdl_study.report.export.card import card_text
+from sdl_study.report.export.places import ENCODER_FILE, own_module, rewritten
 from sdl_study.report.export.source import Source
 from sdl_study.report.page.frames import StudyFrames
 
 FORMAT_VERSION = 1
 _SCRIPT = Path(sdl_study.__file__).parent / "models" / "predict.py"
 _TERMS = ROOT / "DATA_TERMS.md"
-_PLACES = ("_name_or_path", "name_or_path")  # where transformers notes the folder that a model came from
 
 
 def write_export(source: Source, out: Path) -> None:
@@ -113,22 +113,9 @@ def _loader(folder: Path, kind: str) -> str:
 
 def _without_places(folder: Path) -> dict[str, Any]:
     """Take out where on this machine things came from; a kind of the user's own comes along. Returns encoder.json."""
-    for name in ("config.json", "tokenizer_config.json"):
-        path = folder / name
-        content = read_json(path) if path.is_file() else {}
-        if any(place in content for place in _PLACES):
-            write_json(path, {key: value for key, value in content.items() if key not in _PLACES})
-    encoder = read_json(folder / "encoder.json")
-    if is_file(encoder["kind"]):
-        own = Path(encoder["kind"])
-        if not own.is_file():
-            raise UserError(
-                f"{own}: the encoder's own module is gone, without which nobody can load it; put it back"
-            )
+    own = own_module(folder)
+    if own is not None:
         shutil.copyfile(own, folder / own.name)
-        encoder["kind"] = own.name
-    name = encoder["settings"].get("name")
-    if isinstance(name, str) and Path(name).is_absolute():
-        encoder["settings"]["name"] = Path(name).name
-    write_json(folder / "encoder.json", encoder)
-    return encoder
+    for name, content in rewritten(folder).items():
+        write_json(folder / name, content)
+    return read_json(folder / ENCODER_FILE)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
+from safetensors.numpy import save_file
 
 from sdl_study.errors import UserError
+from sdl_study.files import read_json, write_json
 from sdl_study.record.answer import read_answer
 from sdl_study.record.declaration import read_declaration
+from sdl_study.record.files import StudyFiles
 from sdl_study.record.finals import read_finals
 from sdl_study.record.journal import read
+from sdl_study.record.outcome import write_outcome
 from sdl_study.study.plan import Plan
 from sdl_study.study.publish import publish
 from sdl_study.study.showing import check_register, show
@@ -87,28 +93,77 @@ def test_the_filters_of_the_readme_find_runs(recipe: str, plan: Plan) -> None:
     assert len(found) < len(runs_of(plan)) or "dataset" in recipe
 
 
-def test_the_winner_becomes_one_version_that_can_be_fetched(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = plan.files.folder / "winner"
-    folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "bert"}')
+def with_encoder(plan: Plan, home: Path) -> Path:
+    """The best arm's final with an encoder that came from folders of this machine; its folder."""
+    declaration = read_declaration(plan.files)
+    assert declaration is not None
+    best = next(f for f in read_finals(plan.files, declaration) if (f.name, f.slot.seed_number) == ("sd", 0))
+    folder = best.slot.folder / "encoder"
+    (folder / "chat").mkdir(parents=True)
+    (folder / "chat" / "template.txt").write_text("{{ text }}")
+    (home / "my_encoder.py").write_text("kind = 'mine'")
+    write_json(folder / "encoder.json", {
+        "kind": str(home / "my_encoder.py"), "spec": {"modality": "text"},
+        "settings": {"name": str(home / "models" / "mine"), "more": [{"folder": f"~/{home.name}/two"}], "width": 3},
+    })  # fmt: skip
+    write_json(
+        folder / "config.json",
+        {"_name_or_path": str(home), "text": {"_name_or_path": str(home)}, "model_type": "bert"},
+    )
+    write_json(folder / "tokenizer_config.json", {"name_or_path": str(home), "pad_token": "/pad"})
+    write_json(folder / "inputs.json", {"modality": "text", "max_length": 16, "max_chunks": 1})
+    save_file({"weight": np.zeros(1)}, folder / "probe.safetensors")
+    assert best.result is not None
+    metrics = {**best.result.metrics, "dev/threshold": 0.25}
+    write_outcome(best.slot.folder, replace(best.result, metrics=metrics))
+    return folder
+
+
+def published_now(plan: Plan, sent: list[tuple[Path, str]]) -> Path:
+    """Publish as if the study ended now; where the parent's artifacts lie."""
     declaration = read_declaration(plan.files)
     assert declaration is not None
     answer, ended = read_answer(plan.files.answer), read_finals(plan.files, declaration)
-    plan.files.answer.unlink()  # as if the study ended now
-    publish(answer, read(plan.files.journal).all(), ended, plan, opened(plan), [(folder, ENCODER_FOLDER)])
+    plan.files.answer.unlink()
+    publish(answer, read(plan.files.journal).all(), ended, plan, opened(plan), sent)
+    return plan.files.artifacts / "small" / parent_of(plan).info.run_id / "artifacts"
+
+
+def test_what_is_sent_and_registered_names_no_folder_of_this_machine(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, study = with_encoder(plan, tmp_path), read_json(plan.files.study_json)
+    study["settings"]["data"]["path"] = str(tmp_path / "prepared")
+    study["arms"][0]["loss"] = f"{tmp_path / 'mine.py'}:Halving"
+    monkeypatch.setattr(StudyFiles, "study_json", property(lambda files: files.folder / "own.json"))
+    write_json(plan.files.study_json, study)
+    sent = published_now(plan, [(encoder, ENCODER_FOLDER)])
+    assert read_json(sent / "own.json")["arms"][0]["loss"] == "mine.py:Halving"
+    assert read_json(sent / "encoder" / "encoder.json")["settings"] == {
+        "name": "mine", "more": [{"folder": "two"}], "width": 3
+    }  # fmt: skip
+    assert read_json(sent / "encoder" / "tokenizer_config.json") == {"pad_token": "/pad"}
+    assert (sent / "encoder" / "my_encoder.py").read_text() == "kind = 'mine'"
+    assert (sent / "encoder" / "chat" / "template.txt").exists()
+    monkeypatch.undo()
     for _ in range(2):
         assert (
             show(plan, None, "icd-encoder")[-1] == "MLflow, registry: sd of small is version 1 of icd-encoder"
         )
+    needles = [str(tmp_path), f"~/{tmp_path.name}", str(plan.files.out), "/home/somebody"]
+    assert files_with(needles, [plan.files.artifacts]) == {needle: set() for needle in needles}
+    assert str(tmp_path) in (encoder / "encoder.json").read_text()  # the study's own files stay as they are
+
+
+def test_the_winner_is_a_version_that_can_be_fetched(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     client = MlflowClient(tracking_uri=plan.files.mlflow_uri)
     (version,) = client.search_model_versions("name = 'icd-encoder'")
-    assert version.tags["sdl.declaration"] == answer.declaration
+    assert version.tags["sdl.declaration"] == read_answer(plan.files.answer).declaration
     assert "best arm on dev of study small" in str(version.description)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", plan.files.mlflow_uri)
-    fetched = download_artifacts(f"models:/icd-encoder/{version.version}")
-    assert (Path(fetched) / "config.json").read_text() == '{"model_type": "bert"}'
+    fetched = Path(download_artifacts(f"models:/icd-encoder/{version.version}"))
+    assert read_json(fetched / "config.json") == {"model_type": "bert", "text": {}}
+    assert "loader_module: sdl_exported" in (fetched / "MLmodel").read_text()
 
 
 def test_weights_of_restricted_data_are_not_registered(tmp_path: Path) -> None:

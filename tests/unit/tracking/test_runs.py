@@ -164,7 +164,7 @@ def test_the_parent_holds_the_answer(tracker: Tracker, uri: str, study: str, tmp
         tracker.answer(
             {"test/map": 0.4},
             {"sdl.declaration": "abc"},
-            [(tmp_path / "leaderboard.csv", ""), (folder, "encoder")],
+            [(tmp_path / "leaderboard.csv", ""), (folder / "config.json", "encoder")],
         )
     assert tracker.answered("abc", with_records=False)
     assert not tracker.answered("other", with_records=False)
