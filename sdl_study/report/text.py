@@ -14,6 +14,7 @@ from sdl_study.report.sentences import (
     controls_sentence,
     failed_sentence,
     findings,
+    not_covered_sentence,
     verdict_sentence,
 )
 from sdl_study.report.tables import text_table
@@ -56,6 +57,8 @@ def answer_text(answer: Answer) -> str:
         lines.append(_worded(answer, answer.aa) if answer.exploratory else aa_sentence(answer.aa))
     lines += [f"secondary: {_worded(answer, contrast)}" for contrast in answer.secondary]
     lines += [f"one arm under two names: {_worded(answer, contrast)}" for contrast in answer.twins]
+    if (limit := not_covered_sentence(answer)) is not None:
+        lines.append(limit)
     if answer.no_verdict:
         lines.append(f"no verdict: {answer.no_verdict}")
     lines += answer.published

@@ -61,6 +61,12 @@ class Metric:
         """Whether this is one metric for every cut-off."""
         return "{k}" in self.key
 
+    @property
+    def averages_decisions(self) -> bool:
+        """Whether it is a mean over labels of decisions at a threshold, to which a rare label's few cases count as much
+        as a frequent one's many: macro-F1 and its like."""
+        return self.over == "labels" and self.reads == "decisions"
+
     def at(self, k: int) -> Metric:
         """The metric of one cut-off."""
         return replace(self, key=self.key.format(k=k), words=self.words.format(k=k), k=k)

@@ -17,6 +17,7 @@ from sdl_study.report.sentences import (
     edge_sentence,
     failed_sentence,
     learning_sentence,
+    not_covered_sentence,
     verdict_sentence,
 )
 
@@ -71,6 +72,8 @@ def card(study: StudyFrames) -> Card:
     lines = [] if first is None else [first]
     if not answer.exploratory:
         lines += [_verdict(role, c, answer, study.shown) for role, c in study.contrasts]
+    if (limit := not_covered_sentence(answer)) is not None:
+        lines.append(limit)
     lines += [*answer.seen, *_warnings(answer)]
     lines += [failed_sentence(failed) for failed in answer.failed]
     if answer.no_verdict and answer.primary is not None:

@@ -10,11 +10,11 @@ import pytest
 
 from sdl_study.files import read_json, write_json
 from sdl_study.record.reading import read_study
-from sdl_study.report.cards import pareto, reproduce
+from sdl_study.report.cards import answer, pareto, reproduce
 from sdl_study.report.cards.temperature import curve
 from sdl_study.report.page.drawing import COLOURS
 from sdl_study.report.page.frames import StudyFrames
-from tests.unit.report.studies import searched
+from tests.unit.report.studies import answered, searched
 
 
 @pytest.mark.parametrize(("page", "shade"), [("#ffffff", 0), ("#151a21", 1)])
@@ -64,3 +64,12 @@ def test_a_digest_of_the_sources_is_no_commit_to_check_out(
     card = reproduce.card(StudyFrames(read_study(files)))
     assert [command for command in card.commands if command.startswith("git")] == commands
     assert any("sources.0123" in line for line in card.lines) == named
+
+
+@pytest.mark.parametrize(("by_seed", "named"), [(4.0, True), (0.0, False)])
+def test_the_answer_names_what_simulations_do_not_cover(tmp_path: Path, by_seed: float, named: bool) -> None:
+    """The played study compares macro_f1; where the distance of the arms depends on the seed, seeds vary most."""
+    plan = searched(tmp_path)
+    answered(plan, lambda arm, seed: 1.0 + (4.0 - by_seed * (seed % 2)) * (arm == "sd"), seeds=10)
+    lines = answer.card(StudyFrames(read_study(plan.files))).lines
+    assert any(line.startswith("not covered by what was simulated: for macro_f1") for line in lines) == named

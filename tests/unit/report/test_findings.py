@@ -11,7 +11,12 @@ from sdl_study.evaluation.verdict import Comparison, Interval
 from sdl_study.record.answer import Answer
 from sdl_study.record.findings import Convergence, Edge
 from sdl_study.record.rows import Row
-from sdl_study.report.sentences import controls_sentence, findings, verdict_sentence
+from sdl_study.report.sentences import (
+    controls_sentence,
+    findings,
+    not_covered_sentence,
+    verdict_sentence,
+)
 from sdl_study.report.text import answer_text
 
 RISING = Convergence(True, 0.0231, 0.31, 0.06, 0.008, "seeds", 8, 8)
@@ -115,3 +120,32 @@ def test_a_verdict_about_an_arm_that_could_not_learn_says_so() -> None:
 
 def test_the_printed_verdict_carries_the_clause() -> None:
     assert answer_text(ANSWER).endswith(": better; sd was still rising: longer training may change this")
+
+
+def of_metric(metric: str, seed_variance: float, **changes: Any) -> Answer:
+    """The answer on a metric, whose seeds vary by so much; test inputs do by 2.4e-5."""
+    contrast = replace(CONTRAST, metric=metric, interval=replace(INTERVAL, seed_variance=seed_variance))
+    return replace(ANSWER, metric=metric, primary=contrast, **changes)
+
+
+def test_a_verdict_of_a_kind_whose_simulation_missed_its_bounds_says_so() -> None:
+    limit = not_covered_sentence(of_metric("macro_f1", 2.5e-5))
+    assert limit is not None
+    assert limit.startswith("not covered by what was simulated: for macro_f1 over many rare labels")
+    assert limit in answer_text(of_metric("macro_f1", 2.5e-5)).splitlines()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        of_metric("macro_f1", 2.3e-5),  # test inputs vary more than seeds
+        of_metric("map", 1e-3),
+        of_metric("micro_f1", 1e-3),
+        of_metric("precision_at_5", 1e-3),
+        of_metric("macro_f1", 1e-3, exploratory=("a" * 64,)),
+        replace(of_metric("macro_f1", 1e-3), primary=replace(CONTRAST, interval=None)),  # one seed
+    ],
+)
+def test_others_say_nothing_of_it(answer: Answer) -> None:
+    assert not_covered_sentence(answer) is None
+    assert "not covered" not in answer_text(answer)
