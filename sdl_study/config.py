@@ -13,17 +13,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
-    PlainValidator,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from sdl_study.arms import CONTROLS, plain_values
+from sdl_study.budget import BudgetSettings
 from sdl_study.errors import UserError
 from sdl_study.evaluation import metrics
 from sdl_study.evaluation.objective import objective_key
-from sdl_study.mistakes import count_or_auto, mistakes, one_of
+from sdl_study.mistakes import mistakes, one_of
 from sdl_study.stages import FINETUNE, PROBE, FinetuneSettings, ProbeSettings, Section, Stage
 
 OBJECTIVES = tuple(f"dev/{key}" for key in metrics.OBJECTIVES)
@@ -177,40 +177,6 @@ class TrainSettings(Section):
             math.ceil(self.min_examples / (self.epochs * rows)),
             math.ceil(self.min_steps / (self.epochs * steps)),
         )
-
-
-class BudgetSettings(Section):
-    """How much is spent on each arm, the same for all.
-
-    ``first_rung`` is the first epoch after which a trial may be stopped; "auto" finds one behind the warm-up and some
-    hundred updates. The ``trials`` of an arm are shared out evenly to ``searches`` independent searches, each with
-    samplers, seeds, a winner and finals of its own: with several, the verdict is about methods, with one about the
-    settings that were chosen. ``final_seeds`` counts per winner; ``"auto"`` is decided at the declaration, from how
-    long trials took.
-    """
-
-    trials: int = Field(default=4, ge=1)
-    searches: int = Field(default=1, ge=1)
-    reduction_factor: int = Field(default=2, ge=2)
-    first_rung: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
-    final_seeds: Annotated[int | Literal["auto"], PlainValidator(count_or_auto)] = 1
-    selection_seeds: int = Field(default=0, ge=0)
-    selection_top: int = Field(default=3, ge=1)
-    max_attempts: int = Field(default=3, ge=1)
-
-    @model_validator(mode="after")
-    def _shared_evenly(self) -> BudgetSettings:
-        if self.trials % self.searches:
-            enough = self.searches * math.ceil(self.trials / self.searches)
-            raise ValueError(
-                f"{self.searches} searches cannot share {self.trials} trials evenly; for example {enough} can be"
-            )
-        return self
-
-    @property
-    def trials_of_search(self) -> int:
-        """Trials of each of an arm's searches."""
-        return self.trials // self.searches
 
 
 class Settings(Section):

@@ -42,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="another name for the study, to start it anew with other settings")
     parser.add_argument("--trials", type=int, help="trials per arm; a larger number extends a study")
     parser.add_argument(
+        "--hours", type=float,
+        help="end the search after so many hours of it, over all commands: no new trial is asked, and selection and "
+        "finals follow; more hours extend a study",
+    )  # fmt: skip
+    parser.add_argument("--gpu-hours", type=float, help="the same by the hours of GPUs that trials take")
+    parser.add_argument(
         "--workers", type=int, help="workers of a group (default: one per GPU, or min(2, CPUs))"
     )
     parser.add_argument(
@@ -119,8 +125,9 @@ def _overrides(given: argparse.Namespace, first: OwnStudy) -> dict[str, Any]:
     if given.data is not None:
         _refuse_pipeline(first.study.settings.data.pipeline, overrides)
         overrides["data.path"] = given.data
-    if given.trials is not None:
-        overrides["budget.trials"] = given.trials
+    for name in ("trials", "hours", "gpu_hours"):
+        if getattr(given, name) is not None:
+            overrides[f"budget.{name}"] = getattr(given, name)
     if given.storage is not None:
         overrides["storage"] = given.storage
     if given.workers is not None:

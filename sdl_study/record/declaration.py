@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
+from sdl_study.budget import Limit
 from sdl_study.errors import UserError
 from sdl_study.files import read_json, write_json
 from sdl_study.record.files import StudyFiles
@@ -22,7 +23,7 @@ _PROMISES = (
 )  # fmt: skip
 # What declarations said from the beginning is hashed whatever it is; what came later, where it says something.
 _LATER_OF_WINNER = {"search": 0}
-_LATER = {"searches": 1, "stages": (PROBE,), "aa": None}
+_LATER = {"searches": 1, "stages": (PROBE,), "aa": None, "ended_by": "trials"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Declaration:
         stages: the last stages in which every final ends.
         aa: the arm whose winners are trained once more, on other final seeds; what they differ by from themselves
             stands beside the verdict. It is no promise: a study that was declared without goes on without.
+        ended_by: which limit ended the search: with one of time, arms may have had a trial more than
+            ``trials_per_arm``.
     """
 
     study: str
@@ -80,6 +83,7 @@ class Declaration:
     searches: int = 1
     stages: tuple[Stage, ...] = (PROBE,)
     aa: str | None = None
+    ended_by: Limit = "trials"
 
     @property
     def sha(self) -> str:

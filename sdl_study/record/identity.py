@@ -19,7 +19,7 @@ FREE = {
     "data.path", "storage", "train.workers", "train.trials_per_group", "train.trials_per_gpu", "train.spread",
     "train.record_batches",
     "train.micro_batch", "train.frozen_outputs_gib", "train.checkpoint_minutes", "train.compile", "train.parallel",
-    "budget.trials", "budget.max_attempts",
+    "budget.trials", "budget.hours", "budget.gpu_hours", "budget.max_attempts",
 }  # fmt: skip
 
 # What a study meant that was begun before there was such a setting, where today's default means something else.

@@ -13,22 +13,23 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 from optuna.storages import JournalStorage
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from sdl_study.errors import UserError
-from sdl_study.locks import take_lock
 from sdl_study.record.files import StudyFiles
-from sdl_study.record.holder import forget_holder, note_holder
+from sdl_study.record.held import locked
 from sdl_study.record.journal_file import JournalFile, cut_torn_line
 from sdl_study.record.trials import (
     ATTEMPTS,
     EPOCH,
     FAILURE,
+    GPUS,
     NUMBER,
     REASON,
     SAMPLED_BY,
@@ -39,15 +40,22 @@ from sdl_study.record.trials import (
 )
 from sdl_study.space import ParameterValue
 
+SECONDS = "sdl.seconds"
 SamplerOf = Callable[[int], tuple[optuna.samplers.BaseSampler, str]]
 
 
 class Journal:
-    """The trials of a study, as far as they are written."""
+    """The trials of a study, as far as they are written.
+
+    A trial that has ended never changes again: its record is made once, and what is asked at every epoch costs no more
+    late in a study than early.
+    """
 
     def __init__(self, path: Path, writable: bool = False) -> None:
         logging.getLogger("optuna").setLevel(logging.WARNING)
         self._path = path
+        self._made: dict[int, TrialRecord] = {}
+        self._places: dict[int, tuple[str, int, int]] = {}
         try:
             self._storage = JournalStorage(JournalFile(path, writable))
         except json.JSONDecodeError:
@@ -55,17 +63,35 @@ class Journal:
                 f"{path}: damaged in the middle; put it back from a copy, or start again under --name"
             ) from None
 
-    def _trials(self) -> Iterator[tuple[str, int, FrozenTrial]]:
-        """Arm, search and trial of everything that was asked."""
+    def _studies_of(self) -> Iterator[tuple[str, int, FrozenStudy]]:
+        """Arm, search and Optuna's study of every search."""
         for study in self._storage.get_all_studies():
             _, arm, *search = study.study_name.split("/")
-            for trial in self._storage.get_all_trials(study._study_id, deepcopy=False):
-                if is_asked(trial):
-                    yield arm, int(search[0]) if search else 0, trial
+            yield arm, int(search[0]) if search else 0, study
+
+    def _records(self, arm: str, search: int, study_id: int) -> Iterator[TrialRecord]:
+        """Of a search, everything that was asked."""
+        for trial in self._storage.get_all_trials(study_id, deepcopy=False):
+            if trial._trial_id in self._made:
+                yield self._made[trial._trial_id]
+            elif is_asked(trial):
+                yield self._record(arm, search, trial)
+
+    def _record(self, arm: str, search: int, trial: FrozenTrial) -> TrialRecord:
+        record = record_of(arm, search, trial)
+        self._places[record.number] = (arm, search, trial._trial_id)
+        if trial.state.is_finished():
+            self._made[trial._trial_id] = record
+        return record
 
     def all(self) -> list[TrialRecord]:
         """Every asked trial, by number."""
-        return sorted((record_of(*found) for found in self._trials()), key=lambda r: r.number)
+        found = [
+            record
+            for arm, search, study in self._studies_of()
+            for record in self._records(arm, search, study._study_id)
+        ]
+        return sorted(found, key=lambda record: record.number)
 
     def of_arm(self, arm: str) -> list[TrialRecord]:
         """The trials of an arm, in order of asking."""
@@ -73,17 +99,27 @@ class Journal:
 
     def of_search(self, arm: str, search: int) -> list[TrialRecord]:
         """The trials of one search of an arm, in order of asking."""
-        return [record for record in self.of_arm(arm) if record.search == search]
+        own = [study for *of, study in self._studies_of() if (*of,) == (arm, search)]
+        return [record for study in own for record in self._records(arm, search, study._study_id)]
 
     def get(self, number: int) -> TrialRecord:
         """The trial with a number."""
-        return record_of(*self._find(number))
+        arm, search, trial = self._find(number)
+        return self._made.get(trial._trial_id) or self._record(arm, search, trial)
 
     def _find(self, number: int) -> tuple[str, int, FrozenTrial]:
-        for arm, search, trial in self._trials():
-            if trial.user_attrs[NUMBER] == number:
-                return arm, search, trial
-        raise KeyError(f"{self._path} has no trial {number}")
+        if number not in self._places:
+            self.all()
+        if number not in self._places:
+            raise KeyError(f"{self._path} has no trial {number}")
+        arm, search, trial_id = self._places[number]
+        return arm, search, self._storage.get_trial(trial_id)
+
+    @property
+    def seconds(self) -> float:
+        """In which the search ran, over all commands; from before this was noted none."""
+        noted = [study.user_attrs.get(SECONDS, 0.0) for *_, study in self._studies_of()]
+        return float(max(noted, default=0.0))
 
 
 class DriverJournal(Journal):
@@ -161,17 +197,28 @@ class DriverJournal(Journal):
         suggest(trial)
         trial.set_user_attr(SAMPLED_BY, sampled_by)
         trial.set_user_attr(NUMBER, 1 + max((record.number for record in self.all()), default=-1))
-        return record_of(arm, search, study.get_trials(deepcopy=False)[trial.number])
+        return self._record(arm, search, study.get_trials(deepcopy=False)[trial.number])
 
     def report(self, number: int, epoch: int, metrics: dict[str, float]) -> TrialRecord:
         """Write one epoch; an epoch that is there already is left as it is."""
         arm, search, trial = self._find(number)
         if trial.state != TrialState.RUNNING or epoch in trial.intermediate_values:
-            return record_of(arm, search, trial)
+            return self._record(arm, search, trial)
         best = max([metrics[self._objective], *trial.intermediate_values.values()])
         self._storage.set_trial_user_attr(trial._trial_id, f"{EPOCH}{epoch}", metrics)
         self._storage.set_trial_intermediate_value(trial._trial_id, epoch, best)
         return self.get(number)
+
+    def note_seconds(self, seconds: float) -> None:
+        """Note in how much time the search has run, over all commands."""
+        study = next(iter(self._studies.values()))
+        self._storage.set_study_user_attr(study._study_id, SECONDS, seconds)
+
+    def note_gpus(self, number: int, gpus: float) -> None:
+        """Note how many GPUs a trial claims."""
+        *_, trial = self._find(number)
+        if trial.state == TrialState.RUNNING and trial.user_attrs.get(GPUS, 0.0) != gpus:
+            self._storage.set_trial_user_attr(trial._trial_id, GPUS, gpus)
 
     def attempt(self, number: int, attempts: int) -> None:
         """Note how many attempts a trial has had."""
@@ -221,39 +268,3 @@ def open_for_driver(
     """
     with locked(files):
         yield DriverJournal(files.journal, files.name, tuple(arms), objective, searches)
-
-
-@contextmanager
-def locked(files: StudyFiles) -> Iterator[None]:
-    """Hold the study's folder against a second driver.
-
-    Raises:
-        UserError: another process holds it, or the file system knows no locks.
-    """
-    with ExitStack() as undo:
-        _make_folders(files.folder, undo)
-        if not files.lock.exists():
-            undo.callback(files.lock.unlink)
-        with files.lock.open("a+") as handle:
-            if not take_lock(handle, files.folder, wait=False):
-                undo.pop_all()  # what is there is the other process's
-                raise UserError(f"{files.folder}: another process runs this study; wait for it or use --name")
-            undo.pop_all()
-            note_holder(handle)
-            try:
-                yield
-            finally:
-                forget_holder(handle)
-
-
-def _make_folders(folder: Path, undo: ExitStack) -> None:
-    """Make a folder and those above it; ``undo`` takes those away again that were not there."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    for path in reversed(missing):
-        path.mkdir(exist_ok=True)
-        undo.callback(_remove_empty, path)
-
-
-def _remove_empty(folder: Path) -> None:
-    with suppress(OSError):  # somebody else has put something there
-        folder.rmdir()

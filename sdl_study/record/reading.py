@@ -41,6 +41,7 @@ class StudyRecord:
         finals: all that the declaration promises.
         dataset: None where the prepared data set is not where it was.
         environments: with what it ran.
+        seconds: in which its search ran, over all commands.
     """
 
     files: StudyFiles
@@ -51,6 +52,7 @@ class StudyRecord:
     finals: Sequence[FinalRecord]
     dataset: DatasetRecord | None
     environments: Sequence[Mapping[str, Any]]
+    seconds: float = 0.0
 
     @property
     def restricted(self) -> bool:
@@ -80,15 +82,17 @@ def read_study(files: StudyFiles) -> StudyRecord:
     answer = read_answer(files.answer) if files.answer.exists() else None
     if answer is not None and (declaration is None or answer.declaration != declaration.sha):
         answer = None  # the study went on, and has finals of its new declaration to run
+    journal = read(files.journal)
     return StudyRecord(
         files=files,
         identity=identity,
-        trials=read(files.journal).all(),
+        trials=journal.all(),
         declaration=declaration,
         answer=answer,
         finals=_finals(files, declaration),
         dataset=find_dataset(files, identity),
         environments=read_environments(files),
+        seconds=journal.seconds,
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
+from sdl_study.budget import HOUR, BudgetSettings, Spent
 from sdl_study.errors import UserError
 from sdl_study.record.answer import Answer, read_answer
 from sdl_study.record.declaration import Declaration, read_declaration
@@ -20,7 +22,7 @@ from sdl_study.record.identity import read_identity
 from sdl_study.record.journal import read
 from sdl_study.record.outcome import Failure, read_outcome
 from sdl_study.record.pace import Pace, seconds_of_finals
-from sdl_study.record.trials import TrialRecord
+from sdl_study.record.trials import TrialRecord, spent_on
 from sdl_study.stages import FINETUNE
 
 State = Literal["running", "finished", "interrupted", "unreadable"]
@@ -45,6 +47,7 @@ class StudyStatus:
         seconds_left: of the search and the declared finals, as many at a time as now; None where nothing tells.
         disk: bytes of the study's folder.
         reason: why it cannot be read.
+        budget, spent: of the search: its limits, and what it has had.
     """
 
     name: str
@@ -61,6 +64,8 @@ class StudyStatus:
     seconds_left: float | None = None
     disk: int = 0
     reason: str | None = None
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
+    spent: Spent = field(default_factory=lambda: Spent(0))
 
     def to_dict(self, now: datetime) -> dict[str, Any]:
         """Plain data for machines; a key that is here stays."""
@@ -85,9 +90,16 @@ class StudyStatus:
             "seconds_running": by.seconds(now) if running and by is not None else None,
             "seconds_of_trials": self.seconds,
             "seconds_left": self.seconds_left,
+            "hours": _used(self.spent.seconds, self.budget.hours),
+            "gpu_hours": _used(self.spent.gpu_seconds, self.budget.gpu_hours),
+            "search_ended_by": self.budget.ended_by(self.spent) if self.arms else None,
             "disk_bytes": self.disk,
             "reason": self.reason,
         }
+
+
+def _used(seconds: float, limit: float | None) -> dict[str, float | None]:
+    return {"used": seconds / HOUR, "budget": limit}
 
 
 def find_studies(out: Path) -> list[StudyFiles]:
@@ -117,16 +129,21 @@ def status_of(files: StudyFiles) -> StudyStatus:
 def _status(files: StudyFiles, held: Held) -> StudyStatus:
     identity = read_identity(files.study_json)
     settings, arms = identity["settings"], len(identity["arms"])
-    wanted = settings["budget"]["trials"]
-    trials = read(files.journal).all()
+    budget = BudgetSettings(**settings["budget"])
+    wanted, journal = budget.trials, read(files.journal)
+    trials = journal.all()
+    searches = product([arm["name"] for arm in identity["arms"]], range(budget.searches))
+    spent = spent_on(trials, searches, journal.seconds)
     declaration = read_declaration(files)
     answer = _answer(files, declaration)
     finals = None if declaration is None else _finals(files, declaration)
     counts = Counter(trial.state for trial in trials)
     pace = Pace(trials)
-    done = answer is not None and pace.ended >= arms * wanted
+    ended = budget.ended_by(spent) is not None and not counts["running"]
+    done = answer is not None and ended
     state: State = "running" if held.held else "finished" if done else "interrupted"
-    left = None if done else _seconds_left(trials, pace.seconds_left(arms * wanted), arms, settings, finals)
+    search = pace.seconds_left(pace.ended if ended else arms * wanted)
+    left = None if done else _seconds_left(trials, search, arms, settings, finals)
     scored = [trial for trial in trials if trial.objective is not None and trial.state != "failed"]
     return StudyStatus(
         name=files.name,
@@ -142,6 +159,8 @@ def _status(files: StudyFiles, held: Held) -> StudyStatus:
         seconds=sum(trial.seconds for trial in trials),
         seconds_left=None if left is None else left / max(1, counts["running"]),
         disk=disk_bytes(files.folder),
+        budget=budget,
+        spent=spent,
     )
 
 

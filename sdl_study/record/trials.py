@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sdl_study.budget import Spent
 from sdl_study.space import ParameterValue
 
 State = Literal["running", "complete", "pruned", "failed"]
@@ -22,7 +23,7 @@ STATES: dict[TrialState, State] = {
 }
 LENGTH = "train.epochs"  # the parameter by which a search chooses how long to train
 NUMBER, SAMPLED_BY, EPOCH = "sdl.trial", "sdl.sampled_by", "sdl.epoch/"
-REASON, FAILURE, ATTEMPTS = "sdl.reason", "sdl.failure", "sdl.attempts"
+REASON, FAILURE, ATTEMPTS, GPUS = "sdl.reason", "sdl.failure", "sdl.attempts", "sdl.gpus"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class TrialRecord:
         attempts: how often a machine's failure made it start again, plus one.
         failure: of a failed trial, whose failure it was.
         search: which of the arm's independent searches it belongs to.
+        gpus: that it claims while it trains; part of one where several trials share it, 0 on CPUs.
     """
 
     number: int
@@ -54,6 +56,7 @@ class TrialRecord:
     attempts: int
     failure: FailureKind | None = None
     search: int = 0
+    gpus: float = 0.0
 
     @property
     def objective(self) -> float | None:
@@ -74,6 +77,24 @@ class TrialRecord:
     def seconds(self) -> float:
         """Seconds of training and probing, over all epochs."""
         return sum(metrics.get("seconds", 0.0) for metrics in self.epochs.values())
+
+
+def spent_on(
+    trials: Sequence[TrialRecord], searches: Iterable[tuple[str, int]], seconds: float = 0.0
+) -> Spent:
+    """What the searches of a study have had.
+
+    Args:
+        trials: of the study; those that the machine ended are asked anew and do not count.
+        searches: all of them, as arm and number.
+        seconds: in which they ran.
+    """
+    counts = dict.fromkeys(searches, 0)
+    for trial in trials:
+        if (trial.arm, trial.search) in counts:
+            counts[trial.arm, trial.search] += trial.failure != "machine"
+    gpu_seconds = sum(trial.gpus * trial.seconds for trial in trials)
+    return Spent(min(counts.values(), default=0), seconds, gpu_seconds)
 
 
 def is_asked(trial: FrozenTrial) -> bool:
@@ -102,6 +123,7 @@ def record_of(arm: str, search: int, trial: FrozenTrial) -> TrialRecord:
         attempts=attributes.get(ATTEMPTS, 1),
         failure=attributes.get(FAILURE),
         search=search,
+        gpus=attributes.get(GPUS, 0.0),
     )
 
 

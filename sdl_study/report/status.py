@@ -61,6 +61,8 @@ def _trials(study: StudyStatus) -> str:
     words += [f"{counts[name]} {name}" for name in ("pruned", "failed") if counts.get(name)]
     if counts.get("running"):
         words.append(f"{counts['running']} {'running' if study.held.held else 'open'}")
+    if limits := study.spent.words(study.budget):
+        words.append(limits)
     return ", ".join(words)
 
 

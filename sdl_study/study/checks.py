@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from sdl_study.budget import BudgetSettings
 from sdl_study.config import SEARCHABLE, Settings
 from sdl_study.data.prepared import Modality, PreparedData
 from sdl_study.data.stores import check_store_settings
@@ -280,4 +281,17 @@ def check_workers(settings: Settings, joins_cluster: bool) -> None:
     if workers is not None and workers > settings.train.batch_size:
         raise UserError(
             f"train.workers: {workers} workers cannot share batches of {settings.train.batch_size}"
+        )
+
+
+def check_gpu_hours(budget: BudgetSettings, name: str, gpus: bool) -> None:
+    """GPU hours can end a search whose trials run on GPUs alone.
+
+    Raises:
+        UserError: they run on CPUs.
+    """
+    if budget.gpu_hours is not None and not gpus:
+        raise UserError(
+            f"{name}: --gpu-hours (budget.gpu_hours): there is no GPU for trials here, so nothing would ever end the "
+            "search; use --hours"
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import optuna
 
+from sdl_study.budget import ended_words
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import Store, open_store
 from sdl_study.ending import MachineFailure
@@ -23,13 +24,13 @@ from sdl_study.record.answer import Answer, make_answer
 from sdl_study.record.environment import environment, note_environment
 from sdl_study.record.finals import of_stage, read_finals
 from sdl_study.record.journal import DriverJournal, open_for_driver
-from sdl_study.record.trials import TrialRecord
+from sdl_study.record.trials import TrialRecord, spent_on
 from sdl_study.study import selection
-from sdl_study.study.checks import check_data_fits, objective_labels
+from sdl_study.study.checks import check_data_fits, check_gpu_hours, objective_labels
 from sdl_study.study.controls import controls_of
 from sdl_study.study.finals import Finals
 from sdl_study.study.jobs import JobMaker, epochs_of, run_all
-from sdl_study.study.learnable import largest_batch, unable_arms
+from sdl_study.study.learnable import unable_lines
 from sdl_study.study.leftovers import Leftovers
 from sdl_study.study.numerics import numerics
 from sdl_study.study.opening import open_tracker, owner_of
@@ -40,10 +41,10 @@ from sdl_study.study.publisher import TrialPublisher
 from sdl_study.study.readings import candidates, check_encoders_fit, check_readings, seen_before
 from sdl_study.study.search.sampler import sampler_for
 from sdl_study.study.search.scheduler import first_rung, longest, rungs
-from sdl_study.study.search.searcher import Search, run_search
+from sdl_study.study.search.searcher import Search
+from sdl_study.study.search.tuning import run_search
 from sdl_study.study.storages import FOLDER_ALONE, Storage
 from sdl_study.tracking import TRACKING_ERRORS, Owner, Tracker, error_name
-from sdl_study.training.inputs import train_labels
 from sdl_study.version import code_version
 from sdl_study.workers.engine import Engine
 
@@ -82,7 +83,9 @@ class Driver:
         settings = plan.settings
         trials = settings.budget.trials * len(plan.arms)
         self.objective_labels = objective_labels(settings, data)
-        self.progress = Progress(plan.name, settings.objective_key, trials, settings.train.epochs, plan.arms)
+        self.progress = Progress(
+            plan.name, settings.objective_key, trials, settings.train.epochs, plan.arms, settings.budget
+        )
 
     def __enter__(self) -> Driver:
         plan, files, settings, manifest = self.plan, self.plan.files, self.plan.settings, self.data.manifest
@@ -176,7 +179,8 @@ class Driver:
         trials = self.journal.all()
         found = selection.winners(plan, trials, self.maker)
         controls = controls_of(self.data, plan.settings.controls)
-        declaration = selection.declare(plan, found, trials, controls, fingerprint, code_version())
+        spent = spent_on(trials, self.journal.searches, self.journal.seconds)
+        declaration = selection.declare(plan, found, trials, controls, fingerprint, code_version(), spent)
         more = code_version(), self._storage.opening
         return Finals(plan, self.data, self.maker, declaration, self.progress, *more)
 
@@ -229,19 +233,25 @@ class Driver:
             max_attempts=settings.budget.max_attempts,
             observers=(self._storage, self.publisher, self.progress, self.leftovers),
             show=self.progress.failure,
+            budget=settings.budget,
         )
         if search.finished:
             return
+        self.progress.spent = lambda: search.spent
         if not has_test_labels(self.data.path):  # said now: the search may take days
             self.progress.say(f"no test labels in {self.data.path}: the study will end at its declaration")
-        self._tell_unable()
+        for line in unable_lines(self.plan, self.data):
+            self.progress.say(line)
         self.publisher.reopen_parent()
         running = engine()
         search.concurrent = lambda: running.groups
         search.aborted = lambda: running.error is not None
-        search.broker, search.wants = running.broker_name, running.wants
+        search.broker, search.wants, search.gpus = running.broker_name, running.wants, running.gpus_of_trial
+        check_gpu_hours(settings.budget, self.plan.name, search.gpus > 0)
         run_search(search, running.folder, self.plan.name)
         running.check(self.plan.name)
+        if search.ended_by in ("hours", "gpu_hours"):
+            self.progress.say(ended_words(search.ended_by, settings.budget, search.spent))
         if search.gave_up:
             raise UserError(
                 f"{self.plan.name}: the machine ended {search.lost} trials (memory, lost nodes); mend that and start "
@@ -250,17 +260,6 @@ class Driver:
 
     def _first_rung(self) -> int:
         return first_rung(self.plan.settings, self.plan.space, self.data.manifest.counts["train"].examples)
-
-    def _tell_unable(self) -> None:
-        """Say which arms cannot learn from these data; they run, so that the table is whole."""
-        plan = self.plan
-        labels = train_labels(self.data, plan.settings)
-        batch_size = largest_batch(plan.space, plan.settings)
-        for arm, share in unable_arms(plan.space, plan.settings, plan.losses, labels).items():
-            self.progress.say(
-                f"arm {arm} cannot learn: {share:.1%} of the examples have anything to be contrasted with in "
-                f"batches of {batch_size}; nothing will be compared with it"
-            )
 
     def _ask(self, arm: str, search: int = 0) -> TrialRecord:
         plan, study = self.plan, self.journal.optuna_study(arm, search)

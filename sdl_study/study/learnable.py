@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,12 @@ from sdl_study.space import SearchSpace
 from sdl_study.study.checks import possible_values, searched_values
 from sdl_study.study.located import encoder_of
 from sdl_study.study.losses import ArmLoss
+from sdl_study.training.inputs import train_labels
 
 if TYPE_CHECKING:
+    from sdl_study.data.prepared import PreparedData
     from sdl_study.losses import LabelSets
+    from sdl_study.study.plan import Plan
 
 _BATCHES = 20
 _ROWS = 8_192  # enough for a share of 1%; large batches need fewer of them
@@ -113,3 +116,14 @@ def _valid_anchors(loss: Any, labels: LabelSets, batch_size: int, label_aware: f
         if shares[-1] >= _CLEARLY:
             break
     return float(np.mean(shares))
+
+
+def unable_lines(plan: Plan, data: PreparedData) -> Iterator[str]:
+    """Which arms cannot learn from the data, a line each; they run, so that the table is whole."""
+    labels = train_labels(data, plan.settings)
+    batch_size = largest_batch(plan.space, plan.settings)
+    for arm, share in unable_arms(plan.space, plan.settings, plan.losses, labels).items():
+        yield (
+            f"arm {arm} cannot learn: {share:.1%} of the examples have anything to be contrasted with in batches of "
+            f"{batch_size}; nothing will be compared with it"
+        )

@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from sdl_study.arms import Arm
+from sdl_study.budget import BudgetSettings, Spent
 from sdl_study.record.pace import Pace
 from sdl_study.record.trials import TrialRecord
 from sdl_study.report.names import trial_name
@@ -50,10 +51,19 @@ class Progress(Lines):
         trials: number of trials that the search will have.
         epochs: of a trial whose length is not searched.
         arms: the study's; a collapse is told of the contrastive ones, whose loss shapes the space.
+        budget: limits of time that may end the search before.
+
+    Attributes:
+        spent: what the search has had so far.
     """
 
-    def __init__(self, study: str, objective: str, trials: int, epochs: int, arms: Iterable[Arm]) -> None:
+    def __init__(
+        self, study: str, objective: str, trials: int, epochs: int, arms: Iterable[Arm],
+        budget: BudgetSettings | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(study)
+        self._budget = budget or BudgetSettings()
+        self.spent: Callable[[], Spent] = lambda: Spent(0)
         self._objective, self._trials, self._epochs = objective, trials, epochs
         self._contrastive = {arm.name for arm in arms if arm.contrasts}
         self._ended = 0
@@ -90,17 +100,19 @@ class Progress(Lines):
         value = "" if record.objective is None else f"  best {record.objective:.3f}"
         reason = f"  {record.reason}" if record.reason else ""
         self._pace.tell(record)
-        total = f"  [{self._ended}/{self._trials} trials{self._left()}]"
+        spent = self.spent() if self._budget.by_time else Spent(0)
+        words = spent.words(self._budget)
+        total = f"  [{self._ended}/{self._trials} trials{f', {words}' if words else ''}{self._left(spent)}]"
         self.say(f"{trial_name(record):<{_NAME_WIDTH}}{record.state}{value}{reason}{total}")
 
-    def _left(self) -> str:
+    def _left(self, spent: Spent) -> str:
         """How long the search will still take: its trials' seconds, at the rate at which this command gets through
         them, with as many groups and as much between trials as it has. Nothing before there is a trial to tell."""
         seconds = self._pace.seconds_left(self._trials)
         if not seconds or not self._done or self._searching is None:
             return ""
         rate = (time.monotonic() - self._searching) / self._done
-        return f", about {duration(seconds * rate)} left"
+        return f", about {duration(min(seconds * rate, self._budget.seconds_left(spent)))} left"
 
     def final(self, name: str, seed: int, value: str) -> None:
         """A final or control was scored."""

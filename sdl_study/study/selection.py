@@ -7,12 +7,13 @@ from dataclasses import replace
 from statistics import fmean
 
 from sdl_study.arms import BEFORE_TRAINING, FROZEN, UNTRAINED
+from sdl_study.budget import Limit, Spent
 from sdl_study.errors import UserError
 from sdl_study.models import parse_encoder_settings
 from sdl_study.record.declaration import Declaration, Winner, keep_or_write
 from sdl_study.record.findings import could_learn
 from sdl_study.record.outcome import Repeat
-from sdl_study.record.trials import TrialRecord
+from sdl_study.record.trials import TrialRecord, spent_on
 from sdl_study.study.final_seeds import final_seeds, trains_again
 from sdl_study.study.jobs import JobMaker, Work
 from sdl_study.study.located import encoder_of
@@ -137,6 +138,7 @@ def declare(
     controls: tuple[str, ...],
     fingerprint: str,
     code_version: str,
+    spent: Spent | None = None,
 ) -> Declaration:
     """Write (or keep) the declaration before any final.
 
@@ -150,8 +152,10 @@ def declare(
         controls: names of those that run beside the finals.
         fingerprint: of the data.
         code_version: of this program.
+        spent: on the search; None: all of its trials.
     """
     settings, on_dev = plan.settings, _on_dev(found)
+    ended_by: Limit = "trials" if spent is None else settings.budget.ended_by(spent) or "trials"
     contrast = primary_contrast(plan, found, unable_arms(found, records))
     seeds = final_seeds(plan, found, records)
     declaration = Declaration(
@@ -167,13 +171,22 @@ def declare(
         study_seed=settings.seed,
         final_seeds=seeds,
         selection_seeds=settings.budget.selection_seeds,
-        trials_per_arm=settings.budget.trials,
+        trials_per_arm=_trials_per_arm(plan, records, ended_by),
         epochs=longest(settings, plan.space),
         data_fingerprint=fingerprint,
         code_version=code_version,
         searches=settings.budget.searches,
         stages=settings.stages,
         aa=plan.method if trains_again(plan, seeds) else None,
+        ended_by=ended_by,
     )
     reference = declaration.winner(declaration.reference_arm)
     return keep_or_write(plan.files, replace(declaration, controls=_named(controls, plan, reference)))
+
+
+def _trials_per_arm(plan: Plan, records: Sequence[TrialRecord], ended_by: Limit) -> int:
+    """As the budget says; where time ended the search, what every arm has had at least."""
+    budget = plan.settings.budget
+    return (
+        budget.trials if ended_by == "trials" else budget.searches * spent_on(records, _searches(plan)).fewest
+    )

@@ -21,7 +21,7 @@ from sdl_study.errors import UserError
 from sdl_study.own_modules import load_pipeline
 from sdl_study.record.answer import Answer
 from sdl_study.references import anchored
-from sdl_study.study.checks import check_augment, check_data_fits
+from sdl_study.study.checks import check_augment, check_data_fits, check_gpu_hours
 from sdl_study.study.driver import Driver
 from sdl_study.study.forecast.workers import fewest_gpus
 from sdl_study.study.jobs import RUN_JOB
@@ -134,8 +134,10 @@ class _Engines:
             UserError: the groups do not fit the machine, or within a time the cluster.
         """
         if not is_own(self._address):
-            self.for_plan(plan, data)
-        elif torch.cuda.is_available():
+            check_gpu_hours(plan.settings.budget, plan.name, self.for_plan(plan, data).gpus_of_trial > 0)
+            return
+        check_gpu_hours(plan.settings.budget, plan.name, torch.cuda.is_available())
+        if torch.cuda.is_available():
             train = plan.settings.train
             Cluster.here().places(train.workers, partial(fewest_gpus, plan, data), train.trials_per_gpu)
 

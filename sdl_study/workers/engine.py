@@ -96,6 +96,11 @@ class Engine:
         """Worker groups that run at the same time; on a cluster that was joined this changes with its machines."""
         return self._slots.groups
 
+    @property
+    def gpus_of_trial(self) -> float:
+        """GPUs that a group claims; part of one where several share it, 0 on CPUs."""
+        return self._places.workers / self._places.per_gpu if self._places.device == "GPU" else 0.0
+
     def wants(self, groups: int) -> None:
         """So many groups more would have work; a cluster that can add machines does."""
         self._wanted = (groups, time.monotonic())

@@ -37,6 +37,7 @@ ENGINE = cast(
         error=None,
         folder=Path("nowhere"),
         broker_name="",
+        gpus_of_trial=0.0,
         wants=lambda _: None,
         check=lambda name: None,
     ),

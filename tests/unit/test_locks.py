@@ -17,7 +17,7 @@ from sdl_study.evaluation.ledger import append_line
 from sdl_study.evaluation.predictions import FinalIdentity
 from sdl_study.locks import take_lock
 from sdl_study.record.files import StudyFiles
-from sdl_study.record.journal import locked
+from sdl_study.record.held import locked
 from sdl_study.run import main
 
 NO_LOCKS = ("ENOLCK", "EOPNOTSUPP", "ENOSYS", "EINVAL", "EPERM")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 from typing import TYPE_CHECKING
 
+from sdl_study.budget import LIMITS, BudgetSettings
+from sdl_study.record.trials import spent_on
 from sdl_study.report.page.card import Card, absent
 from sdl_study.report.page.drawing import canvas, style_of
 from sdl_study.report.page.frames import StudyFrames
@@ -46,6 +49,7 @@ def card(study: StudyFrames) -> Card:
             else "; so far they have had " + ", ".join(f"{a} {n}" for a, n in counts.items()) + "."
         )
     )
+    sentence += _limits(study)
     note = (
         f"n = {table.height} trials with a value, best {study.objective} over the epochs of each; pruned trials count "
         "up to their rung; one seed a trial; no test."
@@ -54,6 +58,20 @@ def card(study: StudyFrames) -> Card:
         KEY, TITLE, sentence, table, (draw(table, study),), note, lines,
         formats={"objective": ".4f", "best": ".4f"},
     )  # fmt: skip
+
+
+def _limits(study: StudyFrames) -> str:
+    """Which limit of time the search has, or was ended by, and what follows from it; nothing without one."""
+    budget = BudgetSettings(**study.settings["budget"])
+    searches = product(study.arms, range(budget.searches))
+    spent = spent_on(study.record.trials, searches, study.record.seconds)
+    ended = budget.ended_by(spent)
+    if ended not in ("hours", "gpu_hours"):
+        return f" Its time is limited too: {spent.words(budget)}." if budget.by_time else ""
+    return (
+        f" The search was ended by its {LIMITS[ended]} ({spent.words(budget)}): how many trials that were depends on "
+        "the machine, and the same command elsewhere may ask more or fewer."
+    )
 
 
 def _line(study: StudyFrames, arm: str) -> str:

@@ -117,6 +117,11 @@ def _trials(forecast: Forecast) -> Iterator[str]:
         f"trials of each of {arms} arms{each}: {reached} (about: ASHA goes by what it sees), "
         f"{amount.search_epochs} epochs"
     )
+    budget = forecast.settings.budget
+    if budget.by_time:
+        limits = {"hours": budget.hours, "GPU hours": budget.gpu_hours}
+        words = " or ".join(f"{limit:g} {name}" for name, limit in limits.items() if limit is not None)
+        yield f"at most: after {words} of the search no new trial is asked, and what follows here comes beside"
     yield (
         f"then {amount.repeats} repeats of the best on selection seeds and {amount.finals} finals, "
         f"{amount.epochs} epochs each; in all {arms * amount.trainings + forecast.again} trainings"

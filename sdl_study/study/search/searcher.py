@@ -1,35 +1,22 @@
-"""The search: a Ray Searcher over Optuna's ask and tell, and ASHA as a Ray scheduler, both on the records.
-
-Ray's own OptunaSearch tells stopped trials COMPLETE, loses NaNs, and dies when the database is ahead of Ray's
-snapshot; here the journal is the only truth and Ray's own state is thrown away.
-"""
+"""The search: which trial next, what its epochs say, and when there is nothing left to ask; all on the journal."""
 
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
-import ray
-from ray import tune
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
-
+from sdl_study.budget import BudgetSettings, Limit, Spent
 from sdl_study.record.journal import DriverJournal
-from sdl_study.record.trials import TrialRecord
+from sdl_study.record.trials import TrialRecord, spent_on
 from sdl_study.study.search.scheduler import goes_on
-from sdl_study.trial import reported, run_trial
 from sdl_study.workers.events import Epoch, Event, Failed
 
-_NO_CPU = {"memory": 1.0}  # one byte: Tune refuses a request of nothing, and the CPUs belong to the workers
-
 _WANT_SECONDS = 5.0
-_NODE_ID = "ray.io/node-id"  # a label that Ray gives every machine
+_NOTE_SECONDS = 10.0  # a driver that is killed forgets no more of the time than this, or an epoch
 
 
 class Observer(Protocol):
@@ -42,13 +29,16 @@ class Observer(Protocol):
 
 @dataclass
 class Search:
-    """The state that searcher and scheduler share while Tune runs.
+    """The state that Ray Tune's searcher and scheduler share (``tuning``).
 
     Attributes:
         journal: the study's trials.
         ask: asks the next trial of an arm, in one of its searches.
         job: a trial's job.
-        trials: budget of each search.
+        trials: of each search.
+        budget: what may end the search before; None: nothing.
+        gpus: that a trial claims.
+        clock: tells seconds.
         rungs: epochs at which a trial may be stopped.
         reduction_factor: of ASHA.
         concurrent: how many trials at a time: as there are groups, whose number may change.
@@ -73,6 +63,12 @@ class Search:
     observers: Sequence[Observer]
     aborted: Callable[[], bool] = lambda: False
     show: Callable[[str], None] = lambda _: None
+    budget: BudgetSettings | None = None
+    gpus: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+    began: float | None = None
+    noted: float = -math.inf
+    seconds_before: float = 0.0
     broker: str = ""
     wants: Callable[[int], None] = lambda _: None
     wanted_at: float = -math.inf
@@ -84,10 +80,13 @@ class Search:
 
     def __post_init__(self) -> None:
         self.lost_before = self.lost
+        self.seconds_before = self.journal.seconds
         self.interrupted = [record.number for record in self.journal.all() if record.state == "running"]
 
     def next_trial(self, trial_id: str) -> dict[str, Any] | None:
         """The job of the next trial, interrupted ones first; None when there is none to start now."""
+        if self.began is None:
+            self.began = self.clock()
         if self.aborted():
             return None
         if len(self.live) >= self.concurrent():
@@ -107,7 +106,7 @@ class Search:
             return
         self.wanted_at = time.monotonic()
         left = sum(max(0, self.trials - count) for count in self._counts().values())
-        self.wants(len(self.interrupted) + (0 if self.gave_up else left))
+        self.wants(len(self.interrupted) + (0 if self.gave_up or self.ended_by is not None else left))
 
     def _counts(self) -> dict[tuple[str, int], int]:
         """Trials of every search; those that the machine ended do not count."""
@@ -120,17 +119,39 @@ class Search:
         self.live[trial_id] = record.number
         self.starts[record.number] += 1
         self.before[record.number] = record.attempts - 1
+        if self.gpus:
+            self.journal.note_gpus(record.number, self.gpus)
         for observer in self.observers:
             observer.started(record)
         return {"job": self.job(record, resumed), "broker": self.broker}
 
     def _search_in_turn(self) -> tuple[str, int] | None:
-        """The arm and its search with the fewest trials, in the journal's order."""
-        if self.gave_up:
+        """The arm and its search with the fewest trials, in the journal's order; None at the budget's end."""
+        if self.gave_up or self.ended_by is not None:
             return None
         counts = self._counts()
         search = min(counts, key=lambda place: counts[place])
         return search if counts[search] < self.trials else None
+
+    @property
+    def spent(self) -> Spent:
+        """What the searches have had so far."""
+        return spent_on(self.journal.all(), self.journal.searches, self._seconds())
+
+    @property
+    def ended_by(self) -> Limit | None:
+        """Which limit of time is reached, or that every search has its trials; None while there is none."""
+        return None if self.budget is None else self.budget.ended_by(self.spent)
+
+    def _seconds(self) -> float:
+        return self.seconds_before + (0.0 if self.began is None else self.clock() - self.began)
+
+    def note_seconds(self, at_least: float = 0.0) -> None:
+        """Write into the journal how long the search has run, unless that was done a moment ago."""
+        seconds = self._seconds()
+        if seconds - self.noted >= at_least:
+            self.noted = seconds
+            self.journal.note_seconds(seconds)
 
     @property
     def lost(self) -> int:
@@ -166,6 +187,7 @@ class Search:
 
     def _heard_epoch(self, number: int, event: Epoch) -> bool:
         record = self.journal.report(number, event.epoch, event.metrics)
+        self.note_seconds(_NOTE_SECONDS)
         for observer in self.observers:
             observer.epoch(record, event.epoch)
         others = self.journal.of_search(record.arm, record.search)
@@ -176,6 +198,7 @@ class Search:
         return False
 
     def _tell_ended(self, number: int) -> None:
+        self.note_seconds(_NOTE_SECONDS)
         record = self.journal.get(number)
         for observer in self.observers:
             observer.ended(record)
@@ -196,73 +219,3 @@ class Search:
             self._tell_ended(number)
         else:
             self.interrupted.append(number)
-
-
-def run_search(search: Search, folder: Path, name: str) -> None:
-    """Run Ray Tune until the search is finished; Tune's own state lies in ``folder`` and is not read again.
-
-    Its functions run on the driver's machine: a worker's may go away at any time.
-    """
-    here = {_NODE_ID: ray.get_runtime_context().get_node_id()}
-    tuner = tune.Tuner(
-        tune.with_resources(run_trial, tune.PlacementGroupFactory([_NO_CPU], bundle_label_selector=[here])),
-        tune_config=tune.TuneConfig(
-            search_alg=ArmSearcher(search), scheduler=AshaScheduler(search), num_samples=-1, reuse_actors=True
-        ),
-        run_config=tune.RunConfig(
-            name=f"{name}-{os.getpid()}-{time.time_ns()}",
-            storage_path=str(folder),
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=0),
-        ),
-    )
-    tuner.fit()
-
-
-class _LivesInDriver:
-    """Tune pickles searcher and scheduler into its snapshots; these live in the driver and are rebuilt there."""
-
-    _search: Search
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _LivesInDriver:
-        return self
-
-
-class ArmSearcher(_LivesInDriver, Searcher):
-    """Ray's side of the search: which trial next, and what became of it."""
-
-    def __init__(self, search: Search) -> None:
-        super().__init__(metric="number", mode="max")  # in every result: Tune insists on one
-        self._search = search
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        """The next trial's configuration, None to wait, or FINISHED."""
-        if self._search.finished:
-            return Searcher.FINISHED
-        return self._search.next_trial(trial_id)
-
-    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """A Tune trial is over."""
-        self._search.ended(trial_id, error)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing of the search lives in Ray's snapshots; the journal has it."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore: the journal has it."""
-
-
-class AshaScheduler(_LivesInDriver, FIFOScheduler):
-    """Ray's side of ASHA: every report goes to the search, which answers from the journal."""
-
-    def __init__(self, search: Search) -> None:
-        super().__init__()
-        self._search = search
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Write the epoch, and stop the trial where it is not among the best of its rung."""
-        goes_on = self._search.heard(int(result["number"]), reported(result))
-        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP

@@ -12,7 +12,7 @@ import pytest
 from sdl_study.evaluation.ledger import LEDGER_FILE
 from sdl_study.record.files import StudyFiles
 from sdl_study.record.finals import FinalSlot, final_slots
-from sdl_study.record.journal import locked
+from sdl_study.record.held import locked
 from sdl_study.record.reading import read_study
 from sdl_study.run import main
 from sdl_study.study.audit import tracking_findings

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from sdl_study.record.files import StudyFiles
+from sdl_study.record.held import locked
 from sdl_study.record.holder import Held, Holder, look_at
-from sdl_study.record.journal import locked
 from sdl_study.run import main
 from tests.unit.report.studies import answered, searched
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from sdl_study.record.files import StudyFiles
+from sdl_study.record.held import locked
 from sdl_study.record.holder import Holder, look_at
-from sdl_study.record.journal import locked
 from sdl_study.run import main
 from tests.unit.report.studies import searched
 
@@ -24,7 +24,7 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from sdl_study.record.files import StudyFiles
-from sdl_study.record.journal import locked
+from sdl_study.record.held import locked
 from sdl_study.study.signals import Interruptions
 with Interruptions().in_order(), locked(StudyFiles(Path(sys.argv[1]), "small")):
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,9 @@ class Watcher:
         self.told.append(("ended", record.number))
 
 
-def open_search(plan: Plan, concurrent: int = 1) -> Search:
+def open_search(
+    plan: Plan, concurrent: int = 1, clock: Callable[[], float] = time.monotonic, gpus: float = 0.0
+) -> Search:
     plan.files.folder.mkdir(parents=True, exist_ok=True)
     settings = plan.settings
     budget = settings.budget
@@ -112,6 +115,9 @@ def open_search(plan: Plan, concurrent: int = 1) -> Search:
         epochs=settings.train.epochs,
         max_attempts=settings.budget.max_attempts,
         observers=[Watcher()],
+        budget=budget,
+        gpus=gpus,
+        clock=clock,
     )
 
 

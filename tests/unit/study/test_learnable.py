@@ -14,8 +14,7 @@ from sdl_study.errors import UserError
 from sdl_study.label_sets import LabelSets
 from sdl_study.setting_paths import with_values
 from sdl_study.space import Study, choice
-from sdl_study.study.driver import Driver
-from sdl_study.study.learnable import largest_batch, unable_arms
+from sdl_study.study.learnable import largest_batch, unable_arms, unable_lines
 from sdl_study.study.plan import make_plan
 from tests.integration.tiny import tiny_plan
 from tests.unit.study.fakes import arms_named, small_plan, small_study
@@ -109,18 +108,11 @@ def test_a_rule_of_ones_own_is_asked_too(tmp_path: Path) -> None:
     assert list(unable_arms(plan.space, plan.settings, plan.losses, apart)) == ["any", "own"]
 
 
-def test_the_study_says_so_at_its_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_study_says_so_at_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = tiny_plan(tmp_path, {"train.batch_size": 2, "arms": ("any", "sd")})
-    driver = Driver(plan, PreparedData.load(str(plan.settings.data.path)), None)
-    driver._tell_unable()
-    assert capsys.readouterr().out == ""
-    shares = {"sd": 0.0042}
-
-    def unable(*_: Any) -> dict[str, float]:
-        return shares
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("sdl_study.study.driver.unable_arms", unable)
-        driver._tell_unable()
+    data = PreparedData.load(str(plan.settings.data.path))
+    assert list(unable_lines(plan, data)) == []
+    monkeypatch.setattr("sdl_study.study.learnable.unable_arms", lambda *_: {"sd": 0.0042})
+    (line,) = unable_lines(plan, data)
     said = "arm sd cannot learn: 0.4% of the examples have anything to be contrasted with in batches of 2; nothing"
-    assert said in capsys.readouterr().out
+    assert line.startswith(said)
