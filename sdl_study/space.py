@@ -106,10 +106,16 @@ class SearchSpace:
 
     def published_point(self, arm: str, fixed: Mapping[str, Any]) -> dict[str, ParameterValue]:
         """The published setting of an arm, restricted to its active parameters."""
-        point = {**self.published, **self.published_of_arm.get(arm, {})}
+        return self.point_within(arm, fixed, {**self.published, **self.published_of_arm.get(arm, {})})
+
+    def point_within(
+        self, arm: str, fixed: Mapping[str, Any], point: Mapping[str, ParameterValue]
+    ) -> dict[str, ParameterValue]:
+        """What an arm can be asked of a point: its active parameters, where their ranges hold the point's values."""
         values: dict[str, ParameterValue] = {}
         for parameter in self.of_arm(arm):
-            if parameter.name in point and parameter.active({**fixed, **values}):
+            known = parameter.name in point and parameter.can_be(point[parameter.name])
+            if known and parameter.active({**fixed, **values}):
                 values[parameter.name] = point[parameter.name]
         return values
 

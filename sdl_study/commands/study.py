@@ -36,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the folder of a finished one",
     )  # fmt: skip
     parser.add_argument(
+        "--warm-start", metavar="STUDY",
+        help="begin every arm, after its published setting, with the best settings on dev that an earlier study found "
+        "for it: its name in --out, or its folder",
+    )  # fmt: skip
+    parser.add_argument(
         "--dry-run", action="store_true",
         help="print what the study needs (memory, GPU hours, disk), computed from its encoders' sizes; write nothing",
     )  # fmt: skip
@@ -96,13 +101,17 @@ def run(given: argparse.Namespace) -> None:
 def _planned(given: argparse.Namespace) -> tuple[list[OwnStudy], list[Plan]]:
     """The studies that are named, and their plans, checked."""
     names = given.names or list(DEMOS)
-    options = {"--name": given.name, "--data": given.data, "--base": given.base, "--register": given.register}
+    options = {
+        "--name": given.name, "--data": given.data, "--base": given.base, "--register": given.register,
+        "--warm-start": given.warm_start,
+    }  # fmt: skip
     for option, value in options.items():
         if value is not None and len(names) > 1:
             raise UserError(f"{option}: give it with one study")
     from sdl_study.study.bases import find_base
     from sdl_study.study.checks import check_name
     from sdl_study.study.plan import make_plan
+    from sdl_study.study.warm_start import with_warm_start
 
     base = None if given.base is None else find_base(given.base, given.out)
     found = [load_study(name, base) for name in names]
@@ -115,7 +124,8 @@ def _planned(given: argparse.Namespace) -> tuple[list[OwnStudy], list[Plan]]:
     for own in found:
         over = None if own.base is None else (own.reference, own.base)
         name = own.name if given.name is None else given.name
-        plans.append(make_plan(own.study, given.out, name, overrides, joins, own.module, over))
+        plan = make_plan(own.study, given.out, name, overrides, joins, own.module, over)
+        plans.append(with_warm_start(plan, given.warm_start))
     return found, plans
 
 

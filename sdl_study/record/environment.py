@@ -24,6 +24,7 @@ def environment(
     overrides: Mapping[str, Any],
     numerics: Mapping[str, Any] | None = None,
     base: str | None = None,
+    warm_start: str | None = None,
 ) -> dict[str, Any]:
     """The driver's environment, and how the study was named and changed on the command line; no path of the machine.
 
@@ -33,6 +34,7 @@ def environment(
         overrides: settings by dotted path; the folder of the data is left out, of other paths all but their end.
         numerics: what the last digits depend on beside.
         base: what stands after ``--base``, where the study was made over another one.
+        warm_start: the study that stands after ``--warm-start``.
     """
     given = {path: _without_folder(value) for path, value in overrides.items() if path != "data.path"}
     return {
@@ -44,6 +46,7 @@ def environment(
         "packages": {name: found for name in _PACKAGES if (found := _installed(name)) is not None},
         "study": study,
         **({} if base is None else {"base": base}),
+        **({} if warm_start is None else {"warm_start": warm_start}),
         "overrides": json.loads(json.dumps(given, default=str)),
         "own_data": overrides.get("data.path") is not None,
     }

@@ -99,6 +99,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     for name in ("ablates", "aa"):  # only where they say something
         if bool(before.get(name)) != bool(now.get(name)):
             found.append(f"{name}: {bool(before.get(name))} → {bool(now.get(name))}")
+    if before.get("warm_start") != now.get("warm_start"):
+        found.append("warm_start: other first trials")
     found += _of_space(before["space"], now["space"], with_arms=not arms)
     old, new = before.get("own_code", {}), now["own_code"]
     return found + [f"{name}: its code was changed" for name in old if name in new and old[name] != new[name]]

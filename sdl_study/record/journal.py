@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -171,10 +171,10 @@ class DriverJournal(Journal):
         arm: str,
         sampler_of: SamplerOf,
         suggest: Callable[[optuna.Trial], object],
-        published: dict[str, ParameterValue],
+        first: Sequence[Mapping[str, ParameterValue]],
         search: int = 0,
     ) -> TrialRecord:
-        """Ask the next trial of a search; its trial 0 is the published setting.
+        """Ask the next trial of a search; its trial 0 is the published setting, the first of ``first``.
 
         A driver that died while asking left a trial without a number: it is asked to its end first.
 
@@ -182,15 +182,17 @@ class DriverJournal(Journal):
             arm: the arm.
             sampler_of: number in the search → freshly seeded sampler and the name for ``sampled_by``.
             suggest: asks the trial for its parameters.
-            published: parameters of trial 0.
+            first: parameters of the first trials; those that one leaves out are asked of the sampler.
             search: which of the arm's.
         """
         study = self._studies[arm, search]
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         half_asked = [trial for trial in running if not is_asked(trial)]
         trials = study.get_trials(deepcopy=False)
-        if not half_asked and not trials:
-            study.enqueue_trial(published)
+        for point in first[len(trials) :]:  # all of them, or those that a driver which died had not queued
+            study.enqueue_trial(dict(point))
+        if len(trials) < len(first):
+            trials = study.get_trials(deepcopy=False)
         number = half_asked[0].number if half_asked else sum(t.state != TrialState.WAITING for t in trials)
         study.sampler, sampled_by = sampler_of(number)
         trial = optuna.Trial(study, half_asked[0]._trial_id) if half_asked else study.ask()

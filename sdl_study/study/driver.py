@@ -97,8 +97,8 @@ class Driver:
             if manifest.terms == "restricted":
                 files.folder.chmod(0o700)  # scores and weights tell of patients
             owner = self._write_identity()
-            base = None if plan.over is None else plan.over[1]
-            found = environment(code_version(), plan.reference, plan.overrides, numerics(), base)
+            base, warm = plan.over and plan.over[1], plan.warm and plan.warm.study
+            found = environment(code_version(), plan.reference, plan.overrides, numerics(), base, warm)
             note_environment(files, found)
             self.tracker = open_tracker(
                 plan, manifest, self._tracking_uri, found, self.objective_labels, owner
@@ -240,7 +240,8 @@ class Driver:
         self.progress.spent = lambda: search.spent
         if not has_test_labels(self.data.path):  # said now: the search may take days
             self.progress.say(f"no test labels in {self.data.path}: the study will end at its declaration")
-        for line in unable_lines(self.plan, self.data):
+        warm = () if self.plan.warm is None else self.plan.warm.lines(self.data.manifest.fingerprint)
+        for line in (*warm, *unable_lines(self.plan, self.data)):
             self.progress.say(line)
         self.publisher.reopen_parent()
         running = engine()
@@ -263,16 +264,16 @@ class Driver:
 
     def _ask(self, arm: str, search: int = 0) -> TrialRecord:
         plan, study = self.plan, self.journal.optuna_study(arm, search)
-        fixed, trials = plan.fixed(arm), plan.settings.budget.trials_of_search
+        fixed, trials, first = plan.fixed(arm), plan.settings.budget.trials_of_search, plan.first_points(arm)
 
         def sampler_of(number: int) -> tuple[optuna.samplers.BaseSampler, str]:
-            return sampler_for(study, plan.settings.seed, arm, number, trials, search)
+            return sampler_for(study, plan.settings.seed, arm, number, trials, search, len(first) - 1)
 
         return self.journal.ask(
             arm,
             sampler_of,
             lambda trial: plan.space.suggest(trial, arm, fixed),
-            plan.space.published_point(arm, fixed),
+            first,
             search,
         )
 

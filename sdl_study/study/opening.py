@@ -53,7 +53,11 @@ def open_tracker(
             **counted,
             "seed": settings.seed,
         },
-        {"sdl.terms": manifest.terms, "sdl.data_fingerprint": manifest.fingerprint},
+        {
+            "sdl.terms": manifest.terms,
+            "sdl.data_fingerprint": manifest.fingerprint,
+            **({} if plan.warm is None else {"sdl.warm_start": plan.warm.study}),
+        },
         opening_note(plan.name, plan.arm_names, settings.objective, environment),
     )
     tracker.views.save(views_of(plan.space, plan.arms))

@@ -12,6 +12,7 @@ from sdl_study.config import Settings
 from sdl_study.errors import UserError
 from sdl_study.record.files import StudyFiles
 from sdl_study.record.identity import differences, identity, read_identity
+from sdl_study.record.warm import WarmStart
 from sdl_study.references import anchored, is_file
 from sdl_study.setting_paths import value_at, with_values
 from sdl_study.space import ParameterValue, SearchSpace, Study
@@ -57,6 +58,7 @@ class Plan:
         ablates, aa, published: as in ``Study``.
         over: what names the study and its base on the command line, where it was made over another one.
         data: prepared data that are used in place of those that the settings name: the same, fetched.
+        warm: the first trials after the published setting, where they come from an earlier study.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Plan:
     over: tuple[str, str] | None = None
     published: tuple[str, ...] = ()
     data: Path | None = None
+    warm: WarmStart | None = None
 
     @property
     def arm_names(self) -> tuple[str, ...]:
@@ -116,7 +119,13 @@ class Plan:
         """What study.json says about the study, and what is compared on resume."""
         found = identity(self.name, self.arms, self.method, self.space, self.settings, self.own_code())
         # Of what came later, what says something: older studies have neither.
-        return found | {name: True for name in ("ablates", "aa") if getattr(self, name)}
+        warm = {} if self.warm is None else {"warm_start": self.warm.to_dict()}
+        return found | warm | {name: True for name in ("ablates", "aa") if getattr(self, name)}
+
+    def first_points(self, arm: str) -> list[dict[str, ParameterValue]]:
+        """What an arm's first trials are asked: the published setting, then those of an earlier study."""
+        warm = () if self.warm is None else self.warm.points[arm]
+        return [self.space.published_point(arm, self.fixed(arm)), *(dict(point.parameters) for point in warm)]
 
     def own_code(self) -> dict[str, str]:
         """Digests of the user's own losses and encoder kinds: with another one under its name it is another study."""
@@ -156,7 +165,8 @@ def make_plan(
     losses = losses_of(anchored_arms(study.arms, module), name)
     check_known(losses, study.settings.loss, name)
     check_space_arms(study.space, losses, name)
-    study = _with_choices(replace(study, space=study.space.of_arms(_takes(losses))), values)
+    takes = {arm: loss.takes for arm, loss in losses.items()}
+    study = _with_choices(replace(study, space=study.space.of_arms(takes)), values)
     losses = {
         arm.name: replace(losses[arm.name], sample=_sample(study.space, arm.name)) for arm in study.arms
     }
@@ -231,10 +241,6 @@ def _nested(path: str, value: Any) -> dict[str, Any]:
 def anchored_arms(arms: tuple[Arm, ...], module: Path | None) -> tuple[Arm, ...]:
     """The arms with their losses named as they are found from anywhere."""
     return tuple(replace(arm, loss=anchored(arm.loss, module)) for arm in arms)
-
-
-def _takes(losses: Mapping[str, ArmLoss]) -> dict[str, Any]:
-    return {name: loss.takes for name, loss in losses.items()}
 
 
 def check_space_arms(space: SearchSpace, losses: Mapping[str, ArmLoss], origin: str) -> None:

@@ -25,7 +25,7 @@ from sdl_study.report.names import edge_name, setting_name, trial_name
 from sdl_study.report.tables import csv_table
 from sdl_study.space import SearchSpace
 from sdl_study.study.plan import Plan
-from sdl_study.study.search.sampler import PUBLISHED
+from sdl_study.study.search.sampler import PUBLISHED, WARM
 from sdl_study.tracking import FinalRun, Tracker, TrialRun
 
 _LOGARITHMIC = ("temperature", "learning_rate")
@@ -43,6 +43,7 @@ def trial_run(record: TrialRecord, arm: Arm, plan: Plan) -> TrialRun:
         "sdl.search": str(record.search),
         **_of_arm(arm),
         **_of_published(record, plan.space),
+        **_of_earlier(record, plan),
     }
     if record.reason:
         tags["sdl.reason"] = record.reason
@@ -88,6 +89,15 @@ def _of_published(record: TrialRecord, space: SearchSpace) -> dict[str, str]:
     found = [f"{name} ({origins[name]})" for name in record.parameters if name in origins]
     own = [name for name in record.parameters if name not in origins]
     return {"sdl.published": ", ".join(found) or "nothing", "sdl.own_values": ", ".join(own) or "none"}
+
+
+def _of_earlier(record: TrialRecord, plan: Plan) -> dict[str, str]:
+    """Which trial of an earlier study a trial began from."""
+    if plan.warm is None or record.sampled_by != WARM:
+        return {}
+    return {
+        "sdl.warm_start": f"{plan.warm.study}/{plan.warm.points[record.arm][record.arm_number - 1].trial}"
+    }
 
 
 def final_run(final: Final, trials_of_arm: int, study: str) -> FinalRun:

@@ -33,6 +33,7 @@ from sdl_study.study.showing import check_register
 from sdl_study.study.signals import Interruptions
 from sdl_study.study.storages import Storages
 from sdl_study.study.tracking_server import check_tracking
+from sdl_study.study.warm_start import with_warm_start
 from sdl_study.workers.engine import Engine
 from sdl_study.workers.failures import is_full_disk
 from sdl_study.workers.places import Cluster
@@ -68,7 +69,9 @@ def execute(
         storages = Storages(at_last, signals)
         try:
             check_places(plans, address, tracking_uri)
-            plans = [storages.opened(plan) for plan in plans]
+            plans = [
+                with_warm_start(storages.opened(plan), None) for plan in plans
+            ]  # of those that were fetched
             data = load_data(plans)
             if register is not None:
                 check_register(register, {name: found.manifest.terms for name, found in data.items()})

@@ -98,7 +98,9 @@ def tail_interval(
     found = []
     for gain in (effect, 0.0):
         own = shared + setting_sd * generator.normal(size=truth.shape)
-        luck = luck_sd * generator.normal(size=searches).repeat(seeds // searches)
+        luck = np.zeros(seeds)
+        if luck_sd:
+            luck = luck_sd * generator.normal(size=searches).repeat(seeds // searches)
         for number in range(seeds):
             signal = 2.0 + gain + luck[number] + seed_sd * generator.normal()
             logits = own + signal * truth + 0.5 * generator.normal(size=truth.shape)

@@ -53,6 +53,8 @@ def start_command(name: str, found: Mapping[str, Any]) -> str:
     words = [_PROGRAM, "study", shlex.quote(found["study"])]
     if "base" in found:
         words += ["--base", shlex.quote(found["base"])]
+    if "warm_start" in found:
+        words += ["--warm-start", shlex.quote(found["warm_start"])]
     words += ["--name", shlex.quote(name)]
     if found["own_data"]:
         words += ["--data", "DIR"]

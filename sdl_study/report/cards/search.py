@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from sdl_study.budget import LIMITS, BudgetSettings
 from sdl_study.record.trials import spent_on
+from sdl_study.record.warm import WarmStart
 from sdl_study.report.page.card import Card, absent
 from sdl_study.report.page.drawing import canvas, style_of
-from sdl_study.report.page.frames import StudyFrames
+from sdl_study.report.page.frames import StudyFrames, counted
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -49,7 +50,7 @@ def card(study: StudyFrames) -> Card:
             else "; so far they have had " + ", ".join(f"{a} {n}" for a, n in counts.items()) + "."
         )
     )
-    sentence += _limits(study)
+    sentence += _limits(study) + _warm(study)
     note = (
         f"n = {table.height} trials with a value, best {study.objective} over the epochs of each; pruned trials count "
         "up to their rung; one seed a trial; no test."
@@ -71,6 +72,20 @@ def _limits(study: StudyFrames) -> str:
     return (
         f" The search was ended by its {LIMITS[ended]} ({spent.words(budget)}): how many trials that were depends on "
         "the machine, and the same command elsewhere may ask more or fewer."
+    )
+
+
+def _warm(study: StudyFrames) -> str:
+    """From where every arm's first trials came, beside the published setting."""
+    recorded = study.record.identity.get("warm_start")
+    if recorded is None:
+        return ""
+    warm = WarmStart.from_dict(recorded)
+    trials = ", ".join(f"{arm} {' '.join(str(p.trial) for p in own)}" for arm, own in warm.points.items())
+    same = warm.data_fingerprint == study.record.identity.get("data_fingerprint")
+    return (
+        f" After the published setting each began with {counted(warm.count, 'setting')} that were best on dev in the "
+        f"study {warm.study}{'' if same else ', on other data'} (its trials {trials})."
     )
 
 

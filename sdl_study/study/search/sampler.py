@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from sdl_study.seeds import derive_seed, of_search
 
-PUBLISHED, STARTUP, TPE = "published", "startup", "tpe"
+PUBLISHED, WARM, STARTUP, TPE = "published", "warm start", "startup", "tpe"
 
 
 def startup_trials(trials: int) -> int:
@@ -23,7 +23,7 @@ def startup_trials(trials: int) -> int:
 
 
 def sampler_for(
-    study: optuna.Study, study_seed: int, arm: str, number: int, trials: int, search: int = 0
+    study: optuna.Study, study_seed: int, arm: str, number: int, trials: int, search: int = 0, warm: int = 0
 ) -> tuple[BaseSampler, str]:
     """The sampler of one trial of an arm and the name that says which it is.
 
@@ -36,11 +36,14 @@ def sampler_for(
         number: in the search; 0 is the published setting.
         trials: how many the search has.
         search: which of the arm's independent searches.
+        warm: how many trials after the published one come from an earlier study; what they do not name is drawn.
     """
     seed = derive_seed(study_seed, "sampler", arm, number, *of_search(search))
     fitted_on = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     if number == 0:
         return RandomSampler(seed=seed), PUBLISHED
+    if number <= warm:
+        return RandomSampler(seed=seed), WARM
     if number < startup_trials(trials) or not fitted_on:
         return RandomSampler(seed=seed), STARTUP
     with warnings.catch_warnings():

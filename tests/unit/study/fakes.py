@@ -100,9 +100,10 @@ def open_search(
             return plan.space.suggest(trial, arm, fixed)
 
         def sampler_of(number: int) -> tuple[optuna.samplers.BaseSampler, str]:
-            return sampler_for(study, settings.seed, arm, number, budget.trials_of_search, search)
+            warm = len(plan.first_points(arm)) - 1
+            return sampler_for(study, settings.seed, arm, number, budget.trials_of_search, search, warm)
 
-        return journal.ask(arm, sampler_of, suggest, plan.space.published_point(arm, fixed), search)
+        return journal.ask(arm, sampler_of, suggest, plan.first_points(arm), search)
 
     return Search(
         journal=journal,
