@@ -147,6 +147,7 @@ class DriverJournal(Journal):
             for search in range(searches)
             for arm in arms
         }
+        self.all()  # every trial's number is known from now on
 
     def _open(self, name: str) -> optuna.Study:
         return optuna.create_study(
@@ -198,7 +199,7 @@ class DriverJournal(Journal):
         trial = optuna.Trial(study, half_asked[0]._trial_id) if half_asked else study.ask()
         suggest(trial)
         trial.set_user_attr(SAMPLED_BY, sampled_by)
-        trial.set_user_attr(NUMBER, 1 + max((record.number for record in self.all()), default=-1))
+        trial.set_user_attr(NUMBER, 1 + max(self._places, default=-1))
         return self._record(arm, search, study.get_trials(deepcopy=False)[trial.number])
 
     def report(self, number: int, epoch: int, metrics: dict[str, float]) -> TrialRecord:

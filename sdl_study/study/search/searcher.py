@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from sdl_study.budget import BudgetSettings, Limit, Spent
 from sdl_study.record.journal import DriverJournal
-from sdl_study.record.trials import TrialRecord, spent_on
+from sdl_study.record.trials import FailureKind, TrialRecord
 from sdl_study.study.search.scheduler import goes_on
 from sdl_study.workers.events import Epoch, Event, Failed
 
@@ -45,6 +45,9 @@ class Search:
         broker: name of the engine's broker, from which a trial leases its group.
         wants: is told how many trials more would run at the same time, were there groups for them.
         epochs: last epoch of a trial whose length is not searched.
+        lost: trials that the machine ended, in this command.
+        counts: trials of every search; those that the machine ended do not count.
+        gpu_seconds: of the trials that have ended.
         max_attempts: of this command, after which a trial that the machine keeps ending is given up.
         observers: who is told, in this order.
         aborted: whether no worker group can run any more; what has not ended then stays RUNNING for the next command.
@@ -74,14 +77,20 @@ class Search:
     wanted_at: float = -math.inf
     live: dict[str, int] = field(default_factory=dict)
     interrupted: list[int] = field(default_factory=list)
-    lost_before: int = 0
+    lost: int = 0
+    counts: dict[tuple[str, int], int] = field(default_factory=dict)
+    gpu_seconds: float = 0.0
     starts: Counter[int] = field(default_factory=Counter)
     before: Counter[int] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.lost_before = self.lost
         self.seconds_before = self.journal.seconds
-        self.interrupted = [record.number for record in self.journal.all() if record.state == "running"]
+        self.counts = dict.fromkeys(self.journal.searches, 0)
+        for record in self.journal.all():
+            self.counts[record.arm, record.search] += record.failure != "machine"
+            self.gpu_seconds += record.gpus * record.seconds * (record.state != "running")
+            if record.state == "running":
+                self.interrupted.append(record.number)
 
     def next_trial(self, trial_id: str) -> dict[str, Any] | None:
         """The job of the next trial, interrupted ones first; None when there is none to start now."""
@@ -98,22 +107,19 @@ class Search:
             record = self.journal.get(number)
             return self._start(trial_id, record, resumed=True)
         search = self._search_in_turn()
-        return None if search is None else self._start(trial_id, self.ask(*search), resumed=False)
+        if search is None:
+            return None
+        record = self.ask(*search)
+        self.counts[search] += 1
+        return self._start(trial_id, record, resumed=False)
 
     def _want_more(self) -> None:
         """Say now and then how many trials would run, were there groups for them."""
         if time.monotonic() - self.wanted_at < _WANT_SECONDS:
             return
         self.wanted_at = time.monotonic()
-        left = sum(max(0, self.trials - count) for count in self._counts().values())
+        left = sum(max(0, self.trials - count) for count in self.counts.values())
         self.wants(len(self.interrupted) + (0 if self.gave_up or self.ended_by is not None else left))
-
-    def _counts(self) -> dict[tuple[str, int], int]:
-        """Trials of every search; those that the machine ended do not count."""
-        counts = dict.fromkeys(self.journal.searches, 0)
-        for record in self.journal.all():
-            counts[record.arm, record.search] += record.failure != "machine"
-        return counts
 
     def _start(self, trial_id: str, record: TrialRecord, resumed: bool) -> dict[str, Any]:
         self.live[trial_id] = record.number
@@ -129,14 +135,15 @@ class Search:
         """The arm and its search with the fewest trials, in the journal's order; None at the budget's end."""
         if self.gave_up or self.ended_by is not None:
             return None
-        counts = self._counts()
-        search = min(counts, key=lambda place: counts[place])
-        return search if counts[search] < self.trials else None
+        search = min(self.counts, key=lambda place: self.counts[place])
+        return search if self.counts[search] < self.trials else None
 
     @property
     def spent(self) -> Spent:
         """What the searches have had so far."""
-        return spent_on(self.journal.all(), self.journal.searches, self._seconds())
+        begun = [self.journal.get(number) for number in (*self.live.values(), *self.interrupted)]
+        running = sum(record.gpus * record.seconds for record in begun if record.state == "running")
+        return Spent(min(self.counts.values()), self._seconds(), self.gpu_seconds + running)
 
     @property
     def ended_by(self) -> Limit | None:
@@ -152,11 +159,6 @@ class Search:
         if seconds - self.noted >= at_least:
             self.noted = seconds
             self.journal.note_seconds(seconds)
-
-    @property
-    def lost(self) -> int:
-        """Trials that the machine ended."""
-        return sum(record.failure == "machine" for record in self.journal.all()) - self.lost_before
 
     @property
     def gave_up(self) -> bool:
@@ -180,8 +182,7 @@ class Search:
                 if self.aborted() and event.kind == "machine":
                     return False
                 self.show(event.shown)
-                self.journal.fail(number, event.reason, event.kind)
-                self._tell_ended(number)
+                self._fail(number, event.reason, event.kind)
                 return False
         return True
 
@@ -190,16 +191,26 @@ class Search:
         self.note_seconds(_NOTE_SECONDS)
         for observer in self.observers:
             observer.epoch(record, event.epoch)
-        others = self.journal.of_search(record.arm, record.search)
+        others = self.journal.of_search(record.arm, record.search) if event.epoch in self.rungs else []
         if goes_on(record, event.epoch, others, self.rungs, self.reduction_factor):
             return True
         self.journal.prune(number)
         self._tell_ended(number)
         return False
 
+    def _fail(self, number: int, reason: str, kind: FailureKind) -> None:
+        """A trial has failed; one that the machine ended does not count, and another is asked for it."""
+        record = self.journal.get(number)
+        if record.state == "running" and kind == "machine":
+            self.counts[record.arm, record.search] -= 1
+            self.lost += 1
+        self.journal.fail(number, reason, kind)
+        self._tell_ended(number)
+
     def _tell_ended(self, number: int) -> None:
         self.note_seconds(_NOTE_SECONDS)
         record = self.journal.get(number)
+        self.gpu_seconds += record.gpus * record.seconds
         for observer in self.observers:
             observer.ended(record)
 
@@ -215,7 +226,6 @@ class Search:
         elif self.aborted():
             return
         elif self.starts[number] >= self.max_attempts:
-            self.journal.fail(number, "machine", "machine")
-            self._tell_ended(number)
+            self._fail(number, "machine", "machine")
         else:
             self.interrupted.append(number)

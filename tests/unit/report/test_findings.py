@@ -129,16 +129,16 @@ def of_metric(metric: str, seed_variance: float, **changes: Any) -> Answer:
 
 
 def test_a_verdict_of_a_kind_whose_simulation_missed_its_bounds_says_so() -> None:
-    limit = not_covered_sentence(of_metric("macro_f1", 2.5e-5))
+    limit = not_covered_sentence(of_metric("macro_f1", 1.61e-4))
     assert limit is not None
     assert limit.startswith("not covered by what was simulated: for macro_f1 over many rare labels")
-    assert limit in answer_text(of_metric("macro_f1", 2.5e-5)).splitlines()
+    assert limit in answer_text(of_metric("macro_f1", 1.61e-4)).splitlines()
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        of_metric("macro_f1", 2.3e-5),  # test inputs vary more than seeds
+        of_metric("macro_f1", 1.59e-4),  # three searches: 19.9 times the variance of test inputs
         of_metric("map", 1e-3),
         of_metric("micro_f1", 1e-3),
         of_metric("precision_at_5", 1e-3),
