@@ -94,10 +94,7 @@ class StudyStorage:
             )
 
     def _about(self) -> Mapping[str, Any]:
-        return {
-            "private": self._files.folder.stat().st_mode & 0o077 == 0,
-            "study": read_json(self._files.study_json).get("id"),
-        }
+        return {"private": self._files.folder.stat().st_mode & 0o077 == 0}
 
     def data_folder(self, pipeline: str | None, path: str | None) -> Path | None:
         """The study's prepared data as they are fetched, on a machine that has none: whose pipeline would make them
@@ -191,18 +188,20 @@ class StudyStorage:
         """Whether the storage took it; the first error after it took everything is told."""
         try:
             bring()
-        except StorageError as error:
-            self.errors += 1
-            if not self._failing:
-                self._say(
-                    f"{self.place.url} does not take {what} ({error}); the study goes on, and tries again"
-                )
-            self._failing.add(what)
+        except (StorageError, UserError, OSError) as error:  # the last two are about a file here
+            reason = str(error) if isinstance(error, StorageError) else type(error).__name__
+            with self._lock:
+                self.errors += 1
+                if not self._failing:
+                    self._say(
+                        f"{self.place.url} does not take {what} ({reason}); the study goes on, and tries again"
+                    )
+                self._failing.add(what)
             return False
-        if what in self._failing:
-            self._failing.remove(what)
-            if not self._failing:
+        with self._lock:
+            if self._failing == {what}:
                 self._say(f"{self.place.url} takes {what} again, after {self.errors} errors")
+            self._failing.discard(what)
         return True
 
     def _bring_record(self) -> None:

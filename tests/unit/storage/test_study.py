@@ -158,6 +158,28 @@ def test_what_the_storage_lacks_is_said_at_the_end(
     brought(files, storage, data)
 
 
+def test_a_file_here_that_cannot_be_read_is_told_like_the_storage(
+    files: StudyFiles, storage: Place, data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[str]()
+    running = storage_of(files, storage, told)
+    running.open()
+
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study_module, "write_text", no_space)  # the ledger's lines
+        append_line(data.path, FinalIdentity("tiny", "sd", "probe", 0, "final"), fingerprint="f", **FACTS)
+        running.start(data)
+        running.close(in_order=False)
+    assert told[1] == f"{storage.url}/tiny does not take files (OSError); the study goes on, and tries again"
+    assert told[2].startswith(
+        f"{storage.url}/tiny lacks trials/0000/last.pt and 2 other files, after 1 errors;"
+    )
+    brought(files, storage, data)
+
+
 def test_a_trial_that_starts_is_known_there(files: StudyFiles, storage: Place, data: PreparedData) -> None:
     running = storage_of(files, storage)
     running.open()
