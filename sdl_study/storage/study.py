@@ -152,9 +152,9 @@ class StudyStorage:
             else:
                 pause = max(_PAUSE_SECONDS, _SHARE * (time.monotonic() - began))
         for number in range(self._attempts):
+            time.sleep(number)
             if self._attempt(bring, what):
                 break
-            time.sleep(number)
 
     def _leave(self) -> None:
         with suppress(StorageError):  # it ends by itself
