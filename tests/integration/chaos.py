@@ -144,7 +144,7 @@ def _end(driver: subprocess.Popen[str]) -> None:
 
 
 def left_by(out: Path) -> dict[str, Any]:
-    """What must be the same whatever was killed: every trial of the journal, leaderboard, predictions, MLflow's values."""
+    """What must be the same whatever was killed: trials of the journal, leaderboard, predictions, values in MLflow."""
     files = StudyFiles(out, NAME)
     trials = [
         {

@@ -33,7 +33,7 @@ def test_each_fault_once(tmp_path: Path, engines: Engines) -> None:
 @pytest.mark.parametrize("seed", [0])
 def test_many_faults_at_random(tmp_path: Path, engines: Engines, seed: int) -> None:
     engines.close()
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     kinds = ("driver", *PROCESSES)
     check(tmp_path, [(chance.choice(kinds), chance.randint(1, MOST_LINES)) for _ in range(MANY)], LONG)
 
