@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The first process of a host made of namespaces (hosts.py): its disks, its name, its sshd; then it buries its dead.
 #
-#   host.sh NAME DISK SHARED BASE     as process 1 of new network, PID, mount, UTS and IPC namespaces
+#   host.sh NAME DISK SHARED BASE     as process 1 of new network, PID, mount, UTS and IPC namespaces; SHARED may be empty
 set -euo pipefail
 name=$1 disk=$2 shared=$3 base=$4
 
@@ -11,7 +11,7 @@ mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /mnt
 mkdir -p /mnt/study /run/sshd
-mount --bind "$shared" /mnt/study
+[ -z "$shared" ] || mount --bind "$shared" /mnt/study
 mount --bind "$disk/hosts" /etc/hosts
 mount --bind /dev/null /etc/resolv.conf
 # The interpreter may lie in the home folder that is about to be hidden.

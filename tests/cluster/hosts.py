@@ -2,7 +2,7 @@
 
 A host has its own network, PID, mount, UTS and IPC namespace, its own home, /tmp, /run, /dev/shm and /etc/hosts, and an
 sshd. All hang on one bridge in a network namespace of its own, from which nothing reaches the machine's network.
-/mnt/study is one folder on all of them. Python packages are the machine's; the
+/mnt/study is one folder on all of them, unless a host is booted without. Python packages are the machine's; the
 project's own is what `ray up` brings.
 
 Everything ends with the process that made it: the first process of a host dies with its parent.
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -49,12 +49,14 @@ class Hosts:
     Args:
         folder: gets their disks and the shared folder.
         names: of the hosts, in the order of their addresses.
+        off: those of them that are not started at once.
     """
 
-    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+    def __init__(self, folder: Path, names: Iterable[str], off: Iterable[str] = ()) -> None:
         self.folder = folder.resolve()
         self.address = {name: f"{_NETWORK}{10 + number}" for number, name in enumerate(names)}
         self.shared = self.folder / "shared"
+        self._off = tuple(off)
         self._first: dict[str, subprocess.Popen[bytes]] = {}
         self._pids: dict[str, int] = {}
 
@@ -70,7 +72,8 @@ class Hosts:
             self._on_switch("ip", "link", "add", "bridge0", "type", "bridge")
             self._on_switch("ip", "link", "set", "bridge0", "up")
             for name in self.address:
-                self.boot(name)
+                if name not in self._off:
+                    self.boot(name)
         except BaseException:
             self._end()
             raise
@@ -85,14 +88,19 @@ class Hosts:
         for name in list(self._first):
             self.power_off(name)
 
-    def boot(self, name: str) -> None:
-        """Start a host on its disk, which is made at the first time, and plug it in."""
+    def boot(self, name: str, shares: bool = True) -> None:
+        """Start a host on its disk, which is made at the first time, and plug it in.
+
+        Args:
+            name: of the host.
+            shares: whether it sees the shared folder; else its /mnt/study is its own, and empty.
+        """
         disk = self.folder / name
         if not disk.exists():
             self._make_disk(name, disk)
         ready = disk / "root/.ready"
         ready.unlink(missing_ok=True)
-        first = ["bash", str(_FIRST), name, str(disk), str(self.shared), str(_BASE)]
+        first = ["bash", str(_FIRST), name, str(disk), str(self.shared if shares else ""), str(_BASE)]
         self._start(name, first, ["--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child"])
         pid = str(self._pids[name])
         self._on_switch("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", pid)
@@ -115,9 +123,18 @@ class Hosts:
         shutil.copy(self.folder / "host_key", disk / "host_key")
         (disk / "sshd_config").write_text(_SSHD)
         (home / ".config/pip/pip.conf").write_text(_PIP)
-        table = {"localhost": "127.0.0.1", **self.address}
-        (disk / "hosts").write_text("".join(f"{address} {host}\n" for host, address in table.items()))
+        self.name_hosts(name, {})
         _make_environment(home / "sdl-env")
+
+    def name_hosts(self, name: str, differing: Mapping[str, str]) -> None:
+        """Write a host's /etc/hosts.
+
+        Args:
+            name: of the host.
+            differing: addresses by name, where they are not those on the bridge.
+        """
+        table = {"localhost": "127.0.0.1", **self.address, **differing}
+        (self.folder / name / "hosts").write_text("".join(f"{to} {host}\n" for host, to in table.items()))
 
     def power_off(self, name: str) -> None:
         """Everything on a host ends at once."""
@@ -125,6 +142,14 @@ class Hosts:
         self._pids.pop(name, None)
         first.kill()
         first.wait()
+
+    def unplug(self, name: str) -> None:
+        """Pull a host's cable, at the switch: its own interface stays up, and nothing tells the others."""
+        self._on_switch("ip", "link", "set", name, "down")
+
+    def plug(self, name: str) -> None:
+        """Plug it in again."""
+        self._on_switch("ip", "link", "set", name, "up")
 
     def command(self, name: str, line: str) -> list[str]:
         """The words that run a line of shell on a host, as if typed at its console."""

@@ -83,8 +83,8 @@ class Operator:
         return self.hosts.run("laptop", _SHELL + line, seconds)
 
     def up(self) -> str:
-        """``ray up``, with a new token; returns what it prints."""
-        self.types("ray get-auth-token --generate > /dev/null 2>&1")
+        """``ray up``; the token is made at the first time. Returns what it prints."""
+        self.types("test -e ~/.ray/auth_token || ray get-auth-token --generate > /dev/null 2>&1")
         return self.types("ray up -y local.yaml", 300.0)
 
     def on_head(self, line: str, seconds: float = 120.0) -> str:
@@ -93,10 +93,12 @@ class Operator:
 
     def submit(self, job: str, study: str) -> None:
         """Start a study as a job of the cluster."""
-        self.on_head(
-            f"ray job submit --no-wait --submission-id {job} -- python -m sdl_study.run study {study} "
-            f"--address auto --out /mnt/study --tracking-uri {URI}"
-        )
+        where = f"--address auto --out /mnt/study --tracking-uri {URI}"
+        self.submit_command(job, f"python -m sdl_study.run study {study} {where}")
+
+    def submit_command(self, job: str, command: str) -> None:
+        """Start a job of the cluster."""
+        self.on_head(f"ray job submit --no-wait --submission-id {job} -- {command}")
 
     def follow(self, job: str, seconds: float = 400.0) -> str:
         """The job's lines until it ends; it must succeed."""

@@ -8,12 +8,17 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
+
+from sdl_study.record.files import StudyFiles
+from sdl_study.record.journal import read
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -114,3 +119,24 @@ class Command:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+
+def check_whole(out: Path, name: str, trials: int, epochs: int) -> None:
+    """Every trial is complete with every epoch, and has one run in MLflow with every step once."""
+    files = StudyFiles(out, name)
+    records = read(files.journal).all()
+    assert [(record.state, sorted(record.epochs)) for record in records] == [
+        ("complete", [*range(1, epochs + 1)])
+    ] * trials
+    assert files.answer.exists()
+    client = MlflowClient(tracking_uri=files.mlflow_uri)
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    ran = Counter(run.data.tags["sdl.trial"] for run in runs if run.data.tags["sdl.role"] == "trial")
+    assert ran == Counter(str(record.number) for record in records)
+    for run in runs:
+        for key in run.data.metrics:
+            steps = [metric.step for metric in client.get_metric_history(run.info.run_id, key)]
+            assert len(steps) == len(set(steps)), (run.info.run_name, key)

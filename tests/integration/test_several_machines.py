@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from sdl_study.record.files import StudyFiles
-from sdl_study.record.journal import read
 from tests.integration.conftest import Engines
-from tests.integration.machines import Command, Machines, machines
+from tests.integration.machines import Command, Machines, check_whole, machines
 from tests.integration.tiny import tiny_data
 
 SHORT = ("arms=('any','sd')", "controls=()")
@@ -34,27 +31,6 @@ def started() -> Iterator[list[Command]]:
     yield commands
     for command in commands:
         command.kill()
-
-
-def check_whole(out: Path, name: str, trials: int, epochs: int) -> None:
-    """Every trial is complete with every epoch, and has one run in MLflow with every step once."""
-    files = StudyFiles(out, name)
-    records = read(files.journal).all()
-    assert [(record.state, sorted(record.epochs)) for record in records] == [
-        ("complete", [*range(1, epochs + 1)])
-    ] * trials
-    assert files.answer.exists()
-    client = MlflowClient(tracking_uri=files.mlflow_uri)
-    experiment = client.get_experiment_by_name(name)
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    ran = Counter(run.data.tags["sdl.trial"] for run in runs if run.data.tags["sdl.role"] == "trial")
-    assert ran == Counter(str(record.number) for record in records)
-    for run in runs:
-        for key in run.data.metrics:
-            steps = [metric.step for metric in client.get_metric_history(run.info.run_id, key)]
-            assert len(steps) == len(set(steps)), (run.info.run_name, key)
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """A tiny text data set and study that a real cluster runs in seconds; also a script that runs it as a driver.
 
-python -m tests.integration.tiny OUT [--address ADDRESS] [--name NAME] [PATH=VALUE ...]
+python -m tests.integration.tiny OUT [--address ADDRESS] [--name NAME] [--tracking-uri URI] [PATH=VALUE ...]
 """
 
 from __future__ import annotations
@@ -116,11 +116,12 @@ def command() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--address")
     parser.add_argument("--name")
+    parser.add_argument("--tracking-uri")
     given, overrides = parser.parse_known_args()
     joins = given.address is not None
     plan = tiny_plan(given.out, parse_overrides(overrides), given.name, joins)
-    (answer,) = execute([plan], given.address, None)
-    print("\n".join([answer_text(answer), *show(plan, None)]))
+    (answer,) = execute([plan], given.address, given.tracking_uri)
+    print("\n".join([answer_text(answer), *show(plan, given.tracking_uri)]))
 
 
 if __name__ == "__main__":
