@@ -150,6 +150,18 @@ class Operator:
         shown = self.on_head("ray status")
         return sum(int(count) for count in re.findall(r"^ (\d+) local\.cluster\.node", shown, re.MULTILINE))
 
+    def has_no_token_outside_its_file(self) -> None:
+        """No process list or environment, log, artifact or file of MLflow holds the cluster's token."""
+        token = (self.hosts.folder / "laptop/root/.ray/auth_token").read_text().strip()
+        assert len(token) >= 32
+        for name in ("head", *self.workers):
+            assert token in self.hosts.run(name, "cat ~/.ray/auth_token")
+            assert token not in self.hosts.run(
+                name, "ps -eo args; cat /proc/[0-9]*/environ 2> /dev/null | tr '\\0' '\\n'"
+            )
+            found = f"grep --no-messages --recursive --files-with-matches {token} /tmp ~/.sdl-mlflow /mnt/study || true"
+            assert self.hosts.run(name, found) == ""
+
     def ray_processes(self) -> dict[str, str]:
         """What of Ray runs, by host."""
         line = "pgrep --list-full --full '[r]ay/(core|_private|dashboard|autoscaler)|^[r]ay::' || true"

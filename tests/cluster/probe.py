@@ -2,23 +2,28 @@
 
 python probe.py ADDRESS     prints a line of JSON for every open TCP port: {"port": ..., "http": ..., "grpc": ...}
 
-Of an HTTP server the paths that answered, each with status and type of content; of a gRPC server what one of Ray's
-calls came to, by the service that knows it. No token is sent.
+Every port is tried. Of an HTTP server the paths that answered, each with its status; of a gRPC server what every call
+came to, where it is a service of its own. No token is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import sys
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 
-_SECONDS = 3.0
-_AT_ONCE = 400
+HEALTH = "/grpc.health.v1.Health/Check"
+_SECONDS = 5.0
+_AT_ONCE, _ASKED_AT_ONCE = 400, 16
 _CALLS = (
+    HEALTH,
     "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
     "/ray.rpc.NodeManagerService/GetNodeStats",
     "/ray.rpc.CoreWorkerService/GetCoreWorkerStats",
@@ -27,7 +32,8 @@ _CALLS = (
     "/ray.rpc.ReporterService/GetTraceback",
 )
 _PATHS = ("/", "/metrics", "/api/version", "/api/jobs/", "/api/job_agent/jobs/", "/nodes?view=summary",
-          "/get_runtime_envs_info", "/api/2.0/mlflow/experiments/search?max_results=1")  # fmt: skip
+          "/api/local_raylet_healthz", "/get_runtime_envs_info",
+          "/api/2.0/mlflow/experiments/search?max_results=1")  # fmt: skip
 _OF_ANOTHER_SERVICE = ("UNIMPLEMENTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
@@ -48,20 +54,18 @@ async def open_ports(address: str) -> list[int]:
     return sorted(found)
 
 
-def http_answers(address: str, port: int) -> dict[str, str]:
-    """Status and type of content of the paths that are there; nothing where HTTP is not spoken."""
+def http_answers(address: str, port: int) -> dict[str, int]:
+    """Status of the paths that are there; nothing where HTTP is not spoken."""
     found = {}
     for path in _PATHS:
         try:
             with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=_SECONDS) as answer:
-                found[path] = f"{answer.status} {answer.headers.get_content_type()}"
+                found[path] = answer.status
         except urllib.error.HTTPError as error:
             if error.code != 404:
-                found[path] = str(error.code)
-        except (OSError, ValueError, EOFError):
-            return found
-        except Exception as error:  # noqa: BLE001 (http.client raises what it likes on bytes that are no HTTP)
-            return {**found, path: type(error).__name__} if found else {}
+                found[path] = error.code
+        except (OSError, http.client.HTTPException):
+            break
     return found
 
 
@@ -75,16 +79,21 @@ def grpc_answers(address: str, port: int) -> dict[str, str]:
                 ask(b"", timeout=_SECONDS)
                 found[call] = "ANSWERED"
             except grpc.RpcError as error:
-                code = error.code().name
+                code = error.code().name  # of a call
+                if code == "UNAVAILABLE":
+                    break  # no gRPC
                 if code not in _OF_ANOTHER_SERVICE:
                     found[call] = code
     return found
 
 
+def _asked(address: str, port: int) -> dict[str, Any]:
+    found = http_answers(address, port)
+    return {"port": port, "http": found, "grpc": {} if found else grpc_answers(address, port)}
+
+
 if __name__ == "__main__":
-    for open_port in asyncio.run(open_ports(sys.argv[1])):
-        answers = {
-            "http": http_answers(sys.argv[1], open_port),
-            "grpc": grpc_answers(sys.argv[1], open_port),
-        }
-        print(json.dumps({"port": open_port, **answers}), flush=True)
+    where = sys.argv[1]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        for answers in pool.map(lambda port: _asked(where, port), asyncio.run(open_ports(where))):
+            print(json.dumps(answers), flush=True)

@@ -19,7 +19,7 @@ from tests.integration.conftest import Engines
 EACH_ONCE = (("worker", 2), ("trainable", 4), ("broker", 3), ("driver", 6))
 SETTINGS = ("budget.trials=4",)
 LONG = ("budget.trials=10", "budget.max_attempts=20")  # one trial may be hit again and again
-MANY, MOST_LINES = 20, 4
+MANY, MOST_LINES = 20, 2
 
 
 @pytest.mark.slow

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-RECIPES = ("cluster.yaml", *(f"sdl_study/cluster/{name}" for name in ("local.yaml", "kuberay.yaml", "slurm.sh")))
+RECIPES = (
+    "cluster.yaml",
+    *(f"sdl_study/cluster/{name}" for name in ("local.yaml", "kuberay.yaml", "slurm.sh")),
+)
 STARTS_A_GROUP = 10.0
 """Seconds that a new group takes to its first epoch on an idle machine."""
 
