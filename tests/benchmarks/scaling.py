@@ -13,9 +13,10 @@ rate of each link. With W ranks, P trained parameters and D features:
     gather        (W-1)/W · B (4 D + 8 S)  bytes a rank: float32 rows, and S = 4 float64 sums of every anchor
     compute     (B / W) · (operations a row) / (the rate that this project's forecast gives an H100)
 
-Labels (some hundred bytes a row), latency and the loss itself (13.5 ms for 8,192 rows on one GPU, which the ranks share)
-are left out, and so is the overlap of all-reduce and backward pass, which hides up to all of it: a step is the sum. All-reduce does not grow with the batch, the other two do; so
-communication takes more than half of a step below the batch
+Labels (some hundred bytes a row), latency and the loss (13.5 ms for 8,192 rows on one GPU; the ranks share it) are left
+out, and so is the overlap of all-reduce and backward pass, which hides up to all of it: a step is taken to be the sum.
+All-reduce does not grow with the batch, the other two do; so communication takes more than half of a step below the
+batch
 
     B* = all-reduce seconds / (compute seconds a row − gather seconds a row)
 
