@@ -12,6 +12,7 @@ from tests.cluster import probe
 from tests.cluster.hosts import Hosts
 
 _LISTENER = re.compile(r"^LISTEN +\d+ +\d+ +(\S+):(\d+) .*?(?:pid=(\d+)|$)")
+GONE = "gone by now"
 _LOOPBACK = ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]")
 _FIXED = (22, 5000, 6379, 8265, 10001, 44217, 44227, 52365)
 """Ports that are the same on every cluster; Ray takes free ones for the others."""
@@ -36,7 +37,7 @@ class Open:
     Attributes:
         service: whose it is.
         loopback: whether the host alone can reach it.
-        http: statuses of the paths that answered, from another host.
+        http: what came of paths, from another host.
         grpc: what came of calls, from another host.
     """
 
@@ -44,7 +45,7 @@ class Open:
     port: int
     service: str
     loopback: bool
-    http: dict[str, int]
+    http: dict[str, str]
     grpc: dict[str, str]
 
     @property
@@ -59,23 +60,21 @@ class Open:
             health = "; health checks answer" if self.grpc.get(probe.HEALTH) == "ANSWERED" else ""
             return f"{', '.join(sorted(calls)) or 'no call'}{health}"
         if self.http:
-            told = {path for path, status in self.http.items() if status == 200}
-            refused = {str(status) for status in self.http.values() if status != 200}
-            answered = f"{', '.join(sorted(told))} answers" if told else ""
-            return "; ".join(filter(None, (", ".join(sorted(refused)), answered)))
+            answered = [f"{path} answers" for path, said in sorted(self.http.items()) if said == "200"]
+            return "; ".join([*sorted(set(self.http.values()) - {"200"}), *answered])
         return "neither HTTP nor gRPC"
 
     @property
     def refuses(self) -> bool:
         """Whether it gives nothing away without the token but health and metrics; torch has no token."""
         calls = {code for call, code in self.grpc.items() if call != probe.HEALTH}
-        open_paths = {path for path, status in self.http.items() if status != 401}
-        torch = self.service == "worker" and not self.grpc and not self.http
+        open_paths = {path for path, said in self.http.items() if said not in ("401", probe.METRICS)}
+        torch = self.service in ("worker", GONE) and not self.grpc and not self.http
         if self.loopback or self.service == "SSH" or torch:
             return True
         if not self.grpc and not self.http:
             return False
-        return calls <= {"UNAUTHENTICATED"} and open_paths <= {"/metrics", "/", "/api/local_raylet_healthz"}
+        return calls <= {"UNAUTHENTICATED"} and open_paths <= {"/api/local_raylet_healthz"}
 
 
 def scan(hosts: Hosts, name: str, other: str) -> list[Open]:
@@ -89,9 +88,7 @@ def scan(hosts: Hosts, name: str, other: str) -> list[Open]:
         assert not (loopback and port in outside), f"{name}:{port} is on loopback, and {other} reaches it"
         said = outside.pop(port, {"http": {}, "grpc": {}})
         found.append(Open(name, port, service, loopback, said["http"], said["grpc"]))
-    found += [
-        Open(name, port, "gone by now", False, said["http"], said["grpc"]) for port, said in outside.items()
-    ]
+    found += [Open(name, port, GONE, False, said["http"], said["grpc"]) for port, said in outside.items()]
     return found
 
 
@@ -126,6 +123,10 @@ def table(found: list[Open]) -> list[str]:
         service = port.service
         if service == "worker":
             service = "Ray: workers, driver" if port.grpc or port.http else "torch: gloo, TCPStore"
+        if port.says == probe.METRICS:
+            service = "Ray: Prometheus metrics"
+        if port.service == GONE:
+            continue
         rows[service, port.says].add(str(port.port) if port.port in _FIXED else "free ones")
     lines = ["| port | service | answers without the token |", "|---|---|---|"]
     for (service, says), ports in sorted(rows.items(), key=lambda row: row[0]):

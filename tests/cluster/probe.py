@@ -2,8 +2,8 @@
 
 python probe.py ADDRESS     prints a line of JSON for every open TCP port: {"port": ..., "http": ..., "grpc": ...}
 
-Every port is tried. Of an HTTP server the paths that answered, each with its status; of a gRPC server what every call
-came to, where it is a service of its own. No token is sent.
+Every port is tried. Of an HTTP server the paths that answered, each with its status, or that it gave metrics; of a
+gRPC server what every call came to, where it is a service of its own. No token is sent.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from typing import Any
 
 import grpc
 
+METRICS = "metrics"
+_EXPOSITION = b"# HELP "
+"""How Prometheus' text begins."""
 HEALTH = "/grpc.health.v1.Health/Check"
 _SECONDS = 5.0
 _AT_ONCE, _ASKED_AT_ONCE = 400, 16
@@ -28,13 +31,13 @@ _CALLS = (
     "/ray.rpc.NodeManagerService/GetNodeStats",
     "/ray.rpc.CoreWorkerService/GetCoreWorkerStats",
     "/ray.rpc.RayletDriver/ClusterInfo",
-    "/ray.rpc.ObjectManagerService/FreeObjects",
+    "/ray.rpc.ObjectManagerService/Pull",
     "/ray.rpc.ReporterService/GetTraceback",
 )
 _PATHS = ("/", "/metrics", "/api/version", "/api/jobs/", "/api/job_agent/jobs/", "/nodes?view=summary",
           "/api/local_raylet_healthz", "/get_runtime_envs_info",
           "/api/2.0/mlflow/experiments/search?max_results=1")  # fmt: skip
-_OF_ANOTHER_SERVICE = ("UNIMPLEMENTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")
+_NO_GRPC = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
 async def open_ports(address: str) -> list[int]:
@@ -54,16 +57,16 @@ async def open_ports(address: str) -> list[int]:
     return sorted(found)
 
 
-def http_answers(address: str, port: int) -> dict[str, int]:
-    """Status of the paths that are there; nothing where HTTP is not spoken."""
+def http_answers(address: str, port: int) -> dict[str, str]:
+    """Status of the paths that are there, or that metrics came; nothing where HTTP is not spoken."""
     found = {}
     for path in _PATHS:
         try:
             with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=_SECONDS) as answer:
-                found[path] = answer.status
+                found[path] = METRICS if answer.read(len(_EXPOSITION)) == _EXPOSITION else str(answer.status)
         except urllib.error.HTTPError as error:
             if error.code != 404:
-                found[path] = error.code
+                found[path] = str(error.code)
         except (OSError, http.client.HTTPException):
             break
     return found
@@ -80,9 +83,9 @@ def grpc_answers(address: str, port: int) -> dict[str, str]:
                 found[call] = "ANSWERED"
             except grpc.RpcError as error:
                 code = error.code().name  # of a call
-                if code == "UNAVAILABLE":
-                    break  # no gRPC
-                if code not in _OF_ANOTHER_SERVICE:
+                if code in _NO_GRPC:
+                    break
+                if code != "UNIMPLEMENTED":  # by this service
                     found[call] = code
     return found
 
