@@ -16,7 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -50,13 +50,16 @@ class Hosts:
         folder: gets their disks and the shared folder.
         names: of the hosts, in the order of their addresses.
         off: those of them that are not started at once.
+        own_name: the address that a host's own name has on it; None means that on the bridge.
     """
 
-    def __init__(self, folder: Path, names: Iterable[str], off: Iterable[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, names: Iterable[str], off: Iterable[str] = (), own_name: str | None = None
+    ) -> None:
         self.folder = folder.resolve()
         self.address = {name: f"{_NETWORK}{10 + number}" for number, name in enumerate(names)}
         self.shared = self.folder / "shared"
-        self._off = tuple(off)
+        self._off, self._own_name = tuple(off), own_name
         self._first: dict[str, subprocess.Popen[bytes]] = {}
         self._pids: dict[str, int] = {}
 
@@ -123,18 +126,9 @@ class Hosts:
         shutil.copy(self.folder / "host_key", disk / "host_key")
         (disk / "sshd_config").write_text(_SSHD)
         (home / ".config/pip/pip.conf").write_text(_PIP)
-        self.name_hosts(name, {})
+        table = {"localhost": "127.0.0.1", **self.address, name: self._own_name or self.address[name]}
+        (disk / "hosts").write_text("".join(f"{address} {host}\n" for host, address in table.items()))
         _make_environment(home / "sdl-env")
-
-    def name_hosts(self, name: str, differing: Mapping[str, str]) -> None:
-        """Write a host's /etc/hosts.
-
-        Args:
-            name: of the host.
-            differing: addresses by name, where they are not those on the bridge.
-        """
-        table = {"localhost": "127.0.0.1", **self.address, **differing}
-        (self.folder / name / "hosts").write_text("".join(f"{to} {host}\n" for host, to in table.items()))
 
     def power_off(self, name: str) -> None:
         """Everything on a host ends at once."""

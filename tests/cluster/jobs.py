@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 
+from sdl_study.record.files import StudyFiles
 from tests.cluster.operator import HOME, URI, Operator, until
 from tests.integration.machines import check_whole
 
@@ -55,16 +56,16 @@ class Study:
         """How many epochs it has told of."""
         return len(_EPOCH.findall(self.text))
 
-    def until(self, words: str, seconds: float = 240.0) -> float:
+    def until(self, words: str, seconds: float = 400.0) -> float:
         """Wait until the job has said so; returns the seconds that it took."""
         return self._until(lambda: words in self.text, words, seconds)
 
-    def trains(self, epochs: int, seconds: float = 240.0) -> float:
+    def trains(self, epochs: int, seconds: float = 400.0) -> float:
         """Wait for some epochs more; returns the seconds that it took."""
         wanted = self.epochs + epochs
         return self._until(lambda: self.epochs >= wanted, f"{epochs} epochs more", seconds)
 
-    def goes_on_after(self, fault: Callable[[], object], seconds: float = 240.0) -> float:
+    def goes_on_after(self, fault: Callable[[], object], seconds: float = 400.0) -> float:
         """Let something happen; returns the seconds until the next epoch is told."""
         fault()
         began = time.monotonic()
@@ -72,15 +73,14 @@ class Study:
         self.trains(1, seconds)
         return time.monotonic() - began
 
-    def ends(self, seconds: float = 400.0) -> str:
-        """Wait for the job's end; returns its status."""
+    def ends(self, seconds: float = 600.0) -> None:
+        """Wait for the end of its driver."""
         self._until(lambda: not self.runs, "the end of the job", seconds)
-        return self.operator.on_head(f"ray job status {self._job}")
 
     def is_whole(self) -> None:
-        """Wait until the job succeeds; no trial is lost or doubled, each has one run, and every step is there once."""
-        status = self.ends()
-        assert f"Job '{self._job}' succeeded" in status, f"{status}\n{self.text}"
+        """Wait for its end; no trial is lost or doubled, each has one run, and every step is there once."""
+        self.ends()
+        assert StudyFiles(self.operator.hosts.shared, self.name).answer.exists(), self.text
         check_whole(self.operator.hosts.shared, self.name, self.trials, EPOCHS)
 
     @property

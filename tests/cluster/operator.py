@@ -78,16 +78,16 @@ class Operator:
             text = text.replace(before, after)
         return text
 
-    def types(self, line: str, seconds: float = 120.0) -> str:
+    def types(self, line: str, seconds: float = 300.0) -> str:
         """A line of shell in the clone, as the recipe says; returns what it prints."""
         return self.hosts.run("laptop", _SHELL + line, seconds)
 
     def up(self) -> str:
         """``ray up``; the token is made at the first time. Returns what it prints."""
         self.types("test -e ~/.ray/auth_token || ray get-auth-token --generate > /dev/null 2>&1")
-        return self.types("ray up -y local.yaml", 300.0)
+        return self.types("ray up -y local.yaml", 600.0)
 
-    def on_head(self, line: str, seconds: float = 120.0) -> str:
+    def on_head(self, line: str, seconds: float = 300.0) -> str:
         """``ray exec``."""
         return self.types(f"ray exec local.yaml {shlex.quote(line)}", seconds)
 
@@ -145,10 +145,9 @@ class Operator:
         """The hosts of every worker group that was started (``ranks_of``)."""
         return ranks_of(self.hosts, ("head", *self.workers))
 
-    def nodes(self) -> int:
-        """Machines that are in the cluster, the head among them."""
-        shown = self.on_head("ray status")
-        return sum(int(count) for count in re.findall(r"^ (\d+) local\.cluster\.node", shown, re.MULTILINE))
+    def raylet(self, name: str) -> str:
+        """The process id of a host's raylet; "" where none runs."""
+        return self.hosts.run(name, "pgrep --newest --exact raylet || true").strip()
 
     def has_no_token_outside_its_file(self) -> None:
         """No process list or environment, log, artifact or file of MLflow holds the cluster's token."""
