@@ -106,7 +106,14 @@ class Hosts:
         first = ["bash", str(_FIRST), name, str(disk), str(self.shared if shares else ""), str(_BASE)]
         self._start(name, first, ["--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child"])
         pid = str(self._pids[name])
-        self._on_switch("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", pid)
+        number = int(self.address[name].rpartition(".")[2])
+        card = (
+            "address",
+            f"02:00:00:00:00:{number:02x}",
+        )  # the same after a reboot: its neighbours remember it
+        self._on_switch(
+            "ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", *card, "netns", pid
+        )
         self._on_switch("ip", "link", "set", name, "master", "bridge0", "up")
         for words in ("link set lo up", f"addr add {self.address[name]}/24 dev eth0", "link set eth0 up"):
             _do("nsenter", "-t", pid, "-n", "ip", *words.split())
