@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -139,8 +141,10 @@ class Hosts:
 
     def power_off(self, name: str) -> None:
         """Everything on a host ends at once."""
-        first = self._first.pop(name)
-        self._pids.pop(name, None)
+        first, pid = self._first.pop(name), self._pids.pop(name, 0)
+        if pid:  # process 1 of the host, with which all others end: as long as its parent lives the number is its own
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         first.kill()
         first.wait()
 
