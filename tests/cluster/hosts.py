@@ -18,7 +18,6 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -90,7 +89,7 @@ class Hosts:
         self._end()
 
     def _end(self) -> None:
-        for name in list(self._first):
+        for name in reversed(list(self._first)):  # the switch at last
             self.power_off(name)
 
     def boot(self, name: str, shares: bool = True) -> None:
@@ -142,11 +141,17 @@ class Hosts:
     def power_off(self, name: str) -> None:
         """Everything on a host ends at once."""
         first, pid = self._first.pop(name), self._pids.pop(name, 0)
-        if pid:  # process 1 of the host, with which all others end: as long as its parent lives the number is its own
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        first.kill()
-        first.wait()
+        if (
+            first.poll() is None and pid
+        ):  # process 1 of the host; its parent returns once all others have ended with it
+            os.kill(pid, signal.SIGKILL)
+        try:
+            first.wait(20.0 if pid else 0.0)
+        except subprocess.TimeoutExpired:
+            first.kill()
+            first.wait()
+        if name != "switch":  # else the name is taken until the kernel comes to it
+            self._on_switch("ip", "link", "delete", name, missing_ok=True)
 
     def unplug(self, name: str) -> None:
         """Pull a host's cable, at the switch: its own interface stays up, and nothing tells the others."""
@@ -191,8 +196,11 @@ class Hosts:
 
         _until(found, f"{name} does not start; see {self.folder / name}.log")
 
-    def _on_switch(self, *words: str) -> None:
-        _do("nsenter", "-t", str(self._pids["switch"]), "-n", *words)
+    def _on_switch(self, *words: str, missing_ok: bool = False) -> None:
+        command = ["nsenter", "-t", str(self._pids["switch"]), "-n", *words]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode and not (missing_ok and "Cannot find device" in done.stderr):
+            raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")
 
 
 def _make_environment(folder: Path) -> None:
