@@ -153,6 +153,10 @@ class Hosts:
         if name != "switch":  # else the name is taken until the kernel comes to it
             self._on_switch("ip", "link", "delete", name, missing_ok=True)
 
+    def is_on(self, name: str) -> bool:
+        """Whether a host runs."""
+        return name in self._first
+
     def unplug(self, name: str) -> None:
         """Pull a host's cable, at the switch: its own interface stays up, and nothing tells the others."""
         self._on_switch("ip", "link", "set", name, "down")

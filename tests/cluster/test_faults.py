@@ -1,6 +1,6 @@
 """What a cluster does to a study: after each fault it ends whole, by itself or by the same command.
 
-In order: every test goes on where the one before it ended. On every host the host's own name is 127.0.1.1, as Debian's
+Every test goes on where the one before it ended. On every host the host's own name is 127.0.1.1, as Debian's
 installer leaves it. A host that trains has one CPU, so that two workers are on two hosts.
 """
 
@@ -41,6 +41,15 @@ def joined(operator: Operator, name: str, before: str = "") -> float:
     return until(joins, f"{name} does not join", 400.0)
 
 
+def all_in(operator: Operator) -> None:
+    """Every host that trains runs Ray."""
+    for name in WORKERS:
+        if not operator.hosts.is_on(name):
+            operator.hosts.boot(name)
+    for name in WORKERS:
+        joined(operator, name)
+
+
 def last_group(operator: Operator) -> dict[int, str]:
     """Hosts of the group that was started last, by rank."""
     return operator.ranks()[-1]
@@ -61,6 +70,7 @@ def test_two_studies_at_once_and_a_machine_that_joins_late(operator: Operator) -
 
 def test_machines_that_train_are_lost(operator: Operator) -> None:
     """The power of one goes off, and there is a spare; then the cable of another comes out, and there is none."""
+    all_in(operator)
     study = Study(operator, "lost", workers=2, trials=3)
     study.start()
     study.trains(2)
@@ -85,10 +95,10 @@ def test_machines_that_train_are_lost(operator: Operator) -> None:
     print(f"cable out, without a spare machine, and in again: the next epoch after {took:.0f} s")
     operator.hosts.boot(lost)
     study.is_whole()
-    joined(operator, lost)
 
 
 def test_a_cable_comes_out_and_there_is_a_spare_machine(operator: Operator) -> None:
+    all_in(operator)
     study = Study(operator, "cable", workers=2, trials=2)
     study.start()
     study.trains(1)
@@ -128,6 +138,7 @@ def test_driver_gcs_and_head_are_lost(operator: Operator) -> None:
 
 
 def test_a_machine_without_the_shared_folder_is_named(operator: Operator) -> None:
+    all_in(operator)
     operator.hosts.power_off(LATE)
     operator.hosts.boot(LATE, shares=False)
     joined(operator, LATE)
