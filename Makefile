@@ -20,7 +20,7 @@ help:
 	@echo "make test       the fast tests"
 	@echo "make test-long  the tests that take long"
 	@echo "make test-gpu   the tests that need a CUDA device"
-	@echo "make cluster-test  the recipe for machines that exist, on machines made of namespaces: root, sshd, rsync, iproute2"
+	@echo "make cluster-test  the recipe for machines that exist, its open ports and its faults, on machines made of namespaces: root, sshd, rsync, iproute2"
 	@echo "make test-lowest  the fast tests with the lowest versions that pyproject.toml allows, in a folder of their own"
 	@echo "make lint       ruff, pyright, import-linter"
 	@echo "make clean      remove $(VENV) and caches; studies/ stays"
