@@ -19,6 +19,7 @@ from sdl_study.version import code_digest
 _SEEN_SECONDS = 5.0
 """For so long a network file system may not show what another machine has written (NFS: 3 s and more)."""
 _SHOWN = 12
+_LOOPBACK = ("127.", "::1")
 _CUDA, _NONE = "CUDA", "none"
 _LEAST_FREE = 1e9
 
@@ -140,7 +141,20 @@ def findings(question: Question, here: Answer, others: Sequence[Answer]) -> Iter
                 yield f"{other.name}: has {name} {found}, the driver {version}"
         if other.code != here.code:
             yield f"{other.name}: has other code (digest {other.code[:_SHOWN]}, the driver's {here.code[:_SHOWN]})"
+    yield from _addresses(others)
     yield from _cuda(others)
+
+
+def _addresses(others: Sequence[Answer]) -> Iterator[str]:
+    """Machines that the others look for on themselves."""
+    if len({other.address for other in others}) == 1:
+        return
+    for other in others:
+        if other.address.startswith(_LOOPBACK):
+            yield (
+                f"{other.name}: Ray knows it by an address that no other machine finds it at; "
+                "start Ray there with --node-ip-address"
+            )
 
 
 def _cuda(others: Sequence[Answer]) -> Iterator[str]:

@@ -119,3 +119,14 @@ def test_machines_with_gpus_need_the_same_cuda_and_others_none(question: Questio
         "w2 (10.0.0.2): has a torch for CUDA 12.8, w1 (10.0.0.2) for 13.0"
     ]
     assert lines(machine("w1", 1, "none")) == ["w1 (10.0.0.2): has GPUs, and a torch without CUDA"]
+
+
+def test_a_machine_that_the_others_would_look_for_on_themselves(question: Question) -> None:
+    here = answer(question, "driver-too", "here")
+    head = replace(answer(question, "node-1", "127.0.1.1"), host="head")
+    one, two = (replace(head, host=host, address=f"10.0.0.{host[1]}") for host in ("w2", "w3"))
+    (line,) = findings(question, here, [head, one, two])
+    assert line.startswith("head (127.0.1.1): Ray knows it by an address that no other machine finds it at; ")
+    assert list(findings(question, here, [one, two])) == []
+    assert list(findings(question, here, [head])) == []
+    assert list(findings(question, here, [head, replace(head, host="again")])) == []  # one machine
