@@ -21,7 +21,7 @@ import psutil
 import ray
 from ray._private import worker as ray_worker
 
-from sdl_study.ending import MachineFailure, must_leave_at_once
+from sdl_study.ending import MachineFailure, must_leave_at_once, tell
 from sdl_study.errors import UserError
 from sdl_study.workers.broker import NAMESPACE
 from sdl_study.workers.group import quiet_environment
@@ -32,6 +32,7 @@ _WATCH_SECONDS = 0.25
 GOES_ON = "the same command goes on where it was"
 # How long the head of a cluster may not answer: Ray's library gives it up after 60 s, and this process with it.
 _ASK_SECONDS, _HEAD_SECONDS = 2.0, 20.0
+_END_SECONDS = 20.0  # what the main thread may take to end after that; it may wait for an answer of Ray's
 # A machine of a cluster that went away is told in our own words; that groups need processes is no news.
 _TOLD_BY_US = ("Raylet is terminated", "worker processes have been started")
 _VITAL = ("gcs_server", "raylet")  # without either of them nothing that Ray holds is reachable any more
@@ -94,6 +95,7 @@ class RaySession:
         self._vital: dict[psutil.Process, str] = {}
         self._started: list[psutil.Process] = []
         self._leaving = threading.Event()
+        self._asked = False
         self.logs = ""
         self.lost: str | None = None
 
@@ -189,7 +191,14 @@ class RaySession:
         while not self._leaving.wait(_WATCH_SECONDS):
             if self.look() and not self._leaving.is_set():
                 self._on_lost()
+                if not self.own and not self._leaving.wait(_END_SECONDS):
+                    self._end_here()
                 return
+
+    def _end_here(self) -> None:
+        """The main thread waits for Ray, whose library would end this process, without a word, a little later."""
+        failure = None if self._asked else self.went_away()
+        os._exit(1 if failure is None else tell(failure))
 
     def look(self, seconds: float = 0.0) -> str | None:
         """Which of Ray's processes went away, if one has; what it did before it was noticed may take a moment."""
@@ -205,6 +214,7 @@ class RaySession:
         """What to say when Ray went away; None while it is there."""
         if self.look(seconds) is None:
             return None
+        self._asked = True
         how = "ended" if self.lost in self._vital.values() else "does not answer"
         return MachineFailure(f"Ray went away ({self.lost} {how}); its logs: {self.logs}; {GOES_ON}")
 
