@@ -27,7 +27,8 @@ OPTIONS = {
     "stop": {"study", "--out", "--wait"},
     "study": {
         "names", "--out", "--data", "--dry-run", "--name", "--trials", "--workers", "--set", "--address",
-        "--tracking-uri", "--allow-record-artifacts", "--base", "--register", "--storage",
+        "--tracking-uri", "--allow-record-artifacts", "--base", "--register", "--storage", "--hours", "--gpu-hours",
+        "--warm-start",
     },
 }  # fmt: skip
 
