@@ -18,6 +18,7 @@ from sdl_study.config import (
 )
 from sdl_study.data.sizes import DataSizes
 from sdl_study.space import Parameter, ParameterValue, SearchSpace, Study, choice, log_uniform
+from sdl_study.stages import ProbeSettings
 
 ARMS = (BCE, ANY, ALL, MULSUPCON, SD, SD_WEIGHTED)
 DEMO_ARMS = (BCE, ANY, SD, SD_WEIGHTED)  # as many as two cores train to convergence in minutes
@@ -86,6 +87,7 @@ def six_arms(
     temperature: Range = TEMPERATURES,
     batch_sizes: tuple[int, ...] = (),
     projection: ProjectionSettings | None = None,
+    probe: ProbeSettings | None = None,
     expects: DataSizes | None = None,
     arms: tuple[Arm, ...] = ARMS,
 ) -> Study:
@@ -103,6 +105,7 @@ def six_arms(
         temperature: lowest and highest.
         batch_sizes: to choose from, at equal examples seen; with none it is not searched.
         projection: the contrastive arms' head.
+        probe: the last stage of all arms.
         expects: how large the data are that the study is made for.
         arms: those of the six that run.
     """
@@ -138,6 +141,7 @@ def six_arms(
                 encoders=dict(encoders),
                 projection=projection or ProjectionSettings(),
             ),
+            probe=probe or ProbeSettings(),
             train=train,
             budget=budget,
         ),

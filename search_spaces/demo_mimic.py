@@ -5,6 +5,7 @@ from __future__ import annotations
 from sdl_study.config import BudgetSettings, DataSettings, TrainSettings
 from sdl_study.data.sizes import DataSizes
 from sdl_study.space import choice, uniform
+from sdl_study.stages import ProbeSettings
 from search_spaces._common import DEMO_ARMS, six_arms
 
 STUDY = six_arms(
@@ -17,14 +18,15 @@ STUDY = six_arms(
         choice("model.encoders.conv.kernel", 3, 5, when={"model.encoder": "conv"}),
         uniform("model.encoders.bert.dropout", 0.0, 0.2, when={"model.encoder": "bert"}),
     ),
-    learning_rate=(1e-2, 1e-1),
-    first={"train.learning_rate": 4e-2, "model.encoders.conv.kernel": 5},
+    learning_rate=(2e-2, 1e-1),
+    first={"train.learning_rate": 6e-2, "model.encoders.conv.kernel": 5},
     data=DataSettings(name="demo_mimic", pipeline="pipelines.demo", store={"max_length": 64}),
-    # So many epochs that the arms have converged: a comparison before that is one of their speed. One worker a trial,
+    # So many epochs that all arms have converged: a comparison before that is one of their speed. One worker a trial,
     # and two trials at a time: a step of so small a network is shorter than the talk of two workers about it.
     train=TrainSettings(epochs=10, batch_size=64, workers=1),
     budget=BudgetSettings(trials=4, first_rung=5, final_seeds=1, selection_seeds=0),
     arms=DEMO_ARMS,
+    probe=ProbeSettings(max_rows=2_000),  # in trials; finals are scored with a probe on all
     objective="dev/map_document",
     primary_metric="test/map_document",
     expects=DataSizes("the synthetic notes", "text", train=8_103, dev=950, test=947, labels=40),
