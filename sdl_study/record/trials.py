@@ -127,6 +127,21 @@ def record_of(arm: str, search: int, trial: FrozenTrial) -> TrialRecord:
     )
 
 
+def candidates(records: Sequence[TrialRecord], arm: str, top: int, search: int = 0) -> list[TrialRecord]:
+    """The best trials on dev of a search of an arm.
+
+    Complete ones first, then those that ASHA stopped; the earlier on a tie.
+    """
+    scored = [
+        r
+        for r in records
+        if (r.arm, r.search) == (arm, search)
+        and r.objective is not None
+        and r.state in ("complete", "pruned")
+    ]
+    return sorted(scored, key=lambda r: (r.state != "complete", -float(r.objective or 0), r.number))[:top]
+
+
 def leaderboard(
     trials: list[TrialRecord], remarks: Callable[[TrialRecord], Mapping[str, Any]] = lambda _: {}
 ) -> list[dict[str, Any]]:

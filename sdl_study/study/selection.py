@@ -13,27 +13,12 @@ from sdl_study.models import parse_encoder_settings
 from sdl_study.record.declaration import Declaration, Winner, keep_or_write
 from sdl_study.record.findings import could_learn
 from sdl_study.record.outcome import Repeat
-from sdl_study.record.trials import TrialRecord, spent_on
+from sdl_study.record.trials import TrialRecord, candidates, spent_on
 from sdl_study.study.final_seeds import final_seeds, trains_again
 from sdl_study.study.jobs import JobMaker, Work
 from sdl_study.study.located import encoder_of
 from sdl_study.study.plan import Plan
 from sdl_study.study.search.scheduler import longest
-
-
-def candidates(records: Sequence[TrialRecord], arm: str, top: int, search: int = 0) -> list[TrialRecord]:
-    """The best trials on dev of a search of an arm.
-
-    Complete ones first, then those that ASHA stopped; the earlier on a tie.
-    """
-    scored = [
-        r
-        for r in records
-        if (r.arm, r.search) == (arm, search)
-        and r.objective is not None
-        and r.state in ("complete", "pruned")
-    ]
-    return sorted(scored, key=lambda r: (r.state != "complete", -float(r.objective or 0), r.number))[:top]
 
 
 def _searches(plan: Plan) -> list[tuple[str, int]]:

@@ -13,10 +13,9 @@ from sdl_study.errors import UserError
 from sdl_study.record.files import StudyFiles
 from sdl_study.record.identity import read_identity
 from sdl_study.record.reading import StudyRecord, read_study
-from sdl_study.record.trials import TrialRecord
+from sdl_study.record.trials import TrialRecord, candidates
 from sdl_study.record.warm import WarmPoint, WarmStart
 from sdl_study.study.plan import Plan
-from sdl_study.study.selection import candidates
 
 MOST_POINTS = 3
 

@@ -14,11 +14,10 @@ from sdl_study.record.declaration import Declaration, Winner, read_declaration
 from sdl_study.record.finals import final_slots
 from sdl_study.record.findings import VALID_ANCHORS
 from sdl_study.record.outcome import Failure, Repeat, write_outcome
-from sdl_study.record.trials import State, TrialRecord
+from sdl_study.record.trials import State, TrialRecord, candidates
 from sdl_study.study.jobs import JobMaker
 from sdl_study.study.plan import Plan
 from sdl_study.study.selection import (
-    candidates,
     declare,
     final_seeds,
     primary_contrast,
