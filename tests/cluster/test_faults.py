@@ -144,6 +144,7 @@ def test_a_machine_without_the_shared_folder_is_named(operator: Operator) -> Non
     joined(operator, LATE)
     study = Study(operator, "shared", workers=2, trials=1)
     study.start()
+    study.until("does not share the folder")  # it may not run yet
     study.ends()
     (line,) = [line for line in study.text.splitlines() if "does not share the folder" in line]
     assert re.search(rf"{LATE} \({operator.hosts.address[LATE]}\): .* /mnt/study", line)
