@@ -24,9 +24,8 @@ from sdl_study.storage.mirror import Mirror
 from sdl_study.storage.place import Place, StorageError
 
 _PAUSE_SECONDS = 5.0
-_SHARE = (
-    4.0  # so many times as long as it took to bring the files nothing is brought: at most a fifth of the time
-)
+# For so many times as long as it took to bring the files nothing is brought: they take a fifth of the time at most.
+_SHARE = 4.0
 _LONGEST_PAUSE = 60.0
 _LAST_ATTEMPTS = 5
 _INTERRUPTED_SECONDS = 3.0
