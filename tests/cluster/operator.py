@@ -149,6 +149,11 @@ class Operator:
         """The process id of a host's raylet; "" where none runs."""
         return self.hosts.run(name, "pgrep --newest --exact raylet || true").strip()
 
+    def has_started(self, name: str) -> bool:
+        """Whether Ray's autoscaler has done with starting a host: one that is lost before is never tried again."""
+        state = json.loads((self.hosts.folder / "head/tmp/ray/cluster-sdl-study.state").read_text())
+        return state[self.hosts.address[name]]["tags"]["ray-node-status"] == "up-to-date"
+
     def has_no_token_outside_its_file(self) -> None:
         """No process list or environment, log, artifact or file of MLflow holds the cluster's token."""
         token = (self.hosts.folder / "laptop/root/.ray/auth_token").read_text().strip()

@@ -48,6 +48,7 @@ def all_in(operator: Operator) -> None:
             operator.hosts.boot(name)
     for name in WORKERS:
         joined(operator, name)
+        until(lambda name=name: operator.has_started(name), f"{name} is not started to its end", 120.0)
 
 
 def last_group(operator: Operator) -> dict[int, str]:
