@@ -43,7 +43,7 @@ from sdl_study.study.search.sampler import sampler_for
 from sdl_study.study.search.scheduler import first_rung, longest, rungs
 from sdl_study.study.search.searcher import Search
 from sdl_study.study.search.tuning import run_search
-from sdl_study.study.storages import FOLDER_ALONE, Storage
+from sdl_study.study.session_storage import FOLDER_ALONE, Storage
 from sdl_study.tracking import TRACKING_ERRORS, Owner, Tracker, error_name
 from sdl_study.version import code_version
 from sdl_study.workers.engine import Engine

@@ -29,9 +29,9 @@ from sdl_study.study.machines import check_machines
 from sdl_study.study.plan import Plan, check_resume
 from sdl_study.study.progress import Lines
 from sdl_study.study.readings import candidates, check_encoders_fit, check_readings
+from sdl_study.study.session_storage import Storages
 from sdl_study.study.showing import check_register
 from sdl_study.study.signals import Interruptions
-from sdl_study.study.storages import Storages
 from sdl_study.study.tracking_server import check_tracking
 from sdl_study.study.warm_start import with_warm_start
 from sdl_study.workers.engine import Engine

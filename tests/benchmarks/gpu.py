@@ -13,10 +13,8 @@ from __future__ import annotations
 import argparse
 import gc
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,16 +25,15 @@ from sdl_study.input_spec import InputSpec
 from sdl_study.losses import LabelSets
 from sdl_study.models import ProjectionHead
 from sdl_study.models.outlines import outline_encoder
-from sdl_study.own_modules import load_study
 from sdl_study.report.tables import text_table
 from sdl_study.study.forecast.devices import GPUS, Device, usable_memory
 from sdl_study.study.forecast.memory import Fit, fewest_workers
-from sdl_study.study.forecast.whole import EncoderForecast, encoder_forecasts, settings_of
-from sdl_study.study.plan import make_plan
+from sdl_study.study.forecast.whole import EncoderForecast
 from sdl_study.training.model import PretrainingModel, build_loss
 from sdl_study.training.stages.probe import fit_probe
 from sdl_study.training.stages.probe_rows import probe_rows
 from sdl_study.training.step import Step
+from tests.benchmarks import forecasts
 from tests.benchmarks.rehearsal import generated
 from tests.unit.study.fakes import arms_named
 
@@ -127,12 +124,7 @@ def encoders(device: Device) -> None:
     """Print the table of the encoders."""
     rows = []
     for name in STUDIES:
-        own = load_study(name).study
-        assert own.expects is not None
-        with tempfile.TemporaryDirectory() as out:
-            plan = make_plan(own, Path(out), name, {})
-        settings = settings_of(plan)
-        for forecast in encoder_forecasts(plan, own.expects, None):
+        for forecast, settings in forecasts.of_study(name):
             usable = usable_memory(device.memory)
             fit = fewest_workers(forecast.state, forecast.heaviest, settings.train.batch_size, usable, 1)
             if fit is None:

@@ -31,11 +31,9 @@ import argparse
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,16 +44,14 @@ from sdl_study.arms import Arm
 from sdl_study.input_spec import InputSpec
 from sdl_study.losses import LabelSets
 from sdl_study.models import ProjectionHead
-from sdl_study.own_modules import load_study
 from sdl_study.report.tables import text_table
 from sdl_study.run import main_of
 from sdl_study.study.forecast.devices import GPUS
-from sdl_study.study.forecast.whole import EncoderForecast, encoder_forecasts, settings_of
-from sdl_study.study.plan import make_plan
+from sdl_study.study.forecast.whole import EncoderForecast
 from sdl_study.testing.processes import run_processes
 from sdl_study.training.model import build_loss, build_model
 from sdl_study.training.step import Step
-from tests.benchmarks import loop
+from tests.benchmarks import forecasts, loop
 from tests.unit.study.fakes import arms_named
 
 PROCESSES, ROWS, REPEATS, WARM_UP = (1, 2, 4), 64, 12, 3
@@ -147,13 +143,8 @@ def counted(batch: int) -> list[dict[str, Any]]:
     """A row of the table by encoder and link."""
     table = []
     for name in STUDIES:
-        own = load_study(name).study
-        assert own.expects is not None
-        with tempfile.TemporaryDirectory() as out:
-            plan = make_plan(own, Path(out), name, {})
-        settings = settings_of(plan)
-        features = settings.model.projection.features
-        for forecast in encoder_forecasts(plan, own.expects, None):
+        for forecast, settings in forecasts.of_study(name):
+            features = settings.model.projection.features
             head = _head_parameters(forecast, settings.model.projection)
             compute = _seconds_of_a_row(forecast, settings.train.precision)
             table += [

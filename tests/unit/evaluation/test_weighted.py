@@ -53,11 +53,30 @@ def test_labels_in_any_number_of_pieces_have_the_same_value(
     scores, truth = case(1)
     weights = np.random.default_rng(2).poisson(1.0, (7, len(scores))).astype(np.float64)
     found = []
-    for many in (1, 4, 1000):
-        monkeypatch.setattr(weighted_labels, "_CHUNK_POSITIVES", many)
+    for positives, chunks, replicates in ((1, 1, 1), (4, 2, 3), (1000, 1000, 1000)):
+        monkeypatch.setattr(weighted_labels, "_CHUNK_POSITIVES", positives)
+        monkeypatch.setattr(weighted_labels, "_CHUNKS_OF_PIECE", chunks)
+        monkeypatch.setattr(weighted_labels, "_REPLICATES_AT_ONCE", replicates)
         found.append(weighted_metric(name, scores, as_targets(truth, scores.shape), 0.5)(weights))
     np.testing.assert_allclose(found[1], found[0], rtol=1e-14)
     np.testing.assert_allclose(found[2], found[0], rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["map", "macro_auc"])
+def test_counts_may_be_larger_than_half_of_32_bits(name: str) -> None:
+    scores, truth = case(1)
+    weights = np.random.default_rng(2).poisson(1.0, (3, len(scores))).astype(np.float64)
+    metric = weighted_metric(name, scores, as_targets(truth, scores.shape), 0.5)
+    assert (5_000 * weights).sum(axis=1).min() > 1 << 16
+    np.testing.assert_allclose(metric(5_000 * weights), metric(weights), rtol=1e-14)
+
+
+def test_ranks_within_labels_are_weighed_by_counts() -> None:
+    scores, truth = case(None)
+    metric = weighted_metric("map", scores, as_targets(truth, scores.shape), 0.5)
+    for weights in (np.full((1, len(scores)), 0.5), np.full((1, len(scores)), -1.0)):
+        with pytest.raises(ValueError, match="weighed by counts of documents"):
+            metric(weights)
 
 
 def naive_flat_auc(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:

@@ -14,11 +14,11 @@ import pytest
 from sdl_study.ending import MachineFailure
 from sdl_study.files import write_json
 from sdl_study.record.files import StudyFiles
-from sdl_study.study import storages
+from sdl_study.study import session_storage
 from sdl_study.study.plan import Plan, make_plan
 from sdl_study.study.session import prepare_data
+from sdl_study.study.session_storage import FOLDER_ALONE, Storages
 from sdl_study.study.signals import Interruptions
-from sdl_study.study.storages import FOLDER_ALONE, Storages
 from tests.unit.study.fakes import small_study
 
 
@@ -46,7 +46,7 @@ class PlayedStorage:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setattr(storages, "StudyStorage", PlayedStorage)
+    monkeypatch.setattr(session_storage, "StudyStorage", PlayedStorage)
     monkeypatch.setattr(PlayedStorage, "told", [])
     return PlayedStorage.told
 
