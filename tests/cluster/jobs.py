@@ -12,6 +12,7 @@ from tests.integration.machines import check_whole
 
 EPOCHS = 12
 _EPOCH = re.compile(r" \d{3} .* epoch \d+/")
+_LINES_OF_RAY = 2  # before a job's own
 _NO_CONTROLS = '"controls=()"'
 _ARMS = '''"arms=('any','sd')"'''
 
@@ -35,11 +36,12 @@ class Study:
         )
 
     def start(self) -> None:
-        """The study's command, the same every time, as a job."""
+        """The study's command, the same every time, as a job; it has begun when this returns."""
         self._jobs += 1
         where = f"/mnt/study --address auto --tracking-uri {URI} --name {self.name}"
         command = f"env -C /{HOME} python -m tests.integration.tiny {where} {self._settings}"
         self.operator.submit_command(self._job, command)
+        self._until(lambda: self.runs or len(self.text.splitlines()) > _LINES_OF_RAY, "its begin", 60.0)
 
     @property
     def _job(self) -> str:

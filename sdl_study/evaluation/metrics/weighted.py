@@ -24,13 +24,14 @@ from sdl_study.evaluation.metrics.weighted_labels import weighted_labels
 from sdl_study.evaluation.targets import Targets
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int, Num
+    from jaxtyping import Float, Num
 
     WeightedMetric: TypeAlias = Callable[[Float[np.ndarray, "r n"]], Float[np.ndarray, " r"]]
     # The means of a metric's statistics: one value for each replicate.
     Means: TypeAlias = Callable[[Float[np.ndarray, "r n"]], Sequence[Float[np.ndarray, " r"]]]
-    # What the statistics read of the units of a replicate, some units at a time.
-    Pieces: TypeAlias = Callable[[Float[np.ndarray, "r n"]], Iterator[Any]]
+    # What the statistics read of some units, a few at a time; for some replicates after others.
+    Piece: TypeAlias = Callable[[], Iterator[Iterator[Any]]]
+    Pieces: TypeAlias = Callable[[Float[np.ndarray, "r n"]], Iterator[Piece]]
 
 
 def weighted_metric(
@@ -39,7 +40,8 @@ def weighted_metric(
     """The metric ``name`` of these predictions, as a function of weights [r, n] that gives [r] values.
 
     Raises:
-        ValueError: a metric that ``multilabel_metrics`` does not have.
+        ValueError: a metric that ``multilabel_metrics`` does not have; of the function, weights that are no counts
+            where ranks within labels are read.
     """
     metric = find(name)
     means = _means(metric, Evidence(scores, targets, threshold))
@@ -91,33 +93,36 @@ def _label_counts(evidence: Evidence) -> Pieces:
     predicted = csr_array((np.ones(rows.size), (rows, columns)), shape=targets.shape)
     by_label = [part.T.tocsr() for part in (positives.multiply(predicted).tocsr(), predicted, positives)]
 
-    def pieces(weights: Float[np.ndarray, "r n"]) -> Iterator[Counts]:
-        hits, guessed, true = (np.asarray(part @ weights.T).T for part in by_label)
-        yield Counts(hits, guessed, true, np.broadcast_to(weights.sum(axis=1)[:, None], hits.shape))
+    def counts(weights: Float[np.ndarray, "r n"]) -> Iterator[Iterator[Counts]]:
+        hits, guessed, true = (np.asarray(part @ weights.T) for part in by_label)
+        yield iter([Counts(hits, guessed, true, np.broadcast_to(weights.sum(axis=1), hits.shape))])
 
-    return pieces
+    return lambda weights: iter([partial(counts, weights)])
 
 
-def _sums(metric: Metric, piece: Any) -> list[tuple[Float[np.ndarray, " r"], Int[np.ndarray, " r"]]]:
-    """Of each statistic the sum over the labels of a piece that define it, and how many do."""
-    known = [(values, ~np.isnan(values)) for values in metric.of_units(piece)]
-    return [(np.where(at, values, 0.0).sum(axis=1), at.sum(axis=1)) for values, at in known]
+def _sums(metric: Metric, piece: Piece) -> Float[np.ndarray, "2 s r"]:
+    """The sum over the labels of a piece that define a statistic, and how many do; of each statistic."""
+    found = []
+    for of_replicates in piece():
+        sums: list[np.ndarray] = []
+        for read in of_replicates:
+            values = np.stack(metric.of_units(read))
+            known = ~np.isnan(values)
+            sums.append(np.stack([np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1)]))
+        found.append(sum(sums))
+    return np.concatenate(found, axis=2)
 
 
 def _label_means(metric: Metric, pieces: Pieces) -> Means:
     """Means over the labels that define the statistic under the weights."""
 
     def means(weights: Float[np.ndarray, "r n"]) -> list[Float[np.ndarray, " r"]]:
-        shape = (len(metric.statistics), len(weights))
-        totals, defined = np.zeros(shape), np.zeros(shape)
+        total = np.zeros((2, len(metric.statistics), len(weights)))
         with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
-            for of_piece in pool.map(
-                partial(_sums, metric), pieces(weights)
-            ):  # in their order: the same to the bit
-                for place, (total, count) in enumerate(of_piece):
-                    totals[place] += total
-                    defined[place] += count
+            # In their order: the same to the bit, however many threads there are.
+            for of_piece in pool.map(partial(_sums, metric), pieces(weights)):
+                total += of_piece
         with np.errstate(invalid="ignore"):
-            return list(totals / defined)
+            return list(total[0] / total[1])
 
     return means
