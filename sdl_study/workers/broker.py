@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from sdl_study.workers.events import End, Epoch, Event, Failed
+from sdl_study.workers.events import End, Epoch, Event, Failed, Stopped
 from sdl_study.workers.job import Job
 
 NAMESPACE = "sdl"
@@ -68,10 +68,16 @@ class _Live:
     delivered: Event | None = None
 
     def replay(self) -> None:
-        """Whoever took the last event may have died before it was recorded: it comes once more."""
+        """Whoever took the last event may have died before it was recorded: it comes once more.
+
+        Or it died while it waited for one: Ray goes on with the question of a dead process, which must not take what
+        is meant for the next one. It is left with a queue of its own, and an end.
+        """
         waiting = [] if self.delivered is None else [self.delivered]
         while not self.events.empty():
             waiting.append(self.events.get_nowait())
+        self.events.put_nowait(Stopped())
+        self.events = asyncio.Queue()
         for event in waiting:
             self.events.put_nowait(event)
         self.delivered = None
@@ -128,10 +134,14 @@ class Broker:
     async def next_event(self, key: str) -> Event:
         """The next event of a job; asking for it tells the group to go on after the last one."""
         live = self._live[key]
-        if live.delivered is not None:
+        if live.delivered is not None:  # it was recorded, or the next would not be asked for
             live.settle(True)
-        live.delivered = await live.events.get()
-        return live.delivered
+            live.delivered = None
+        events = live.events
+        event = await events.get()
+        if events is live.events:
+            live.delivered = event
+        return event
 
     async def release(self, key: str) -> None:
         """Stop a job if it still runs, and return once its group has given it back."""
@@ -145,7 +155,8 @@ class Broker:
         live.settle(False)
         if live.group is not None:
             await live.ended.wait()
-        self._live.pop(key, None)
+        if self._live.get(key) is live:
+            del self._live[key]
 
     # The group's side.
 

@@ -213,6 +213,57 @@ def test_a_job_that_is_submitted_again_is_attached_to_with_its_last_event() -> N
     run(scenario())
 
 
+@pytest.mark.parametrize("epochs_before", [0, 1])
+def test_who_died_while_it_waited_takes_nothing_from_the_next(epochs_before: int) -> None:
+    """Ray goes on with the question of a process that is gone; an epoch may take long, so mostly one is open."""
+
+    async def scenario() -> None:
+        broker = Broker(max_attempts=3)
+        await broker.submit(job("a"))
+        await take(broker)
+        for number in range(1, epochs_before + 1):
+            reported = asyncio.create_task(broker.report("a", 0, epoch(number)))
+            assert await broker.next_event("a") == epoch(number)
+        of_the_dead = asyncio.create_task(broker.next_event("a"))
+        assert await is_waiting(of_the_dead)
+        if epochs_before:
+            assert await reported is True
+
+        await broker.submit(job("a"))
+        assert await of_the_dead == Stopped()
+        following = asyncio.create_task(broker.next_event("a"))
+        assert await is_waiting(following)  # what was recorded does not come again
+        report = asyncio.create_task(broker.report("a", 0, epoch(epochs_before + 1)))
+        assert await following == epoch(epochs_before + 1)
+        assert await is_waiting(report)
+        following = asyncio.create_task(broker.next_event("a"))
+        assert await report is True
+        await broker.finish("a", 0, Done({}))
+        assert await following == Done({})
+
+    run(scenario())
+
+
+def test_an_epoch_that_came_before_the_next_is_there_is_kept_for_it() -> None:
+    """And is decided by it alone."""
+
+    async def scenario() -> None:
+        broker = Broker(max_attempts=3)
+        await broker.submit(job("a"))
+        await take(broker)
+        of_the_dead = asyncio.create_task(broker.next_event("a"))
+        assert await is_waiting(of_the_dead)
+        report = asyncio.create_task(broker.report("a", 0, epoch(1)))
+        assert await of_the_dead == epoch(1)  # nobody reads it
+        await broker.submit(job("a"))
+        assert await broker.next_event("a") == epoch(1)
+        assert await is_waiting(report)
+        await asyncio.gather(broker.release("a"), broker.finish("a", 0, Stopped()))
+        assert await report is False
+
+    run(scenario())
+
+
 def test_abort_ends_every_job_and_every_later_one() -> None:
     async def scenario() -> None:
         broker = Broker(max_attempts=3)
