@@ -17,7 +17,9 @@ class Scheduling(LoadScopeScheduling):
     tests stay together, for their fixtures."""
 
     def __init__(self, config: pytest.Config, log: Any) -> None:
-        config.option.loadscopereorder = False  # in the order of their names the first come first, and take longest
+        config.option.loadscopereorder = (
+            False  # in the order of their names the first come first, and take longest
+        )
         super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, Any
@@ -22,6 +23,7 @@ SCHEME = "s3://"
 _CHUNK = 1 << 22
 _CONNECT_SECONDS = 5.0
 _ATTEMPTS = 3
+_READS, _READ_AGAIN_SECONDS = 5, 0.2
 _AWS_ERROR = re.compile(r"AWS Error (\w+)")
 
 
@@ -166,15 +168,19 @@ class Place:
     def json(self, name: str) -> Any:
         """A small object of JSON; None where there is none.
 
+        It is read again where it is none: pyarrow asks for an object's size, then for so many bytes, and meanwhile it may
+        have been written anew, and longer.
+
         Raises:
             UserError: it is no JSON.
             StorageError: the storage does not answer.
         """
-        content = self.get(name)
-        try:
-            return None if content is None else json.loads(content)
-        except ValueError:
-            raise UserError(f"{self.url}/{name}: damaged: not JSON; choose another prefix") from None
+        for _ in range(_READS):
+            content = self.get(name)
+            with suppress(ValueError):
+                return None if content is None else json.loads(content)
+            time.sleep(_READ_AGAIN_SECONDS)
+        raise UserError(f"{self.url}/{name}: damaged: not JSON; choose another prefix")
 
     def remove(self, name: str) -> None:
         """Remove an object; one that is not there is no error.

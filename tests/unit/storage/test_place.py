@@ -51,6 +51,15 @@ def test_objects_are_written_read_listed_and_removed(storage: Place) -> None:
     assert set(storage.list("a")) == {"c/d"}
 
 
+def test_an_object_that_was_written_anew_while_it_was_read(
+    storage: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first bytes, as many as it had before."""
+    contents = iter([b'{"a": 1, "b', b'{"a": 1, "b": 2}'])
+    monkeypatch.setattr(Place, "get", lambda self, name: next(contents))
+    assert storage.json("index.json") == {"a": 1, "b": 2}
+
+
 def test_an_object_that_is_no_json(storage: Place) -> None:
     storage.put("index.json", b"{")
     with pytest.raises(UserError, match=r"index\.json: damaged: not JSON"):
