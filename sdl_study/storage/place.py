@@ -168,8 +168,8 @@ class Place:
     def json(self, name: str) -> Any:
         """A small object of JSON; None where there is none.
 
-        It is read again where it is none: pyarrow asks for an object's size, then for so many bytes, and meanwhile it may
-        have been written anew, and longer.
+        It is read again where it is none: pyarrow asks for an object's size, then for so many bytes, and meanwhile it
+        may have been written anew, and longer.
 
         Raises:
             UserError: it is no JSON.
