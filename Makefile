@@ -29,7 +29,7 @@ study: $(VENV)/installed
 	$(BIN)/python -m sdl_study.run
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest --numprocesses 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-long: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m "slow and not gpu and not cluster" $(PYTEST_ARGS)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import shapes
-from tests.parallel import Scheduling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,21 +30,6 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     for item in items:
         markers = [name for name in MARKERS if item.get_closest_marker(name)]
         item.config.stash[LEFT_OUT]["+".join(markers) or "unmarked"] += 1
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
-    return Scheduling(config, log)
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A process that runs a part of the tests leaves out what all leave out, and has no terminal."""
-    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
-    if output is not None:
-        output["left_out"] = dict(session.config.stash[LEFT_OUT])
-
-
-def pytest_testnodedown(node: Any, error: object) -> None:
-    node.config.stash[LEFT_OUT] = Counter(getattr(node, "workeroutput", {}).get("left_out", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
