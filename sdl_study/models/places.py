@@ -34,21 +34,28 @@ def find_folder(name: str, field: str) -> Path | None:
     return None
 
 
-@cache
 def ask_the_hub() -> None:
     """Find out, once in a process, whether the hub answers; where it does not, nobody waits for it any more.
 
     Its own client asks six times in 23 seconds, for every file anew. Offline it goes by what was downloaded before,
     and says so where that is nothing.
     """
+    from huggingface_hub import constants
+
+    if not constants.HF_HUB_OFFLINE and not hub_answers():
+        constants.HF_HUB_OFFLINE = True
+
+
+@cache
+def hub_answers() -> bool:
+    """Whether the hub gives any answer; it is asked once in a process."""
     from huggingface_hub import constants, get_session
 
-    if constants.HF_HUB_OFFLINE:
-        return
     try:
         get_session().head(constants.ENDPOINT, timeout=_SECONDS)
     except Exception:  # noqa: BLE001 (of which library the client is changes with the hub's versions)
-        constants.HF_HUB_OFFLINE = True
+        return False
+    return True
 
 
 def found_at(name: str, field: str) -> str:

@@ -171,7 +171,7 @@ class TestTheLibrary:
         targets = Targets(np.array([0, 1]), np.array([0, 1]), (2, 2))
         metric = weighted_metric("macro_f1", np.eye(2), targets, 0.5)
         assert metric(np.ones((3, 2))).tolist() == [1, 1, 1]
-        with pytest.raises(ShapeError, match="pieces: weights"):
+        with pytest.raises(ShapeError, match="counts: weights"):
             metric(np.ones((3, 2), dtype=np.int64))
 
     def test_a_generator(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sdl_study.data.prepared import PreparedData
 from sdl_study.data.stores import expected_spec, open_store
 from sdl_study.errors import UserError
 from sdl_study.models import check_encoder, encoder_reads
-from sdl_study.models.places import ask_the_hub
+from sdl_study.models.places import hub_answers
 from sdl_study.models.tokenizer import load_tokenizer
 from tests.unit.data import small
 from tests.unit.models import published
@@ -84,6 +85,14 @@ OUT_OF_REACH = (
 )
 
 
+@pytest.fixture(autouse=True)
+def nobody_has_asked() -> Iterator[None]:
+    """What a client that is played answers is not kept for the tests after it."""
+    hub_answers.cache_clear()
+    yield
+    hub_answers.cache_clear()
+
+
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The line of each way to ask for a model of the hub."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/nonexistent/cache")
@@ -111,7 +120,6 @@ def test_the_hub_refuses(refusal: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(client, "send", send)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    ask_the_hub.cache_clear()
     for line in asked(monkeypatch):
         assert words in line
     assert not huggingface_hub.is_offline_mode()
@@ -134,10 +142,15 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(client, "send", send)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    ask_the_hub.cache_clear()
     for line in asked(monkeypatch):
         assert OUT_OF_REACH in line
     assert len(asked_for) == 1
+
+
+def test_offline_it_is_not_asked_and_nothing_is_learnt_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    asked(monkeypatch)
+    assert hub_answers.cache_info().misses == 0
 
 
 def test_the_hub_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
