@@ -38,7 +38,7 @@ test-gpu: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
 
 cluster-test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m cluster tests/cluster $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m cluster -s tests/cluster $(PYTEST_ARGS)
 
 test-lowest:
 	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt

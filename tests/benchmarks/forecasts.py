@@ -22,5 +22,6 @@ def of_study(name: str) -> Iterator[tuple[EncoderForecast, Settings]]:
     assert own.expects is not None
     with tempfile.TemporaryDirectory() as out:
         plan = make_plan(own, Path(out), name, {})
+    settings = settings_of(plan)
     for forecast in encoder_forecasts(plan, own.expects, None):
-        yield forecast, settings_of(plan)
+        yield forecast, settings

@@ -138,7 +138,7 @@ def compare(
 class Replicates:
     """A metric of one final after another, for its test inputs and for bootstrap replicates of them.
 
-    A file is measured once, however many contrasts it is in: thousands of labels and documents take a minute.
+    A file is measured once, however many contrasts it is in: thousands of labels and documents take many seconds.
 
     Args:
         metric: a key of ``multilabel_metrics``.
