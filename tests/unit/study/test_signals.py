@@ -105,3 +105,30 @@ def test_an_interruption_from_inside_comes_once_and_never_in_addition() -> None:
         signals.interrupt()  # Ray went away too: the closing terminal's signal reached it as well
         time.sleep(0.1)
     assert signals.by_signal
+
+
+LATE_FROM_INSIDE = """
+import sys
+from sdl_study.ending import main_of
+from sdl_study.study.signals import Interruptions
+signals = Interruptions()
+def work():
+    try:
+        with signals.in_order():
+            signals.interrupt()
+            sys.stdin.read()
+    finally:
+        signals.interrupt()
+sys.exit(main_of(work))
+"""
+
+
+def test_from_inside_nothing_interrupts_what_is_interrupted() -> None:
+    """A thread may notice only then that Ray is gone; the handlers are gone too."""
+    command = [sys.executable, "-c", LATE_FROM_INSIDE]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # fmt: skip
+    assert process.stderr is not None
+    told = process.stderr.read()
+    assert (process.wait(timeout=20), told) == (130, "interrupted; the same command goes on where it was\n")
