@@ -43,7 +43,8 @@ class Interruptions:
 
     def interrupt(self) -> None:
         """Interrupt the main thread from another one, unless it is interrupted already."""
-        if self._caught and self._first is None:  # later the handlers may be gone, and a signal would end the process
+        # Later the handlers may be gone, and a signal would end the process.
+        if self._caught and self._first is None:
             self._from_inside = True
             signal.pthread_kill(threading.main_thread().ident or 0, self._caught[-1])
 

@@ -126,9 +126,7 @@ sys.exit(main_of(work))
 def test_from_inside_nothing_interrupts_what_is_interrupted() -> None:
     """A thread may notice only then that Ray is gone; the handlers are gone too."""
     command = [sys.executable, "-c", LATE_FROM_INSIDE]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     told = process.stderr.read()
     assert (process.wait(timeout=20), told) == (130, "interrupted; the same command goes on where it was\n")
