@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
 from sdl_study.ending import MachineFailure, must_leave_at_once, tell
@@ -68,11 +69,22 @@ def _temporary_folder(root: Path) -> Iterator[None]:
 
 @contextmanager
 def _handler_kept() -> Iterator[None]:
-    """Ray puts handlers of its own for SIGTERM, which end the process at once; here only as long as it starts."""
+    """While Ray starts, it takes SIGTERM for itself; here the handler that was there before gets it.
+
+    Ray's handler in Python ends the process. The one of its C++ part prints a trace and sets an alarm, which aborts
+    the process three seconds later, in the middle of whatever is left in order.
+    """
     before = signal.getsignal(signal.SIGTERM)
+    disabled = ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER
+    ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = True
     try:
         yield
+    except SystemExit:  # of Ray's handler in Python
+        if callable(before):
+            before(signal.SIGTERM, None)
+        raise KeyboardInterrupt from None
     finally:
+        ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = disabled
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
 
@@ -133,8 +145,6 @@ class RaySession:
         try:
             with _handler_kept():
                 return _init("local", include_dashboard=False)["session_dir"]
-        except SystemExit:  # a handler of Ray's, for a SIGTERM while it starts
-            raise KeyboardInterrupt from None
         except Exception as error:  # noqa: BLE001 (Ray raises bare exceptions; its logs have the rest)
             latest = root / "ray" / "session_latest" / "logs"
             raise MachineFailure(

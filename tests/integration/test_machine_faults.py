@@ -27,6 +27,31 @@ FEW = (
     "controls=()",
 )
 
+# A signal while Ray's C++ part is there and what Ray does at its start is not at its end.
+TOLD_WHILE_RAY_STARTS = """
+import os, signal, sys
+from ray._private import worker
+from sdl_study.run import main_of
+from sdl_study.study.signals import Interruptions
+from sdl_study.workers.ray_session import RaySession
+
+connect = worker.connect
+
+def connect_and_be_told(*given, **more):
+    connect(*given, **more)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def command():
+    with Interruptions().in_order():
+        try:
+            RaySession(None, lambda: None).start()
+        finally:
+            print("seconds until an alarm:", signal.alarm(0))
+
+worker.connect = connect_and_be_told
+sys.exit(main_of(command))
+"""
+
 
 def start(module: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
@@ -95,3 +120,17 @@ def test_a_signal_in_the_finals_ends_them_all_in_seconds(tmp_path: Path, engines
     out, told = again.communicate(timeout=200)
     assert (again.returncode, told) == (0, "")
     check_whole(tmp_path, epochs=3, trials=2)
+
+
+def test_a_signal_while_ray_starts_is_an_interruption_like_any_other(engines: Engines) -> None:
+    engines.close()
+    ended = subprocess.run(
+        [sys.executable, "-c", TOLD_WHILE_RAY_STARTS],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert ended.stderr == "interrupted; the same command goes on where it was\n"
+    assert (ended.returncode, ended.stdout) == (130, "seconds until an alarm: 0\n")

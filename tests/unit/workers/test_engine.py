@@ -13,6 +13,7 @@ import pytest
 
 from sdl_study.ending import MachineFailure
 from sdl_study.errors import UserError
+from sdl_study.study.signals import Interruptions
 from sdl_study.workers import ray_session
 from sdl_study.workers.engine import Engine
 from sdl_study.workers.ray_session import RaySession
@@ -97,6 +98,18 @@ def test_a_ray_that_does_not_start(
     assert str(raised.value).startswith(words)
     assert "text" not in str(raised.value)
     assert (os.environ["RAY_TMPDIR"], os.umask(umask)) == (environment, umask)
+
+
+def test_a_signal_that_ray_takes_while_it_starts_reaches_the_handler_that_was_there(
+    played: PlayedRay, tmp_path: Path
+) -> None:
+    played.fails = SystemExit(15)
+    signals = Interruptions()
+    with signals.in_order():
+        with pytest.raises(KeyboardInterrupt):
+            engine_of(tmp_path).__enter__()
+        assert signals.by_signal
+        signals.interrupt()  # what is interrupted is not interrupted once more
 
 
 def test_a_ray_that_goes_away_is_noticed_once(played: PlayedRay, tmp_path: Path) -> None:
