@@ -118,28 +118,33 @@ class RaySession:
             UserError: nothing answers at the address, or Ray's files have no place here.
             MachineFailure: Ray does not start.
         """
+        before = psutil.Process().children()
         try:
             if self.own:
-                self._start()
+                self._start(before)
             else:
                 found = self._join()
                 self.logs = f"{found['session_dir']}/logs on each machine of the cluster"
                 self._watch_joined(found["raylet_socket_name"], found["gcs_address"])
-        except BaseException:
+        except BaseException as error:
+            if not isinstance(
+                error, UserError
+            ):  # Ray is half there, and its library crashes when it ends that
+                must_leave_at_once()
+                _end(_new_children(before))
             self._open.close()
             raise
         logging.getLogger("ray").setLevel(logging.ERROR)
         for name in ("ray.train", "ray.tune", "ray.data"):  # what they call an error is told in our own words
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
-    def _start(self) -> None:
-        before = psutil.Process().children()
+    def _start(self, before: list[psutil.Process]) -> None:
         root = session_root()
         self._open.enter_context(_temporary_folder(root))
         with _files_for_this_user_alone():
             folder = self._start_here(root)
         self.logs = f"{folder}/logs"
-        self._watch([child for child in psutil.Process().children() if child not in before], folder)
+        self._watch(_new_children(before), folder)
 
     def _start_here(self, root: Path) -> str:
         try:
@@ -262,6 +267,10 @@ def _init(address: str | None, **more: Any) -> dict[str, str]:
 def _asked_for() -> dict[str, str]:
     """What the user asked for in this process's environment and the workers of a joined cluster would not know."""
     return {name: os.environ[name] for name in ("SDL_DEBUG",) if name in os.environ}
+
+
+def _new_children(before: list[psutil.Process]) -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child not in before]
 
 
 def _name_of(process: psutil.Process) -> str:

@@ -30,6 +30,7 @@ FEW = (
 # A signal while Ray's C++ part is there and what Ray does at its start is not at its end.
 TOLD_WHILE_RAY_STARTS = """
 import os, signal, sys
+import psutil
 from ray._private import worker
 from sdl_study.run import main_of
 from sdl_study.study.signals import Interruptions
@@ -47,6 +48,7 @@ def command():
             RaySession(None, lambda: None).start()
         finally:
             print("seconds until an alarm:", signal.alarm(0))
+            print("left:", [child.name() for child in psutil.Process().children() if child.status() != "zombie"])
 
 worker.connect = connect_and_be_told
 sys.exit(main_of(command))
@@ -133,4 +135,4 @@ def test_a_signal_while_ray_starts_is_an_interruption_like_any_other(engines: En
         timeout=100,
     )
     assert ended.stderr == "interrupted; the same command goes on where it was\n"
-    assert (ended.returncode, ended.stdout) == (130, "seconds until an alarm: 0\n")
+    assert (ended.returncode, ended.stdout) == (130, "seconds until an alarm: 0\nleft: []\n")

@@ -98,6 +98,7 @@ def test_a_ray_that_does_not_start(
     assert str(raised.value).startswith(words)
     assert "text" not in str(raised.value)
     assert (os.environ["RAY_TMPDIR"], os.umask(umask)) == (environment, umask)
+    assert played.must_leave == (told is not UserError)
 
 
 def test_a_signal_that_ray_takes_while_it_starts_reaches_the_handler_that_was_there(
