@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
-from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
 from sdl_study.ending import MachineFailure, must_leave_at_once, tell
 from sdl_study.errors import UserError
-from sdl_study.workers.broker import NAMESPACE
-from sdl_study.workers.group import quiet_environment
 from sdl_study.workers.network import reaches
+from sdl_study.workers.ray_start import join, start_here, temporary_folder
 from sdl_study.workers.session_folder import session_root
 
 _WATCH_SECONDS = 0.25
@@ -42,51 +39,6 @@ _VITAL = ("gcs_server", "raylet")  # without either of them nothing that Ray hol
 def is_own(address: str | None) -> bool:
     """Whether Ray is started here rather than joined."""
     return address in (None, "local")
-
-
-@contextmanager
-def _files_for_this_user_alone() -> Iterator[None]:
-    """The processes started here, and all that they start, write files that only this user can read."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
-@contextmanager
-def _temporary_folder(root: Path) -> Iterator[None]:
-    before = os.environ.get("RAY_TMPDIR")
-    os.environ["RAY_TMPDIR"] = str(root)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["RAY_TMPDIR"]
-        else:
-            os.environ["RAY_TMPDIR"] = before
-
-
-@contextmanager
-def _handler_kept() -> Iterator[None]:
-    """While Ray starts, it takes SIGTERM for itself; here the handler that was there before gets it.
-
-    Ray's handler in Python ends the process. The one of its C++ part prints a trace and sets an alarm, which aborts
-    the process three seconds later, in the middle of whatever is left in order.
-    """
-    before = signal.getsignal(signal.SIGTERM)
-    disabled = ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER
-    ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = True
-    try:
-        yield
-    except SystemExit:  # of Ray's handler in Python
-        if callable(before):
-            before(signal.SIGTERM, None)
-        raise KeyboardInterrupt from None
-    finally:
-        ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = disabled
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
 
 
 class RaySession:
@@ -123,7 +75,7 @@ class RaySession:
             if self.own:
                 self._start(before)
             else:
-                found = self._join()
+                found = join(self.address)
                 self.logs = f"{found['session_dir']}/logs on each machine of the cluster"
                 self._watch_joined(found["raylet_socket_name"], found["gcs_address"])
         except BaseException as error:
@@ -140,28 +92,10 @@ class RaySession:
 
     def _start(self, before: list[psutil.Process]) -> None:
         root = session_root()
-        self._open.enter_context(_temporary_folder(root))
-        with _files_for_this_user_alone():
-            folder = self._start_here(root)
+        self._open.enter_context(temporary_folder(root))
+        folder = start_here(root)["session_dir"]
         self.logs = f"{folder}/logs"
         self._watch(_new_children(before), folder)
-
-    def _start_here(self, root: Path) -> str:
-        try:
-            with _handler_kept():
-                return _init("local", include_dashboard=False)["session_dir"]
-        except Exception as error:  # noqa: BLE001 (Ray raises bare exceptions; its logs have the rest)
-            latest = root / "ray" / "session_latest" / "logs"
-            raise MachineFailure(
-                f"Ray does not start here ({type(error).__name__}); its logs: {latest}"
-            ) from None
-
-    def _join(self) -> dict[str, str]:
-        try:
-            with _handler_kept():
-                return _init(self.address)
-        except ConnectionError:
-            raise UserError(f"--address {self.address}: no Ray cluster answers there") from None
 
     def _watch(self, children: list[psutil.Process], folder: str) -> None:
         # A raylet that is killed leaves its agents behind, which nobody finds by their parent any more.
@@ -248,25 +182,6 @@ class RaySession:
             must_leave_at_once()
             _end(self._started)
         self._open.close()
-
-
-def _init(address: str | None, **more: Any) -> dict[str, str]:
-    """Connect; returns what Ray says of the session: its folder on every machine, the head's address, ..."""
-    context: Any = ray.init(
-        address=address,
-        namespace=NAMESPACE,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=True,
-        runtime_env={"env_vars": quiet_environment() | _asked_for()},
-        **more,
-    )
-    return context.address_info
-
-
-def _asked_for() -> dict[str, str]:
-    """What the user asked for in this process's environment and the workers of a joined cluster would not know."""
-    return {name: os.environ[name] for name in ("SDL_DEBUG",) if name in os.environ}
 
 
 def _new_children(before: list[psutil.Process]) -> list[psutil.Process]:

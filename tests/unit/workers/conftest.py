@@ -11,7 +11,7 @@ import pytest
 import ray
 
 from sdl_study.workers import engine as engine_module
-from sdl_study.workers import ray_session
+from sdl_study.workers import ray_session, ray_start
 from tests.unit.workers.played_ray import PlayedRay
 
 
@@ -21,7 +21,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedRa
     monkeypatch.setattr(ray, "init", played.init)
     monkeypatch.setattr(ray, "shutdown", played.shutdown)
     monkeypatch.setattr(ray, "get", played.get)
-    monkeypatch.setattr(ray_session, "quiet_environment", dict)
+    monkeypatch.setattr(ray_start, "quiet_environment", dict)
     monkeypatch.setattr(engine_module, "quiet_environment", dict)
     monkeypatch.setattr(ray_session, "_VITAL", {psutil.Process().name(): None})  # both children are "raylets"
 
