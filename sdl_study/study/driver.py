@@ -249,7 +249,8 @@ class Driver:
         search.aborted = lambda: running.error is not None
         search.broker, search.wants, search.gpus = running.broker_name, running.wants, running.gpus_of_trial
         check_gpu_hours(settings.budget, self.plan.name, search.gpus > 0)
-        run_search(search, running.folder, self.plan.name)
+        with self.publisher.in_background():
+            run_search(search, running.folder, self.plan.name)
         running.check(self.plan.name)
         if search.ended_by in ("hours", "gpu_hours"):
             self.progress.say(ended_words(search.ended_by, settings.budget, search.spent))

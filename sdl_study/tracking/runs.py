@@ -8,7 +8,6 @@ logs an epoch, ends a run and mends what a crash, or somebody who deleted runs, 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from sqlalchemy.exc import SQLAlchemyError
 
 from sdl_study.errors import UserError, without_password
+from sdl_study.tracking.batches import log_epochs, log_metrics, log_parameters
 from sdl_study.tracking.context import RunContext
 from sdl_study.tracking.database import check_database
 from sdl_study.tracking.entries import FinalRun, TrialRun
@@ -33,7 +33,6 @@ from sdl_study.tracking.views import Views
 
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 """MLflow's word for the state of a trial that has ended."""
-_AT_ONCE = 100
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
@@ -103,7 +102,7 @@ class Tracker:
         self._parent = self._found("study")
         if self._parent is None:
             self._parent = self._create("study", "study", self._study, tags, None, description)
-            self._log_parameters(self._parent, parameters)
+            log_parameters(self._client, self._parent, parameters)
         else:
             wanted = {**tags, **self._common(), MLFLOW_RUN_NAME: self._study}
             if description and MLFLOW_RUN_NOTE not in self._parent.data.tags:
@@ -152,12 +151,6 @@ class Tracker:
         self._steps[run.info.run_id] = set()
         return run
 
-    def _log_parameters(self, run: Run, parameters: Mapping[str, Any]) -> None:
-        known = run.data.params
-        new = [Param(key, _text(value)) for key, value in parameters.items() if key not in known]
-        for start in range(0, len(new), _AT_ONCE):
-            self._client.log_batch(run.info.run_id, params=new[start : start + _AT_ONCE])
-
     def trial(self, trial: TrialRun) -> None:
         """Bring a trial's run up to its record: new epochs, then, once it ended, summary and status."""
         identity = f"trial/{trial.number}"
@@ -168,16 +161,18 @@ class Tracker:
             tags = {"sdl.trial": str(trial.number), "arm": trial.arm, "sdl.state": trial.state, **trial.tags}
             run = self._create(identity, "trial", trial.name, tags, self.parent_id, trial.description)
         self._complete(run, {"arm": trial.arm, **trial.parameters})
-        for epoch in sorted(set(trial.epochs) - self._steps_of(run)):
-            self._log(run, trial.epochs[epoch], epoch)
-            self._steps[run.info.run_id].add(epoch)
+        steps = self._steps_of(run)
+        log_epochs(
+            self._client, run, {epoch: trial.epochs[epoch] for epoch in sorted(set(trial.epochs) - steps)}
+        )
+        steps.update(trial.epochs)
         if trial.state != "running":
             self._end_trial(identity, run, trial)
 
     def _complete(self, run: Run, parameters: Mapping[str, Any]) -> None:
         """Parameters and data set of a trial's run, looked at once."""
         if run.info.run_id not in self._ready:
-            self._log_parameters(run, parameters)
+            log_parameters(self._client, run, parameters)
             self._give_data(run, "training")
             self._ready.add(run.info.run_id)
 
@@ -186,26 +181,17 @@ class Tracker:
         tags = {"sdl.state": trial.state, **trial.tags}
         if trial.description:
             tags[MLFLOW_RUN_NOTE] = trial.description
-        self._log(run, new, 0, tags)
+        log_metrics(self._client, run, new, 0, tags)
         self._client.set_terminated(run.info.run_id, STATUS[trial.state])
         self._runs[identity] = self._client.get_run(run.info.run_id)
 
     def _steps_of(self, run: Run) -> set[int]:
-        """Epochs that the run has already (each is written in one batch, so one key tells)."""
+        """Epochs that the run has already (of each all is written or nothing, so one key tells)."""
         run_id = run.info.run_id
         if run_id not in self._steps:
             history = self._client.get_metric_history(run_id, "train/loss")
             self._steps[run_id] = {metric.step for metric in history}
         return self._steps[run_id]
-
-    def _log(
-        self, run: Run, metrics: Mapping[str, float], step: int, tags: Mapping[str, str] | None = None
-    ) -> None:
-        now = int(time.time() * 1000)
-        batch = [Metric(key, float(value), now, step) for key, value in metrics.items()]
-        words = [RunTag(key, value) for key, value in (tags or {}).items()]
-        if batch or words:
-            self._client.log_batch(run.info.run_id, metrics=batch, tags=words)
 
     def final(self, final: FinalRun) -> None:
         """One final or control that has ended; a run that is there and ended is left as it is."""
@@ -216,10 +202,12 @@ class Tracker:
             )
         status = "FINISHED" if final.failure is None else "FAILED"
         if run.info.status != status:
-            self._log_parameters(run, final.parameters)
+            log_parameters(self._client, run, final.parameters)
             self._give_data(run, "evaluation")
             known = self._client.get_run(run.info.run_id).data.metrics
-            self._log(run, {key: value for key, value in final.metrics.items() if key not in known}, 0)
+            log_metrics(
+                self._client, run, {key: value for key, value in final.metrics.items() if key not in known}, 0
+            )
             if final.failure is not None:
                 self._client.set_tag(run.info.run_id, "sdl.reason", final.failure)
             self._client.set_terminated(run.info.run_id, status)
@@ -249,7 +237,7 @@ class Tracker:
         for key, value in metrics.items():
             if parent.data.metrics.get(key) != value:
                 step = len(self._client.get_metric_history(self.parent_id, key))
-                self._log(parent, {key: value}, step)
+                log_metrics(self._client, parent, {key: value}, step)
         self._set_tags(parent, tags)
         for path, folder in artifacts:
             self._client.log_artifact(self.parent_id, str(path), artifact_path=folder or None)
@@ -292,7 +280,3 @@ class Tracker:
             MlflowException, SQLAlchemyError
         ):  # what ended the study is told, not what MLflow adds to it
             self._client.set_terminated(self.parent_id, status)
-
-
-def _text(value: Any) -> str:
-    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -154,7 +154,7 @@ def served(trials: int) -> dict[str, object]:
             Driver(plan, PreparedData.load(data), None) as driver,
         ):
             watch.watch(DriverJournal, ("ask", *_JOURNAL), "journal", patch)
-            watch.watch(TrialPublisher, ("tell",), "MLflow", patch)
+            watch.watch(TrialPublisher, ("_bring_up",), "MLflow", patch)  # in a thread of its own
             driver._search(lambda: driver._prepared(lambda: engine))
             own = [trial for arm in plan.arm_names for trial in driver.journal.optuna_study(arm).get_trials()]
             training = sum(record.seconds for record in driver.journal.all())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from sdl_study.record.answer import read_answer
 from sdl_study.record.environment import read_environments
 from sdl_study.record.files import BEST
 from sdl_study.record.reading import read_study
+from sdl_study.record.trials import TrialRecord
 from sdl_study.study import publisher as publisher_module
 from sdl_study.study.audit import tracking_findings
 from sdl_study.study.opening import open_tracker
@@ -44,6 +47,13 @@ class Refusing:
         self.reread_times += 1
 
     reopen_parent = reread
+
+
+class Broken(Refusing):
+    """A tracker with a mistake."""
+
+    def trial(self, run: Any) -> None:
+        raise KeyError("a mistake of this project")
 
 
 @pytest.fixture
@@ -96,14 +106,98 @@ def test_what_is_owed_at_the_end_is_said(tmp_path: Path, clock: list[float]) -> 
 
 def test_another_error_is_none_of_mlflows(tmp_path: Path) -> None:
     plan = searched(tmp_path, stop_after=1)
-
-    class Broken(Refusing):
-        def trial(self, run: Any) -> None:
-            raise KeyError("a mistake of this project")
-
     publisher, _ = of(plan, Broken())
     with pytest.raises(KeyError):
         publisher.ended(read_study(plan.files).trials[0])
+
+
+class Slow(Refusing):
+    """A tracker that is in the middle of its first run until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.let_go = threading.Event(), threading.Event()
+
+    def trial(self, run: Any) -> None:
+        self.asked.set()
+        assert self.let_go.wait(20.0)
+        super().trial(run)
+
+
+def test_in_the_background_nobody_waits_and_what_is_told_meanwhile_is_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher_module, "_TOGETHER_SECONDS", 0.0)
+    plan, tracker = searched(tmp_path, stop_after=3), Slow()
+    publisher, _ = of(plan, tracker)
+    first, second, third = read_study(plan.files).trials
+    with publisher.in_background():
+        publisher.started(first)
+        assert tracker.asked.wait(20.0)
+        for epoch in (1, 2):
+            publisher.epoch(replace(second, epochs={at: second.epochs[at] for at in range(1, epoch)}), epoch)
+        publisher.ended(second)
+        assert tracker.told == []
+        tracker.let_go.set()
+        publisher.ended(third)
+    assert [number for number, *_ in tracker.told] == [0, 1, 2]
+    assert tracker.told[1] == (1, second.state, len(second.epochs))
+    publisher.settle()
+    assert len(tracker.told) == 3
+
+
+def test_what_happens_to_a_trial_while_it_is_written_is_owed_still(tmp_path: Path) -> None:
+    plan, tracker = searched(tmp_path, stop_after=1), Slow()
+    publisher, _ = of(plan, tracker)
+    (trial,) = read_study(plan.files).trials
+    with publisher.in_background():
+        publisher.started(replace(trial, state="running", epochs={}))
+        assert tracker.asked.wait(20.0)
+        publisher.ended(trial)
+        tracker.let_go.set()
+    publisher.settle()
+    assert tracker.told == [(0, "running", 0), (0, trial.state, len(trial.epochs))]
+
+
+def test_an_interruption_does_not_wait_for_a_server_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher_module, "_INTERRUPTED_SECONDS", 0.1)
+    plan, tracker = searched(tmp_path, stop_after=1), Slow()
+    publisher, _ = of(plan, tracker)
+
+    def interrupted() -> None:
+        with publisher.in_background():
+            publisher.ended(read_study(plan.files).trials[0])
+            assert tracker.asked.wait(20.0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert tracker.told == []
+    tracker.let_go.set()
+
+
+def test_another_error_in_the_background_is_raised_by_who_tells(tmp_path: Path) -> None:
+    plan = searched(tmp_path, stop_after=2)
+    first, second = read_study(plan.files).trials
+    told: list[int] = []
+
+    def tell(*trials: TrialRecord) -> None:
+        publisher, _ = of(plan, Broken())
+        with publisher.in_background():
+            writer = publisher._writer
+            assert writer is not None
+            for trial in trials:
+                publisher.ended(trial)
+                told.append(trial.number)
+                writer.join(20.0)
+
+    with pytest.raises(KeyError, match="a mistake of this project"):
+        tell(first, second)
+    with pytest.raises(KeyError, match="a mistake of this project"):
+        tell(first)  # nothing was told after it
+    assert told == [0, 0]
 
 
 def tracker_of(plan: Plan) -> Tracker:

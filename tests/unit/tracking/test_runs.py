@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Metric, Run
+from mlflow.utils.validation import MAX_METRICS_PER_BATCH
 
 from sdl_study.errors import UserError
 from sdl_study.tracking import FinalRun, Tracker, TrialRun
@@ -88,6 +91,26 @@ def test_a_trial_is_brought_up_to_its_record(tracker: Tracker, uri: str, study: 
     found = points(uri, run)
     assert len(found) == len(set(found))
     assert {step for key, step in found if key == "dev/map"} == {1, 2}
+
+
+def test_epochs_that_are_told_together_are_written_together_as_many_as_mlflow_takes(
+    tracker: Tracker, uri: str, study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = {**EPOCH, "dev/loss": 1.0, "seconds": 2.0}
+    many = replace(trial(), epochs=dict.fromkeys(range(1, 301), metrics))
+    batches = []
+    log = tracker._client.log_batch
+
+    def logged(run: str, metrics: Sequence[Metric] = (), **more: Any) -> None:
+        batches.append(len(metrics))
+        log(run, metrics=metrics, **more)
+
+    monkeypatch.setattr(tracker._client, "log_batch", logged)
+    tracker.trial(many)
+    (run,) = runs(uri, study, "trial")
+    found = points(uri, run)
+    assert len(found) == len(set(found)) == 4 * 300
+    assert batches == [0, MAX_METRICS_PER_BATCH, 4 * 300 - MAX_METRICS_PER_BATCH]
 
 
 @pytest.mark.parametrize(
