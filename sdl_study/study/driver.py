@@ -142,7 +142,7 @@ class Driver:
         try:
             return self._run(engine)
         except BaseException:
-            self.tracker.end_parent("KILLED")
+            self.publisher.end_parent("KILLED")
             raise
 
     def _run(self, source: EngineSource) -> Answer:

@@ -16,8 +16,8 @@ _PAUSE_SECONDS = 30.0
 """After an error MLflow is left alone for so long: a server that is away answers slowly."""
 _TOGETHER_SECONDS = 1.0
 """What is told within so long is written together: many short epochs cost little more than one."""
-_INTERRUPTED_SECONDS = 5.0
-"""How long an interruption waits for what is being written; the next command writes it."""
+_ENDING_SECONDS = 3.0
+"""How long a command that ends early waits for MLflow, each time; what is not written then, the next one writes."""
 
 
 class TrialPublisher:
@@ -53,7 +53,7 @@ class TrialPublisher:
         self._leaving.clear()
         self._writer = threading.Thread(target=self._write, name="mlflow-writer", daemon=True)
         self._writer.start()
-        seconds: float | None = _INTERRUPTED_SECONDS
+        seconds: float | None = _ENDING_SECONDS
         try:
             yield
             seconds = None
@@ -117,6 +117,12 @@ class TrialPublisher:
     def reopen_parent(self) -> None:
         """Say on the parent run that the study goes on, as far as MLflow takes it."""
         self._attempt(self._tracker.reopen_parent)
+
+    def end_parent(self, status: str) -> None:
+        """End the parent run without an answer ("KILLED"), if MLflow takes that in time."""
+        ending = threading.Thread(target=self._tracker.end_parent, args=(status,), daemon=True)
+        ending.start()
+        ending.join(_ENDING_SECONDS)
 
     def _pay_in_time(self) -> None:
         if self._owed and time.monotonic() >= self._not_before:

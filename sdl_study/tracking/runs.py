@@ -26,6 +26,7 @@ from sdl_study.tracking.context import RunContext
 from sdl_study.tracking.database import check_database
 from sdl_study.tracking.entries import FinalRun, TrialRun
 from sdl_study.tracking.experiment import Owner, mark_experiment, open_experiment
+from sdl_study.tracking.failures import TRACKING_ERRORS
 from sdl_study.tracking.pyfunc import MODEL_FOLDER, make_model
 from sdl_study.tracking.registry import register, registered
 from sdl_study.tracking.seen import runs_by_identity
@@ -276,7 +277,5 @@ class Tracker:
 
     def end_parent(self, status: str) -> None:
         """End the parent run without an answer ("KILLED", "FAILED"), where MLflow still can."""
-        with suppress(
-            MlflowException, SQLAlchemyError
-        ):  # what ended the study is told, not what MLflow adds to it
+        with suppress(*TRACKING_ERRORS):  # what ended the study is told, not what MLflow adds to it
             self._client.set_terminated(self.parent_id, status)

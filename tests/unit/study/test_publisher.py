@@ -117,11 +117,16 @@ class Slow(Refusing):
     def __init__(self) -> None:
         super().__init__()
         self.asked, self.let_go = threading.Event(), threading.Event()
+        self.ended_as = ""
 
     def trial(self, run: Any) -> None:
         self.asked.set()
         assert self.let_go.wait(20.0)
         super().trial(run)
+
+    def end_parent(self, status: str) -> None:
+        assert self.let_go.wait(20.0)
+        self.ended_as = status
 
 
 def test_in_the_background_nobody_waits_and_what_is_told_meanwhile_is_written_together(
@@ -162,7 +167,7 @@ def test_what_happens_to_a_trial_while_it_is_written_is_owed_still(tmp_path: Pat
 def test_an_interruption_does_not_wait_for_a_server_that_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher_module, "_INTERRUPTED_SECONDS", 0.1)
+    monkeypatch.setattr(publisher_module, "_ENDING_SECONDS", 0.1)
     plan, tracker = searched(tmp_path, stop_after=1), Slow()
     publisher, _ = of(plan, tracker)
 
@@ -174,8 +179,12 @@ def test_an_interruption_does_not_wait_for_a_server_that_hangs(
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert tracker.told == []
+    publisher.end_parent("KILLED")
+    assert (tracker.told, tracker.ended_as) == ([], "")
     tracker.let_go.set()
+    monkeypatch.undo()
+    publisher.end_parent("KILLED")
+    assert tracker.ended_as == "KILLED"
 
 
 def test_another_error_in_the_background_is_raised_by_who_tells(tmp_path: Path) -> None:
