@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -35,8 +36,11 @@ ARMS = ("any", "sd")
 DIVERGES = 1e30
 """A learning rate after whose first step the loss is no number."""
 
-ENDS_THE_COMMAND = ("driver", "broker")
+ENDS_THE_COMMAND = ("driver", "signal", "broker")
 """With these the command ends, and the same command goes on; with the others it goes on by itself."""
+SIGNALS = {"driver": signal.SIGKILL, "signal": signal.SIGTERM}
+"""What the command itself may be sent."""
+INTERRUPTED = "interrupted; the same command goes on where it was\n"
 PROCESSES = {"worker": "RayTrainWorker", "trainable": "ImplicitFunc", "broker": "Broker"}
 """What can be killed beside the driver, and what stands in the name that Ray gives its process."""
 
@@ -53,8 +57,8 @@ def start(out: Path, *overrides: str) -> subprocess.Popen[str]:
     )
 
 
-def play(out: Path, faults: Sequence[tuple[str, int]], *overrides: str, seconds: float = 120.0) -> None:
-    """Run the study to its end, through faults.
+def play(out: Path, faults: Sequence[tuple[str, int]], *overrides: str, seconds: float = 120.0) -> int:
+    """Run the study to its end, through faults; returns how many epochs its commands told.
 
     Args:
         out: folder of studies.
@@ -65,31 +69,36 @@ def play(out: Path, faults: Sequence[tuple[str, int]], *overrides: str, seconds:
     Raises:
         AssertionError: a command ends in another way than it should, or before every fault has come.
     """
-    left = list(faults)
+    left, epochs = list(faults), 0
     while True:
         driver = start(out, *overrides)
         try:
-            ended_by = _run_until_it_ends(driver, left, seconds)
+            ended_by, told_epochs = _run_until_it_ends(driver, left, seconds)
+            epochs += told_epochs
             told = driver.communicate(timeout=seconds)
             if ended_by is None:
                 assert driver.returncode == 0, told
                 assert not left, f"the study ended before {left}"
-                return
+                return epochs
             if ended_by == "broker":  # said in a line, whatever it costs
                 assert driver.returncode in (1, 2), told
                 assert told[1].startswith(f"error: {NAME}: the broker of the worker groups went away"), told
                 assert told[1].count("\n") == 1, told
+            if ended_by == "signal":
+                assert (driver.returncode, told[1]) == (130, INTERRUPTED), told
         finally:
             _end(driver)
 
 
 def _run_until_it_ends(
     driver: subprocess.Popen[str], left: list[tuple[str, int]], seconds: float
-) -> str | None:
-    """Read a command's lines and kill what is to be killed; returns what the command ended by, if it was a fault."""
+) -> tuple[str | None, int]:
+    """Read a command's lines and kill what is to be killed; returns what the command ended by, if it was a fault, and
+    how many epochs of trials it told."""
     assert driver.stdout is not None
-    lines = 0
+    lines = epochs = 0
     for line in driver.stdout:
+        epochs += "  epoch " in line and "/" not in line.partition("  epoch ")[0]
         lines += "epoch " in line or "final/" in line
         if not left or lines < left[0][1]:
             continue
@@ -97,14 +106,14 @@ def _run_until_it_ends(
         _kill(driver, what, seconds)
         lines = 0
         if what in ENDS_THE_COMMAND:
-            return what
-    return None
+            return what, epochs
+    return None, epochs
 
 
 def _kill(driver: subprocess.Popen[str], what: str, seconds: float) -> None:
     """SIGKILL one process of a command; of two workers the younger one, whatever its rank."""
-    if what == "driver":
-        driver.kill()
+    if what in SIGNALS:
+        driver.send_signal(SIGNALS[what])
         return
     deadline = time.monotonic() + seconds
     while not (found := _found(driver, PROCESSES[what])):

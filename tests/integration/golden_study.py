@@ -83,6 +83,7 @@ def _mlflow(uri: str, study: str) -> dict[str, Any]:
     experiment = client.get_experiment_by_name(study)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    assert len({run.info.run_name for run in runs}) == len(runs), "MLflow has a run twice"
     return {
         str(run.info.run_name): {
             "status": run.info.status,

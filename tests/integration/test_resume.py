@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 
 from sdl_study.record.journal import read
@@ -48,6 +49,7 @@ def start(out: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_terminated_and_then_killed_driver_is_resumed(tmp_path: Path, engines: Engines) -> None:
     engines.close()
     tiny_data(tmp_path / "prepared")
