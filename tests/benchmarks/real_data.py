@@ -5,8 +5,8 @@ FOLDER holds ``hoc/hoc.jsonl.gz`` (Hallmarks of Cancer: 1,852 PubMed abstracts, 
 collection). All are prepared as a user would, the study of their kind of data runs on each (``text`` and ``images``
 with three of their six arms), and its test results (means over the final seeds) are printed beside floors that were
 measured on the same splits with frozen encoders, bags of words and logistic regression, with the time it took. On two
-cores a training on texts or photographs takes minutes, so that these studies have two trials and one final an arm
-there, HoC's in half precision; ``--full``, for a large GPU, leaves them as they are and lets six trials share the GPU.
+cores a training on HoC takes minutes, so that its study has two trials and one final an arm there, in half precision;
+``--full``, for a large GPU, leaves it as it is and lets six trials share the GPU.
 """
 
 from __future__ import annotations
@@ -52,9 +52,15 @@ FLOORS = {
     ),
 }
 LEAST_IMAGES = 3
-# Two cores, and at most an hour and a half: nine trainings.
-NINE = {"budget.trials": 2, "budget.selection_seeds": 0, "budget.final_seeds": 1}
-BRIEF = {"hoc": NINE | {"train.precision": "bf16"}, "coco128": NINE}
+# An hour and a half on two cores: nine trainings on HoC.
+BRIEF = {
+    "hoc": {
+        "budget.trials": 2,
+        "budget.selection_seeds": 0,
+        "budget.final_seeds": 1,
+        "train.precision": "bf16",
+    }
+}
 FULL = {"train.trials_per_gpu": 6}
 
 
