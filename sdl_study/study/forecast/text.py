@@ -244,7 +244,8 @@ def _assumptions(forecast: Forecast) -> Iterator[str]:
     yield (
         f"hours: makers' dense peak rates, of which products of matrices reach {MATRIX_SHARE:.0%} and convolutions "
         f"{CONVOLUTION_SHARE:.1%}; the loss, the probe, the reading of data and, where steps take less than some ten "
-        "milliseconds, the starting of operations come on top"
+        "milliseconds, the starting of operations come on top; frozen layers, whose outputs a study computes once, are "
+        "counted in every step"
     )
     yield (
         "memory: weights, gradients and AdamW's moments in float32 (state), and what is alive at once in a pass over a "
