@@ -79,9 +79,8 @@ class RaySession:
                 self.logs = f"{found['session_dir']}/logs on each machine of the cluster"
                 self._watch_joined(found["raylet_socket_name"], found["gcs_address"])
         except BaseException as error:
-            if not isinstance(
-                error, UserError
-            ):  # Ray is half there, and its library crashes when it ends that
+            # Where it is not the user's mistake Ray is half there, and its library crashes when it ends that.
+            if not isinstance(error, UserError):
                 must_leave_at_once()
                 _end(_new_children(before))
             self._open.close()
