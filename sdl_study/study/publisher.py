@@ -142,9 +142,7 @@ class TrialPublisher:
         for record in owed:
             self._tracker.trial(trial_run(record, self._arms[record.arm], self._plan))
             with self._owing:
-                if (
-                    self._owed.get(record.number) is record
-                ):  # else something has happened to the trial meanwhile
+                if self._owed.get(record.number) is record:  # else something happened to it meanwhile
                     del self._owed[record.number]
 
     def _attempt(self, call: Callable[[], None]) -> bool:
