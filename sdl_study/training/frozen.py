@@ -17,7 +17,7 @@ from sdl_study.models import Encoder
 from sdl_study.training.inputs import Inputs
 
 GIB = 2**30
-_HELD_SHARE = 0.0625
+HELD_SHARE = 0.0625
 """Of a GPU's memory, that outputs may take so as to lie there for a job's time; of all of it, not of what is free by
 chance: which jobs can run must not depend on those before."""
 
@@ -61,7 +61,7 @@ def with_frozen_outputs(
             return inputs
         if (
             device.type == "cuda"
-            and store.nbytes <= _HELD_SHARE * _device_memory(device) / train.trials_per_gpu
+            and store.nbytes <= HELD_SHARE * _device_memory(device) / train.trials_per_gpu
         ):
             store.hold_on(device)
         return replace(inputs, store=store)

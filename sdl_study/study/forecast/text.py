@@ -23,6 +23,7 @@ from sdl_study.study.forecast.whole import EncoderForecast, Forecast
 
 _NODE = 8  # GPUs of the machine that hours are given for
 _A_DAY = 86_400.0
+_BUSY = 0.25  # of the CPUs, beyond which a measured step tells too little
 
 
 def forecast_text(forecast: Forecast) -> str:
@@ -105,6 +106,8 @@ def _one_batch(forecast: Forecast) -> Iterator[str]:
         shapes: dict[str, tuple[int, ...]] = {}
         for traced in encoder.traced.values():
             shapes |= traced.shapes
+        inputs = {name: tuple(values.shape) for name, values in encoder.reading.batch(1).items()}
+        shapes = inputs | shapes  # where the outputs of a frozen part stand in their place, the inputs as well
         told = ", ".join(f"{name} {[batch, *shape[1:]]}" for name, shape in shapes.items())
         yield f"  {encoder.name}: {told}"
 
@@ -147,9 +150,13 @@ def _hours(forecast: Forecast) -> Iterator[str]:
     else:
         measured = forecast.measured
         yield (
-            f"measured here: {measured.rows} rows of the smallest encoder forward and backward in "
-            f"{_time(measured.seconds)} on {measured.device}: {measured.rate / 1e9:,.3g} GFLOP/s"
+            f"measured here: {measured.rows} rows of the smallest encoder in {_time(measured.seconds)} on "
+            f"{measured.device}: {measured.rate / 1e9:,.3g} GFLOP/s"
         )
+        if measured.busy is not None and measured.busy > _BUSY:
+            yield (
+                f"  while other work kept {measured.busy:.0%} of the CPUs busy: alone, this machine is faster than said here"
+            )
 
 
 def _devices(forecast: Forecast) -> tuple[Device, ...]:
@@ -226,7 +233,11 @@ def _disk(forecast: Forecast) -> Iterator[str]:
         2 * 4 * forecast.sizes.test * forecast.sizes.labels
     )  # of each label, and in the predictions again
     checkpoint = largest.state.checkpoint
-    yield f"disk: stores {_bytes(sum(stores.values()))}; a checkpoint of {largest.name} {_bytes(checkpoint)}"
+    outputs = sum(part.nbytes for encoder in forecast.encoders if (part := encoder.kept_part) is not None)
+    frozen = f" and outputs of frozen parts {_bytes(outputs)}" if outputs else ""
+    yield (
+        f"disk: stores {_bytes(sum(stores.values()))}{frozen}; a checkpoint of {largest.name} {_bytes(checkpoint)}"
+    )
     yield (
         f"  while {_NODE} trials run: up to {_bytes(2 * _NODE * checkpoint)} (last and best epoch of each); kept of "
         f"{finals} finals: up to {_bytes(finals * (largest.state.weights + scores))} (weights and scores)"
@@ -244,9 +255,9 @@ def _assumptions(forecast: Forecast) -> Iterator[str]:
     yield (
         f"hours: makers' dense peak rates, of which products of matrices reach {MATRIX_SHARE:.0%} and convolutions "
         f"{CONVOLUTION_SHARE:.1%}; the loss, the probe, the reading of data and, where steps take less than some ten "
-        "milliseconds, the starting of operations come on top; frozen layers, whose outputs a study computes once, are "
-        "counted in every step"
+        "milliseconds, the starting of operations come on top"
     )
+    yield from _of_frozen_parts(forecast)
     yield (
         "memory: weights, gradients and AdamW's moments in float32 (state), and what is alive at once in a pass over a "
         f"micro-batch; {MEMORY_SHARE:.0%} of a GPU less {CONTEXT_BYTES / GIB:.0f} GiB may be filled"
@@ -255,6 +266,19 @@ def _assumptions(forecast: Forecast) -> Iterator[str]:
         "GPUs a trial: the fewest on which the batch fits; contrastive arms go forward twice where it is cut into "
         "micro-batches, with the same gradient"
     )
+
+
+def _of_frozen_parts(forecast: Forecast) -> Iterator[str]:
+    for encoder in forecast.encoders:
+        part = encoder.frozen
+        if part is None:
+            continue
+        outputs = f"{encoder.name}: the outputs of its frozen part, {_bytes(part.nbytes)},"
+        yield (
+            f"{outputs} are computed once in the study, and no step computes them again"
+            if part.kept
+            else f"{outputs} are more than train.frozen_outputs_gib: every step computes them anew"
+        )
 
 
 def _millions(count: int) -> str:

@@ -12,7 +12,12 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    conv_flop_count,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 
 Batch = dict[str, torch.Tensor]
 Run = Callable[[Batch], torch.Tensor]
@@ -92,11 +97,17 @@ def trace(module: nn.Module, batch_of: Callable[[int], Batch], run: Run, precisi
     return Traced(forward * (1 / least), both * (1 / least), peaks, shapes)
 
 
+def forward_work(batch_of: Callable[[int], Batch], run: Run, precision: str) -> Work:
+    """Operations of one row of a pass forward."""
+    return _operations(batch_of, run, precision, backward=False) * (1 / _ROWS[0])
+
+
 def _operations(batch_of: Callable[[int], Batch], run: Run, precision: str, backward: bool) -> Work:
     """Operations of a pass."""
-    counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU)
+    counter = FlopCounterMode(display=False, custom_mapping=_COUNTS)
+    batch = _made(batch_of, _ROWS[0], backward)
     with counter:
-        _pass(batch_of(_ROWS[0]), run, precision, backward)
+        _pass(batch, run, precision, backward)
     by_operation = counter.get_flop_counts().get("Global", {})
     convolution = sum(count for operation, count in by_operation.items() if "conv" in str(operation))
     return Work(float(counter.get_total_flops() - convolution), float(convolution))
@@ -114,9 +125,19 @@ def _most_alive(
         parameter.grad = torch.zeros_like(parameter)
     gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
     alive = AliveBytes([*module.parameters(), *module.buffers(), *gradients])
-    with alive:
-        _pass(batch_of(rows), run, precision, backward=True)
+    made = _made(batch_of, rows, backward=True)
+    with alive:  # a batch is counted as it lies there, without what it was made of
+        batch = {
+            name: values.detach().clone().requires_grad_(values.requires_grad)
+            for name, values in made.items()
+        }
+        _pass(batch, run, precision, backward=True)
     return alive.peak
+
+
+def _made(batch_of: Callable[[int], Batch], rows: int, backward: bool) -> Batch:
+    with torch.set_grad_enabled(backward):
+        return batch_of(rows)
 
 
 def _pass(batch: Batch, run: Run, precision: str, backward: bool) -> None:
@@ -170,8 +191,19 @@ def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any
     return sdpa_backward_flop_count(gradient, query, key, value)
 
 
-# torch counts the fused attention of GPUs, not that of CPUs.
-_ATTENTION_ON_CPU: dict[Any, Callable[..., int]] = {
+def _convolution_backward(
+    of_outputs: Any, inputs: Any, weights: Any, *settings: Any, out_shape: Any = None
+) -> int:
+    """Each of the gradients, of inputs and of weights, takes as many operations as the pass forward."""
+    *_, transposed, _output_padding, _groups, (of_inputs, of_weights, _of_bias) = settings
+    slid_over = inputs if transposed else of_outputs
+    return (of_inputs + of_weights) * conv_flop_count(slid_over, weights, [], transposed=True)
+
+
+# torch counts the fused attention of GPUs, not that of CPUs; and of a convolution in groups it counts the gradient of the
+# weights as if there were one group: for EfficientNet five times the operations that there are.
+_COUNTS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    torch.ops.aten.convolution_backward: _convolution_backward,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from sdl_study.stages import FINETUNE
 from sdl_study.study.checks import possible_values
 from sdl_study.study.final_seeds import SEEDS_OF_LONG, shared_seeds, trains_again
 from sdl_study.study.forecast.devices import Device
+from sdl_study.study.forecast.frozen import FrozenPart, frozen_part, outputs_of
 from sdl_study.study.forecast.inputs import Reading, reading_of
 from sdl_study.study.forecast.measured import Measured, measure_step
 from sdl_study.study.forecast.memory import Fit, State, fewest_workers
@@ -45,6 +46,7 @@ class EncoderForecast:
         state: what stays between steps, the larger head included.
         traced: a row by pretraining, of those that the study's arms have.
         finetuned: a row of the fine-tuning, encoder and head; None without that stage.
+        frozen: what is computed once; None where nothing is.
     """
 
     name: str
@@ -56,6 +58,12 @@ class EncoderForecast:
     state: State
     traced: Mapping[str, Traced]
     finetuned: Traced | None = None
+    frozen: FrozenPart | None = None
+
+    @property
+    def kept_part(self) -> FrozenPart | None:
+        """The frozen part whose outputs the trainings start from, so that no step computes it."""
+        return self.frozen if self.frozen is not None and self.frozen.kept else None
 
     @property
     def pretrained(self) -> Traced:
@@ -101,10 +109,12 @@ class Forecast:
 
     def fit(self, encoder: EncoderForecast, device: Device) -> Fit | None:
         """On how few devices a trial fits."""
-        train = self.settings.train
+        train, part = self.settings.train, encoder.frozen
+        held = 0.0 if part is None else part.held(device.memory, train.trials_per_gpu)
         return fewest_workers(
-            encoder.state, encoder.heaviest, train.batch_size, device.usable, self.plan.settings.train.workers
-        )
+            encoder.state, encoder.heaviest, train.batch_size, device.usable - held,
+            self.plan.settings.train.workers,
+        )  # fmt: skip
 
     def trial_work(self, encoder: EncoderForecast, fit: Fit | None, pretraining: str) -> Work:
         """Operations of a whole training."""
@@ -112,7 +122,8 @@ class Forecast:
 
     def study_work(self, encoder: EncoderForecast, fit: Fit | None) -> Work:
         """Operations of the study if all trials took this encoder."""
-        total = Work()
+        part = encoder.kept_part  # texts of like length are computed together
+        total = Work() if part is None else part.work * (self.sizes.examples * encoder.reading.padded_share(1))
         for arm in self.plan.arms:
             whole = self.amount.whole + (self.again if arm.name == self.plan.method else 0)
             epochs = self.amount.search_epochs + whole * self.amount.epochs
@@ -173,8 +184,7 @@ def make_forecast(plan: Plan, expects: DataSizes | None, data: PreparedData | No
     amount = amount_of(settings, first, searches=budget.searches, final_seeds=seeds)
     return Forecast(
         plan, sizes, data is not None, encoders, amount,
-        measure_step(smallest.kind, smallest.settings, smallest.reading, smallest.heaviest, smallest.state,
-                     settings),
+        measure_step(smallest, settings),
         amount.finals if trains_again(plan, seeds) else 0,
     )  # fmt: skip
 
@@ -200,7 +210,9 @@ def _encoder_forecast(
     try:
         with without_numbers():
             encoder = as_on_gpu(shape_encoder(kind, own, reading.spec).train())
-            alone = _trace_encoder(encoder, reading, settings)
+            part = frozen_part(encoder, reading, settings, sizes)
+            batch_of = _batches(encoder, reading, part)
+            alone = _trace_encoder(encoder, batch_of, settings)
             heads = {
                 pretraining: _head(pretraining, encoder.width, settings, sizes.labels)
                 for pretraining in dict.fromkeys(arm.pretraining for arm in plan.arms)
@@ -212,20 +224,25 @@ def _encoder_forecast(
             all_heads = [*heads.values(), *(() if tuned is None else (tuned.head,))]
             largest = max(all_heads, key=lambda head: State.of(head).total)
             state = State.of(nn.ModuleList([encoder, largest]))
-            finetuned = None if tuned is None else _trace_finetuning(tuned, reading, settings)
+            finetuned = None if tuned is None else _trace_finetuning(tuned, batch_of, settings)
     except UserError as error:
         raise UserError(f"{plan.name}: model.encoders.{name}: {error}") from None
     except Exception as error:  # a kind of the user's own may look at numbers that are not there
         raise outline_failure(name, error) from error
     counts = [(p.numel(), p.requires_grad) for p in encoder.parameters()]
     total, trained = sum(count for count, _ in counts), sum(count for count, learns in counts if learns)
-    return EncoderForecast(name, kind, own, reading, total, trained, state, traced, finetuned)
+    return EncoderForecast(name, kind, own, reading, total, trained, state, traced, finetuned, part)
 
 
-def _trace_encoder(encoder: nn.Module, reading: Reading, settings: Settings) -> Traced:
-    return trace(
-        encoder, reading.batch, lambda batch: encoder(**batch), settings.train.precision, "embeddings"
-    )
+def _batches(encoder: Encoder, reading: Reading, part: FrozenPart | None) -> Callable[[int], Batch]:
+    """Batches as training reads them."""
+    if part is None or not part.kept:
+        return reading.batch
+    return lambda rows: outputs_of(encoder, reading.batch(rows))
+
+
+def _trace_encoder(encoder: nn.Module, batch_of: Callable[[int], Batch], settings: Settings) -> Traced:
+    return trace(encoder, batch_of, lambda batch: encoder(**batch), settings.train.precision, "embeddings")
 
 
 def _finetuned_model(encoder: Encoder, settings: Settings, labels: int) -> PretrainingModel | None:
@@ -235,8 +252,10 @@ def _finetuned_model(encoder: Encoder, settings: Settings, labels: int) -> Pretr
     return with_head(start, settings.finetune.head, labels, settings.seed).train()
 
 
-def _trace_finetuning(model: PretrainingModel, reading: Reading, settings: Settings) -> Traced:
-    return trace(model, reading.batch, lambda batch: model(batch)[0], settings.train.precision, "logits")
+def _trace_finetuning(
+    model: PretrainingModel, batch_of: Callable[[int], Batch], settings: Settings
+) -> Traced:
+    return trace(model, batch_of, lambda batch: model(batch)[0], settings.train.precision, "logits")
 
 
 def _trace_head(head: nn.Module, width: int, settings: Settings) -> Traced:
