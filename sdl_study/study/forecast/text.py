@@ -19,6 +19,7 @@ from sdl_study.study.forecast.devices import (
 from sdl_study.study.forecast.memory import MOST_WORKERS, Fit
 from sdl_study.study.forecast.plans import steps_of
 from sdl_study.study.forecast.trace import Work
+from sdl_study.study.forecast.units import bytes_of, millions_of, time_of
 from sdl_study.study.forecast.whole import EncoderForecast, Forecast
 
 _NODE = 8  # GPUs of the machine that hours are given for
@@ -71,10 +72,10 @@ def _encoders(forecast: Forecast) -> Iterator[str]:
         rows.append(
             {
                 "encoder": encoder.name,
-                "parameters": _millions(encoder.parameters),
-                "trained": _millions(encoder.trained),
+                "parameters": millions_of(encoder.parameters),
+                "trained": millions_of(encoder.trained),
                 "reads": _reads(encoder),
-                "store": _bytes(reading.bytes_of_store(forecast.sizes)),
+                "store": bytes_of(reading.bytes_of_store(forecast.sizes)),
                 "GFLOP a row": heaviest.both.total / 1e9,
                 "GFLOP a step": heaviest.both.total * forecast.settings.train.batch_size / 1e9,
             }
@@ -107,7 +108,9 @@ def _one_batch(forecast: Forecast) -> Iterator[str]:
         for traced in encoder.traced.values():
             shapes |= traced.shapes
         inputs = {name: tuple(values.shape) for name, values in encoder.reading.batch(1).items()}
-        shapes = inputs | shapes  # where the outputs of a frozen part stand in their place, the inputs as well
+        shapes = (
+            inputs | shapes
+        )  # where the outputs of a frozen part stand in their place, the inputs as well
         told = ", ".join(f"{name} {[batch, *shape[1:]]}" for name, shape in shapes.items())
         yield f"  {encoder.name}: {told}"
 
@@ -150,12 +153,12 @@ def _hours(forecast: Forecast) -> Iterator[str]:
     else:
         measured = forecast.measured
         yield (
-            f"measured here: {measured.rows} rows of the smallest encoder in {_time(measured.seconds)} on "
+            f"measured here: {measured.rows} rows of the smallest encoder in {time_of(measured.seconds)} on "
             f"{measured.device}: {measured.rate / 1e9:,.3g} GFLOP/s"
         )
         if measured.busy is not None and measured.busy > _BUSY:
             yield (
-                f"  while other work kept {measured.busy:.0%} of the CPUs busy: alone, this machine is faster than said here"
+                f"  while other work kept {measured.busy:.0%} of the CPUs busy: alone, this machine is faster than that"
             )
 
 
@@ -195,12 +198,12 @@ def _on_device(forecast: Forecast, encoder: EncoderForecast, device: Device) -> 
     return row | {
         "GPUs a trial": _workers(fit),
         "micro-batch": fit.micro_batch,
-        "memory": _bytes(fit.total),
-        "of it state": _bytes(fit.state),
-        "step": _time(device.seconds(one_step * (rows * padded), precision) / fit.workers),
-        "trial": _time(trial / fit.workers),
-        "study on one": _time(study),
-        f"on {_NODE}": _time(study / _NODE),
+        "memory": bytes_of(fit.total),
+        "of it state": bytes_of(fit.state),
+        "step": time_of(device.seconds(one_step * (rows * padded), precision) / fit.workers),
+        "trial": time_of(trial / fit.workers),
+        "study on one": time_of(study),
+        f"on {_NODE}": time_of(study / _NODE),
     }
 
 
@@ -218,7 +221,7 @@ def _means(forecast: Forecast) -> str:
             if fit is not None
         ]
         if len(seconds) == len(fits):
-            found.append(f"{device.name} {_time(sum(seconds) / len(seconds))}")
+            found.append(f"{device.name} {time_of(sum(seconds) / len(seconds))}")
     return ", ".join(found)
 
 
@@ -234,13 +237,13 @@ def _disk(forecast: Forecast) -> Iterator[str]:
     )  # of each label, and in the predictions again
     checkpoint = largest.state.checkpoint
     outputs = sum(part.nbytes for encoder in forecast.encoders if (part := encoder.kept_part) is not None)
-    frozen = f" and outputs of frozen parts {_bytes(outputs)}" if outputs else ""
+    frozen = f" and outputs of frozen parts {bytes_of(outputs)}" if outputs else ""
     yield (
-        f"disk: stores {_bytes(sum(stores.values()))}{frozen}; a checkpoint of {largest.name} {_bytes(checkpoint)}"
+        f"disk: stores {bytes_of(sum(stores.values()))}{frozen}; a checkpoint of {largest.name} {bytes_of(checkpoint)}"
     )
     yield (
-        f"  while {_NODE} trials run: up to {_bytes(2 * _NODE * checkpoint)} (last and best epoch of each); kept of "
-        f"{finals} finals: up to {_bytes(finals * (largest.state.weights + scores))} (weights and scores)"
+        f"  while {_NODE} trials run: up to {bytes_of(2 * _NODE * checkpoint)} (last and best epoch of each); kept of "
+        f"{finals} finals: up to {bytes_of(finals * (largest.state.weights + scores))} (weights and scores)"
     )
 
 
@@ -273,33 +276,9 @@ def _of_frozen_parts(forecast: Forecast) -> Iterator[str]:
         part = encoder.frozen
         if part is None:
             continue
-        outputs = f"{encoder.name}: the outputs of its frozen part, {_bytes(part.nbytes)},"
+        outputs = f"{encoder.name}: the outputs of its frozen part, {bytes_of(part.nbytes)},"
         yield (
             f"{outputs} are computed once in the study, and no step computes them again"
             if part.kept
             else f"{outputs} are more than train.frozen_outputs_gib: every step computes them anew"
         )
-
-
-def _millions(count: int) -> str:
-    return f"{count / 1e6:,.1f}M" if count >= 1e6 else f"{count:,}"
-
-
-def _bytes(count: float) -> str:
-    """A size in the largest unit that leaves at least one."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count / 1e3:,.1f} kB"
-
-
-def _time(seconds: float) -> str:
-    """A time in hours, minutes, seconds or milliseconds."""
-    for unit, length, least in (("h", 3600.0, 5400.0), ("min", 60.0, 90.0), ("s", 1.0, 1.0)):
-        if seconds >= least:
-            return (
-                f"{seconds / length:,.3g} {unit}"
-                if seconds < 1000 * length
-                else f"{seconds / length:,.0f} {unit}"
-            )
-    return f"{seconds * 1e3:.3g} ms"

@@ -191,17 +191,15 @@ def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any
     return sdpa_backward_flop_count(gradient, query, key, value)
 
 
-def _convolution_backward(
-    of_outputs: Any, inputs: Any, weights: Any, *settings: Any, out_shape: Any = None
-) -> int:
+def _convolution_backward(of_outputs: Any, inputs: Any, weights: Any, *settings: Any, **__: Any) -> int:
     """Each of the gradients, of inputs and of weights, takes as many operations as the pass forward."""
     *_, transposed, _output_padding, _groups, (of_inputs, of_weights, _of_bias) = settings
     slid_over = inputs if transposed else of_outputs
     return (of_inputs + of_weights) * conv_flop_count(slid_over, weights, [], transposed=True)
 
 
-# torch counts the fused attention of GPUs, not that of CPUs; and of a convolution in groups it counts the gradient of the
-# weights as if there were one group: for EfficientNet five times the operations that there are.
+# torch counts the fused attention of GPUs, not that of CPUs; of a convolution in groups it counts the gradient of the
+# weights as if there were one group: for EfficientNet's upper layers five times the operations that there are.
 _COUNTS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,

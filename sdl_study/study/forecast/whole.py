@@ -123,7 +123,9 @@ class Forecast:
     def study_work(self, encoder: EncoderForecast, fit: Fit | None) -> Work:
         """Operations of the study if all trials took this encoder."""
         part = encoder.kept_part  # texts of like length are computed together
-        total = Work() if part is None else part.work * (self.sizes.examples * encoder.reading.padded_share(1))
+        total = (
+            Work() if part is None else part.work * (self.sizes.examples * encoder.reading.padded_share(1))
+        )
         for arm in self.plan.arms:
             whole = self.amount.whole + (self.again if arm.name == self.plan.method else 0)
             epochs = self.amount.search_epochs + whole * self.amount.epochs
@@ -224,6 +226,8 @@ def _encoder_forecast(
             all_heads = [*heads.values(), *(() if tuned is None else (tuned.head,))]
             largest = max(all_heads, key=lambda head: State.of(head).total)
             state = State.of(nn.ModuleList([encoder, largest]))
+            if encoder.frozen and settings.finetune.head == "label_attention":
+                batch_of = reading.batch  # that head looks at all tokens, whose states nobody kept
             finetuned = None if tuned is None else _trace_finetuning(tuned, batch_of, settings)
     except UserError as error:
         raise UserError(f"{plan.name}: model.encoders.{name}: {error}") from None
