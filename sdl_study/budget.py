@@ -12,6 +12,8 @@ from sdl_study.mistakes import count_or_auto
 from sdl_study.stages import Section
 
 HOUR = 3600.0
+FEW_DEV = 200
+"""Dev examples below which luck decides among settings that are close: measured with 13 (coco128, README)."""
 Limit = Literal["trials", "hours", "gpu_hours"]
 Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -24,6 +26,11 @@ class BudgetSettings(Section):
     samplers, seeds, a winner and finals of its own: with several, the verdict is about methods, with one about the
     settings that were chosen. ``final_seeds`` counts per winner; ``"auto"`` is decided at the declaration, from how
     long trials took.
+
+    The ``selection_top`` trials of a search run again on ``selection_seeds`` further seeds. With ``selection_split``
+    "redrawn" each of these seeds also draws train and dev anew from both, patients' notes together and the test split
+    untouched, so that a setting is not chosen for one small dev split; "auto" does so where dev has fewer than 200
+    examples, "kept" never.
 
     ``hours`` and ``gpu_hours`` are limits of the whole search, over all commands that worked on it: the time in which
     it ran, and the GPUs' time in trials. Arms are asked in turn, so that they share it evenly. What comes first, one of
@@ -39,6 +46,7 @@ class BudgetSettings(Section):
     final_seeds: Annotated[int | Literal["auto"], PlainValidator(count_or_auto)] = 1
     selection_seeds: int = Field(default=0, ge=0)
     selection_top: int = Field(default=3, ge=1)
+    selection_split: Literal["auto", "kept", "redrawn"] = "auto"
     max_attempts: int = Field(default=3, ge=1)
 
     @model_validator(mode="after")
@@ -54,6 +62,12 @@ class BudgetSettings(Section):
     def trials_of_search(self) -> int:
         """Trials of each of an arm's searches."""
         return self.trials // self.searches
+
+    def redraws(self, dev_examples: int) -> bool:
+        """Whether the selection's seeds draw train and dev anew."""
+        return self.selection_split == "redrawn" or (
+            self.selection_split == "auto" and dev_examples < FEW_DEV
+        )
 
     @property
     def by_time(self) -> bool:

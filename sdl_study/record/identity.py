@@ -27,6 +27,7 @@ _BEFORE_THERE_WAS = {
     "objective_min_positives": 0,
     "probe": {"grow": False, "scaling": ["standard"], "chosen_on": "train"},
     "train": {"decay_all": True, "collapse_of": "outputs"},
+    "budget": {"selection_split": "kept"},
 }
 
 

@@ -78,7 +78,8 @@ class Driver:
         self.plan, self.data = plan, data
         self._tracking_uri, self._storage = tracking_uri, storage
         self._records_may_leave = record_artifacts or data.manifest.terms == "open"
-        self._open, self.maker = ExitStack(), JobMaker(plan, data.path)
+        redraws = plan.settings.budget.redraws(data.manifest.counts["dev"].examples)
+        self._open, self.maker = ExitStack(), JobMaker(plan, data.path, redraws)
         self.leftovers = Leftovers(plan.files)
         settings = plan.settings
         trials = settings.budget.trials * len(plan.arms)
@@ -283,7 +284,8 @@ class Driver:
         self.leftovers.repeats(item.folder for item in work)
         if all(item.outcome is not None for item in work):
             return
-        self.progress.say(f"selection: {len(work)} repeats on further seeds")
+        anew = ", each with train and dev drawn anew" if self.maker.redraws else ""
+        self.progress.say(f"selection: {len(work)} repeats on further seeds{anew}")
         running = engine()
         lost = run_all(
             work,

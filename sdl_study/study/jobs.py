@@ -66,10 +66,11 @@ class JobMaker:
     Args:
         plan: the study.
         data: folder of its prepared data set.
+        redraws: whether the selection's seeds draw train and dev anew.
     """
 
-    def __init__(self, plan: Plan, data: Path) -> None:
-        self._plan, self._data = plan, data
+    def __init__(self, plan: Plan, data: Path, redraws: bool = False) -> None:
+        self._plan, self._data, self.redraws = plan, data, redraws
 
     def _job(
         self,
@@ -107,11 +108,14 @@ class JobMaker:
         return job.to_dict()
 
     def repeat(self, record: TrialRecord, seed_number: int) -> Work:
-        """A repeat of a trial on a selection seed, which is its search's own."""
+        """A repeat of a trial on a selection seed, which is its search's own and the same for all arms."""
         folder = self._plan.files.repeat(record.number, seed_number)
         seed = derive_seed(self._plan.settings.seed, "selection", seed_number, *of_search(record.search))
         key = f"{self._plan.name}/selection/{record.number}/{seed_number}"
-        return Work(self._job(key, "trial", folder, record.arm, seed, record.parameters, resumed=True))
+        redraw = derive_seed(seed, "train and dev") if self.redraws else None
+        return Work(
+            self._job(key, "trial", folder, record.arm, seed, record.parameters, resumed=True, redraw=redraw)
+        )
 
     def final(self, slot: FinalSlot) -> Work:
         """A final, or a control that needs an encoder, on its final seed."""

@@ -43,7 +43,7 @@ def run_job(job: Job, report: Report, channel: Any, device: torch.device) -> dic
     """
     _reset(device)
     settings = build_settings(job.settings, job.key)
-    inputs = open_inputs(Path(job.data), Path(job.stores), settings)
+    inputs = open_inputs(Path(job.data), Path(job.stores), settings, job.redraw)
     if job.stage == FINETUNE:
         found, progress = run_finetune(job, settings, inputs, report, channel, device)
         return _outcome(found, progress, channel, device)

@@ -50,7 +50,7 @@ def card(study: StudyFrames) -> Card:
             else "; so far they have had " + ", ".join(f"{a} {n}" for a, n in counts.items()) + "."
         )
     )
-    sentence += _limits(study) + _warm(study)
+    sentence += _limits(study) + _warm(study) + _selected(study)
     note = (
         f"n = {table.height} trials with a value, best {study.objective} over the epochs of each; pruned trials count "
         "up to their rung; one seed a trial; no test."
@@ -86,6 +86,20 @@ def _warm(study: StudyFrames) -> str:
     return (
         f" After the published setting each began with {counted(warm.count, 'setting')} that were best on dev in the "
         f"study {warm.study}{'' if same else ', on other data'} (its trials {trials})."
+    )
+
+
+def _selected(study: StudyFrames) -> str:
+    """How the winners are chosen among the best trials; nothing where the best trial is the winner."""
+    budget = BudgetSettings(**study.settings["budget"])
+    if not budget.selection_seeds:
+        return ""
+    counts = {} if study.record.dataset is None else study.record.dataset.manifest["counts"]
+    anew = "dev" in counts and budget.redraws(counts["dev"]["examples"])
+    return (
+        f" The best {budget.selection_top} of a search run again on {counted(budget.selection_seeds, 'further seed')}"
+        + (", with train and dev drawn anew for each, since dev is small" if anew else "")
+        + ", and the mean over all of them chooses."
     )
 
 

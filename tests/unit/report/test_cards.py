@@ -10,7 +10,7 @@ import pytest
 
 from sdl_study.files import read_json, write_json
 from sdl_study.record.reading import read_study
-from sdl_study.report.cards import answer, pareto, reproduce
+from sdl_study.report.cards import answer, pareto, reproduce, search
 from sdl_study.report.cards.temperature import curve
 from sdl_study.report.page.drawing import COLOURS
 from sdl_study.report.page.frames import StudyFrames
@@ -73,3 +73,25 @@ def test_the_answer_names_what_simulations_do_not_cover(tmp_path: Path, by_seed:
     answered(plan, lambda arm, seed: 1.0 + (4.0 - by_seed * (seed % 2)) * (arm == "sd"), seeds=10)
     lines = answer.card(StudyFrames(read_study(plan.files))).lines
     assert any(line.startswith("not covered by what was simulated: for macro_f1") for line in lines) == named
+
+
+@pytest.mark.parametrize(
+    ("seeds", "split", "words"),
+    [
+        (0, "auto", None),
+        (1, "kept", "on 1 further seed, and the mean over all of them chooses."),
+        (
+            2,
+            "auto",
+            "on 2 further seeds, with train and dev drawn anew for each, since dev is small, and the mean",
+        ),
+    ],
+)
+def test_the_search_says_how_winners_are_chosen(
+    tmp_path: Path, seeds: int, split: str, words: str | None
+) -> None:
+    """The played study has 80 examples in dev."""
+    plan = searched(tmp_path, overrides={"budget.selection_seeds": seeds, "budget.selection_split": split})
+    sentence = search.card(StudyFrames(read_study(plan.files))).sentence
+    assert ("further seed" in sentence) == (words is not None)
+    assert words is None or words in sentence

@@ -118,6 +118,27 @@ def test_seeds_of_search_selection_and_finals_are_disjoint_and_the_same_in_every
 
 
 @pytest.mark.parametrize(
+    ("split", "dev", "anew"),
+    [("auto", 199, True), ("auto", 200, False), ("kept", 13, False), ("redrawn", 5_000, True)],
+)
+def test_a_small_dev_is_drawn_anew_for_every_selection_seed(
+    split: str, dev: int, anew: bool, tmp_path: Path
+) -> None:
+    plan = small_plan(tmp_path, {"budget.selection_seeds": 3, "budget.selection_split": split})
+    assert plan.settings.budget.redraws(dev) == anew
+    make = JobMaker(plan, plan.files.data, redraws=anew)
+    draws = {
+        arm: [make.repeat(trial(number, arm, 0.5), k).job.redraw for k in range(3)]
+        for number, arm in enumerate(("any", "sd"))
+    }
+    assert draws["any"] == draws["sd"]  # arms are compared on the same splits
+    assert len(set(draws["any"])) == (3 if anew else 1)
+    assert (draws["any"][0] is None) == (not anew)
+    assert make.trial(trial(0, "sd", 0.5), False)["redraw"] is None
+    assert all(make.final(slot).job.redraw is None for slot in final_slots(plan.files, declared(plan)))
+
+
+@pytest.mark.parametrize(
     ("dev", "contrast"),
     [
         ({"bce": 0.3, "any": 0.5, "sd": 0.4, "sd_weighted": 0.9}, ("sd", "any")),
