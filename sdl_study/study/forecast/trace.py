@@ -199,7 +199,8 @@ def _convolution_backward(of_outputs: Any, inputs: Any, weights: Any, *settings:
 
 
 # torch counts the fused attention of GPUs, not that of CPUs; of a convolution in groups it counts the gradient of the
-# weights as if there were one group: for EfficientNet's upper layers five times the operations that there are.
+# weights as if there were one group, for EfficientNet's upper layers five times the operations that there are
+# (pytorch/pytorch#183405).
 _COUNTS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
