@@ -13,10 +13,10 @@ import pytest
 
 from sdl_study.record.files import StudyFiles
 from sdl_study.record.journal import read
-from tests.integration.chaos import NAME, PROCESSES, left_by, play
+from tests.integration.chaos import NAME, PROCESSES, SIGNALS, left_by, play
 from tests.integration.conftest import Engines
 
-EACH_ONCE = (("worker", 2), ("trainable", 3), ("signal", 2), ("broker", 3), ("driver", 3))
+EACH_ONCE = (("worker", 2), ("trainable", 3), ("broker", 3), ("driver", 3))
 SETTINGS = ("budget.trials=4",)
 LONG = ("budget.trials=10", "budget.max_attempts=20")  # one trial may be hit again and again
 MANY, MOST_LINES = 20, 2
@@ -33,7 +33,7 @@ def test_each_fault_once(tmp_path: Path, engines: Engines) -> None:
 def test_many_faults_at_random(tmp_path: Path, engines: Engines, seed: int) -> None:
     engines.close()
     chance = random.Random(seed)
-    kinds = ("driver", *PROCESSES)
+    kinds = (*SIGNALS, *PROCESSES)
     check(tmp_path, [(chance.choice(kinds), chance.randint(1, MOST_LINES)) for _ in range(MANY)], LONG)
 
 

@@ -86,6 +86,7 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.slow
 def test_a_ray_that_goes_away_and_nobody_who_reads_cost_nothing(
     tmp_path: Path, engines: Engines, short_folder: Path
 ) -> None:

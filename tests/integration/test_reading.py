@@ -75,11 +75,8 @@ def plan(out: Path) -> Plan:
     return tiny_plan(out, FEWER, "watched")
 
 
-def test_two_hundred_readings_of_a_running_study_change_nothing(
-    plan: Plan, out: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alone = tiny_plan(out, FEWER, "unwatched")
-    engines.run(alone)
+def run_read(plan: Plan, engines: Engines, patch: pytest.MonkeyPatch) -> None:
+    """Run a study while another process reads it two hundred times; its journal stays as its driver wrote it."""
     written = hashlib.sha256()
     from sdl_study.record.journal_file import JournalFile
 
@@ -90,7 +87,7 @@ def test_two_hundred_readings_of_a_running_study_change_nothing(
         append(self, logs)
         written.update(self._path.read_bytes()[before:])
 
-    monkeypatch.setattr(JournalFile, "append_logs", append_noted)
+    patch.setattr(JournalFile, "append_logs", append_noted)
     reader = subprocess.Popen(
         [sys.executable, "-c", READER, str(plan.files.folder)],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -108,7 +105,23 @@ def test_two_hundred_readings_of_a_running_study_change_nothing(
     assert seen == sorted(seen)
     assert len(set(seen)) > 2  # it was read while it grew
     assert hashlib.sha256(plan.files.journal.read_bytes()).hexdigest() == written.hexdigest()
-    assert outcome(plan) == outcome(alone)
+
+
+def test_two_hundred_readings_of_a_running_study_leave_its_journal_as_it_was_written(
+    plan: Plan, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_read(plan, engines, monkeypatch)
+
+
+@pytest.mark.slow
+def test_a_study_that_is_read_comes_to_what_one_comes_to_that_nobody_reads(
+    out: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_one, alone = (tiny_plan(out, FEWER, name) for name in ("read", "unread"))
+    run_read(read_one, engines, monkeypatch)
+    monkeypatch.undo()
+    engines.run(alone)
+    assert outcome(read_one) == outcome(alone)
 
 
 def test_a_finished_study_is_printed_where_ray_mlflow_and_torch_cannot_be_imported(

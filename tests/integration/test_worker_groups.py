@@ -63,6 +63,7 @@ def weights(work: Work) -> dict[str, torch.Tensor]:
     return torch.load(Path(work.job.folder) / BEST, weights_only=True)["model"]
 
 
+@pytest.mark.slow  # test_chaos kills one too
 def test_a_killed_worker_costs_no_trial(plan: Plan, engines: Engines) -> None:
     engine = engines.get()
     whole = work_of(plan, "whole", {**CONV, "train.learning_rate": 4e-3})
