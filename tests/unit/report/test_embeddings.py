@@ -93,3 +93,20 @@ def test_as_many_rows_are_kept_as_a_figure_shows(tmp_path: Path) -> None:
     assert found is not None
     assert found[0].tolist() == places.tolist()
     assert pl.Series(found[1].ravel()).dtype == pl.Float32
+
+
+def test_the_map_is_computed_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a study that runs, threads that wait for each other take ten times as long."""
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_info
+
+    threads: list[int] = []
+
+    def noted(_: TSNE, unit: np.ndarray) -> np.ndarray:
+        threads.extend(pool["num_threads"] for pool in threadpool_info())
+        return unit[:, :2]
+
+    monkeypatch.setattr(TSNE, "fit_transform", noted)
+    embeddings.flat(np.eye(8, dtype=np.float32))
+    assert threads
+    assert set(threads) == {1}
