@@ -13,7 +13,7 @@ from sdl_study.stages import Section
 
 HOUR = 3600.0
 FEW_DEV = 200
-"""Dev examples below which luck decides among settings that are close: measured with 13 (coco128, README)."""
+"""Dev examples below which luck decides among settings that are close; a choice of ours, not a measured border."""
 Limit = Literal["trials", "hours", "gpu_hours"]
 Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
