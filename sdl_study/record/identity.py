@@ -27,7 +27,6 @@ _BEFORE_THERE_WAS = {
     "objective_min_positives": 0,
     "probe": {"grow": False, "scaling": ["standard"], "chosen_on": "train"},
     "train": {"decay_all": True, "collapse_of": "outputs"},
-    "budget": {"selection_split": "kept"},
 }
 
 
@@ -86,6 +85,9 @@ def _completed(settings: Mapping[str, Any], missing: Mapping[str, Any]) -> dict[
     for name, section in missing.items():
         if isinstance(section, Mapping):
             found[name] = {**section, **settings.get(name, {})}
+    budget = {**settings.get("budget", {})}
+    if budget.get("selection_seeds"):  # without them no split was kept, nor is one drawn
+        found["budget"] = {"selection_split": "kept", **budget}
     return found
 
 

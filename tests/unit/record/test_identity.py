@@ -112,18 +112,17 @@ def test_identity_is_plain_json(tmp_path: Path) -> None:
 
 
 def test_a_study_from_before_a_setting_means_what_it_meant(tmp_path: Path) -> None:
-    """It counted every label, probed on the grid that it names, decayed all weights, looked behind the head for a
-    collapse and chose on one dev: to go on otherwise would mix two studies."""
+    """It counted every label, probed on the grid that it names, decayed all weights and looked behind the head for a
+    collapse: to go on otherwise would mix two studies."""
     as_before = {
         "probe.l2_grid": (1e-3, 1e-2), "probe.grow": False, "probe.scaling": ("standard",),
         "probe.chosen_on": "train", "objective_min_positives": 0, "train.decay_all": True,
-        "train.collapse_of": "outputs", "budget.selection_split": "kept",
+        "train.collapse_of": "outputs",
     }  # fmt: skip
     plan = small_plan(tmp_path, as_before)
     settings = plan.identity()["settings"]
     del settings["objective_min_positives"], settings["probe"]["grow"], settings["probe"]["scaling"]
     del settings["probe"]["chosen_on"], settings["train"]["decay_all"], settings["train"]["collapse_of"]
-    del settings["budget"]["selection_split"]
     path = begun(plan, settings=settings)
     assert build_settings(read_identity(path)["settings"], "").objective_key == "dev/map"
     check_resume(plan, FINGERPRINT)
@@ -134,7 +133,22 @@ def test_a_study_from_before_a_setting_means_what_it_meant(tmp_path: Path) -> No
     assert "probe.scaling: ['standard'] → ['standard', 'unit']" in str(told.value)
     assert "train.decay_all: True → False" in str(told.value)
     assert "train.collapse_of: 'outputs' → 'embeddings'" in str(told.value)
-    assert "budget.selection_split: 'kept' → 'auto'" in str(told.value)
+
+
+@pytest.mark.parametrize("seeds", [0, 2])
+def test_a_study_that_chose_on_one_dev_goes_on_so(seeds: int, tmp_path: Path) -> None:
+    """Where it has selection seeds; where it has none there is nothing to draw, and nothing stands in the way."""
+    given = {"budget.selection_seeds": seeds}
+    plan = small_plan(tmp_path, given)
+    settings = plan.identity()["settings"]
+    del settings["budget"]["selection_split"]
+    begun(plan, settings=settings)
+    check_resume(
+        small_plan(tmp_path, {**given, **({"budget.selection_split": "kept"} if seeds else {})}), FINGERPRINT
+    )
+    if seeds:
+        with pytest.raises(UserError, match=r"budget\.selection_split: 'kept' → 'auto'"):
+            check_resume(plan, FINGERPRINT)
 
 
 @pytest.mark.parametrize(
