@@ -6,8 +6,8 @@ MiniLM with its published weights, whose embeddings and four lowest of six layer
 arms more, half precision, the mean over labels as objective and as what is compared, one repeat of the best trials,
 and five final seeds, so that there is an A/A arm; six trials share a GPU.
 
-Committed before it ran; only ``selection_split`` came after it, for what was then the only way. The verdict is about
-sd against the best on dev of the other arms, by test mAP (linear probe).
+Committed before it ran; ``selection_split`` was named afterwards: there was no other way then. The verdict is about sd
+against the best on dev of the other arms, by test mAP (linear probe).
 """
 
 from __future__ import annotations

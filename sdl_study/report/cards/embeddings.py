@@ -101,7 +101,7 @@ def flat(unit: Float[np.ndarray, "n width"]) -> Float[np.ndarray, "n 2"]:
     """Places on the plane, the same at every call.
 
     On one thread: a study that runs keeps the others busy, and a thousand times t-SNE's threads would wait for the
-    last of them (67 s instead of 7 for 1,000 inputs on two busy cores).
+    last of them (33 s instead of 3 for 300 inputs on two busy cores).
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits

@@ -98,7 +98,7 @@ def _selected(study: StudyFrames) -> str:
     anew = "dev" in counts and budget.redraws(counts["dev"]["examples"])
     return (
         f" The best {budget.selection_top} of a search run again on {counted(budget.selection_seeds, 'further seed')}"
-        + (", with train and dev drawn anew for each, since dev is small" if anew else "")
+        + (", with train and dev drawn anew for each" if anew else "")
         + ", and the mean over all of them chooses."
     )
 
