@@ -28,9 +28,10 @@ class BudgetSettings(Section):
     long trials took.
 
     The ``selection_top`` trials of a search run again on ``selection_seeds`` further seeds. With ``selection_split``
-    "redrawn" each of these seeds also draws train and dev anew from both, patients' notes together and the test split
-    untouched, so that a setting is not chosen for one small dev split; "auto" does so where dev has fewer than 200
-    examples, "kept" never.
+    "redrawn" they and the published setting run on ``selection_draws`` seeds, each of which also draws train and dev
+    anew from both, patients' notes together and the test split untouched, so that a setting is not chosen for one small
+    dev split; "auto" does so where dev has fewer than 200 examples, "kept" never. Without selection seeds nothing runs
+    again.
 
     ``hours`` and ``gpu_hours`` are limits of the whole search, over all commands that worked on it: the time in which
     it ran, and the GPUs' time in trials. Arms are asked in turn, so that they share it evenly. What comes first, one of
@@ -47,6 +48,7 @@ class BudgetSettings(Section):
     selection_seeds: int = Field(default=0, ge=0)
     selection_top: int = Field(default=3, ge=1)
     selection_split: Literal["auto", "kept", "redrawn"] = "auto"
+    selection_draws: int = Field(default=5, ge=2)
     max_attempts: int = Field(default=3, ge=1)
 
     @model_validator(mode="after")
@@ -65,9 +67,16 @@ class BudgetSettings(Section):
 
     def redraws(self, dev_examples: int) -> bool:
         """Whether the selection's seeds draw train and dev anew."""
-        return self.selection_split == "redrawn" or (
-            self.selection_split == "auto" and dev_examples < FEW_DEV
-        )
+        few = self.selection_split == "auto" and dev_examples < FEW_DEV
+        return self.selection_seeds > 0 and (few or self.selection_split == "redrawn")
+
+    def repeats(self, redrawn: bool) -> int:
+        """How often a search's best trials run again.
+
+        Args:
+            redrawn: whether train and dev are drawn anew for each.
+        """
+        return self.selection_draws if redrawn else self.selection_seeds
 
     @property
     def by_time(self) -> bool:

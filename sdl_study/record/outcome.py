@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,9 +16,15 @@ RESULT_FILE = "result.json"
 
 @dataclass(frozen=True)
 class Repeat:
-    """A repeat of a trial ended: the best objective over its epochs."""
+    """A repeat of a trial ended.
+
+    Attributes:
+        objective: the best over its epochs.
+        epochs: the objective of every epoch; empty where an earlier version ran it.
+    """
 
     objective: float
+    epochs: Sequence[float] = ()
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,11 @@ class TrialRecord:
     gpus: float = 0.0
 
     @property
+    def is_published(self) -> bool:
+        """Whether its setting is the published one of its arm."""
+        return self.arm_number == 0
+
+    @property
     def objective(self) -> float | None:
         """Best value over the epochs so far; None before the first."""
         return self.values[max(self.values)] if self.values else None

@@ -189,7 +189,7 @@ class Driver:
         trials, ended = self.journal.all(), read_finals(self.plan.files, finals.declaration)
         answer = make_answer(
             self.plan.settings, self.plan.space, self.plan.arms, finals.declaration, trials, ended,
-            finals.earlier_openings(), self.objective_labels, self._seen(), self.plan.published,
+            finals.earlier_openings(), self.objective_labels, self._seen(), self.plan.published, self.maker.redraws,
         )  # fmt: skip
         shown = of_stage(ended, answer.stage)
         records = record_files(shown, answer.best_arm) if self._records_may_leave else []
@@ -301,3 +301,5 @@ class Driver:
                 f"{self.plan.name}: {len(lost)} repeats of the selection did not end, for the reasons above; mend "
                 "that and start the same command again"
             )
+        for words in selection.kept_settings(self.plan, self.journal.all(), self.maker):
+            self.progress.say(words)

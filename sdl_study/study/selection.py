@@ -12,8 +12,8 @@ from sdl_study.errors import UserError
 from sdl_study.models import parse_encoder_settings
 from sdl_study.record.declaration import Declaration, Winner, keep_or_write
 from sdl_study.record.findings import could_learn
-from sdl_study.record.outcome import Repeat
 from sdl_study.record.trials import TrialRecord, candidates, spent_on
+from sdl_study.study.choice import Choice, Repeated, best_mean, published_unless_better
 from sdl_study.study.final_seeds import final_seeds, trains_again
 from sdl_study.study.jobs import JobMaker, Work
 from sdl_study.study.located import encoder_of
@@ -28,35 +28,65 @@ def _searches(plan: Plan) -> list[tuple[str, int]]:
 
 def repeats(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list[Work]:
     """The selection's jobs: the best trials of every search on further seeds."""
-    budget = plan.settings.budget
     return [
-        maker.repeat(record, number)
+        work
         for arm, search in _searches(plan)
-        for record in candidates(records, arm, budget.selection_top, search)
-        for number in range(budget.selection_seeds)
+        for record in _to_choose_from(plan, records, maker, arm, search)
+        for work in _again(plan, record, maker)
     ]
 
 
-def winners(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list[Winner]:
-    """The best trial of every search by the mean of its dev values over the search's and the selection's seeds.
+def _to_choose_from(
+    plan: Plan, records: Sequence[TrialRecord], maker: JobMaker, arm: str, search: int
+) -> list[TrialRecord]:
+    """The best trials of a search; where train and dev are drawn anew, the published setting too."""
+    ranked = candidates(records, arm, len(records), search)
+    best, others = ranked[: plan.settings.budget.selection_top], ranked[plan.settings.budget.selection_top :]
+    published = [record for record in others if record.is_published and record.state == "complete"]
+    return best + published if maker.redraws else best
 
-    A trial that failed on a selection seed stands behind those that did not, and one that ASHA stopped behind
-    those that ran to the end.
+
+def _again(plan: Plan, record: TrialRecord, maker: JobMaker) -> list[Work]:
+    return [maker.repeat(record, number) for number in range(plan.settings.budget.repeats(maker.redraws))]
+
+
+def winners(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list[Winner]:
+    """The trial of every search that its repeats choose (``choices``), with its dev value.
 
     Raises:
         UserError: a search has no trial with a value.
     """
-    found = []
+    return [
+        Winner(arm, found.record.number, found.record.parameters, found.dev, search)
+        for (arm, search), found in choices(plan, records, maker).items()
+    ]
+
+
+def choices(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> dict[tuple[str, int], Choice]:
+    """What every search's repeats choose, by arm and number of the search.
+
+    On the split as it is, the best mean of dev over the search's and the selection's seeds; where train and dev are
+    drawn anew, the published setting unless another is better by more than the draws' luck.
+
+    Raises:
+        UserError: a search has no trial with a value.
+    """
+    found = {}
     for arm, search in _searches(plan):
-        best = candidates(records, arm, plan.settings.budget.selection_top, search)
+        best = _to_choose_from(plan, records, maker, arm, search)
         if not best:
             raise UserError(_all_failed(plan, records, arm, search))
-        scored = [(*_repeated(plan, record, maker), record) for record in best]
-        _, value, record = min(
-            scored, key=lambda item: (item[0], item[2].state != "complete", -item[1], item[2].number)
-        )
-        found.append(Winner(arm, record.number, record.parameters, value, search))
+        repeated = [
+            Repeated(record, tuple(work.outcome for work in _again(plan, record, maker))) for record in best
+        ]
+        found[arm, search] = published_unless_better(repeated) if maker.redraws else best_mean(repeated)
     return found
+
+
+def kept_settings(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list[str]:
+    """Of every search whose published setting stays although another was better, that it does, and why."""
+    found = choices(plan, records, maker)
+    return [f"selection: {arm}: {choice.words}" for (arm, _), choice in found.items() if choice.words]
 
 
 def _all_failed(plan: Plan, records: Sequence[TrialRecord], arm: str, search: int) -> str:
@@ -64,14 +94,6 @@ def _all_failed(plan: Plan, records: Sequence[TrialRecord], arm: str, search: in
     told = "; ".join(dict.fromkeys(record.reason for record in own if record.reason))
     where = f"{plan.name}: arm {arm}" + (f", search {search}" if plan.settings.budget.searches > 1 else "")
     return f"{where}: every trial failed: {told}" if told else f"{where}: no trial has a value"
-
-
-def _repeated(plan: Plan, record: TrialRecord, maker: JobMaker) -> tuple[int, float]:
-    """How many repeats of a trial failed, and the mean over the search's value and those of the others."""
-    work = [maker.repeat(record, number) for number in range(plan.settings.budget.selection_seeds)]
-    results = [outcome for item in work if isinstance(outcome := item.outcome, Repeat)]
-    values = [float(record.objective or 0), *(float(result.objective) for result in results)]
-    return len(work) - len(results), sum(values) / len(values)
 
 
 def _on_dev(found: Sequence[Winner]) -> dict[str, float]:

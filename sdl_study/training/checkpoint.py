@@ -39,6 +39,7 @@ class Progress:
         epoch: the last one that is over.
         examples_seen, seconds, metrics: up to its end.
         best_value, best_epoch: up to its end.
+        values: the objective of every epoch up to it.
         step: updates already made in the epoch after it.
         elapsed: seconds already spent in that one.
     """
@@ -49,6 +50,7 @@ class Progress:
     best_value: float = float("-inf")
     best_epoch: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    values: list[float] = field(default_factory=list)
     step: int = 0
     elapsed: float = 0.0
 

@@ -35,7 +35,7 @@ def run_job(job: Job, report: Report, channel: Any, device: torch.device) -> dic
         device: of this rank.
 
     Returns:
-        What it came to; of a trial the best objective over all its epochs, those before an interruption too.
+        What it came to; of a trial the objective of all its epochs, those before an interruption too, and the best.
 
     Raises:
         JobStopped: the answer to a report was to stop.
@@ -63,7 +63,7 @@ def run_job(job: Job, report: Report, channel: Any, device: torch.device) -> dic
     trainer.train(report)
     if job.kind == "trial":
         trainer.close()
-        return {"objective": trainer.progress.best_value}
+        return {"objective": trainer.progress.best_value, "epochs": trainer.progress.values}
     if settings.train.parallel == "fsdp":
         model = fresh()  # whole on every rank: it is not trained any more, and can be saved
     trainer.load_best(model)

@@ -157,6 +157,7 @@ class Trainer:
         progress, value = self.progress, metrics[self.settings.objective_key]
         is_best = value > progress.best_value
         progress.epoch, progress.metrics = epoch, metrics
+        progress.values = [*progress.values, value]
         progress.seconds += metrics["seconds"]
         progress.step, progress.elapsed = 0, 0.0
         if is_best:

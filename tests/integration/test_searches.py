@@ -20,7 +20,7 @@ from tests.integration.tracked import runs_of
 
 TWICE = {
     "arms": ("any", "sd"), "budget.trials": 4, "budget.searches": 2, "train.epochs": 2, "budget.selection_seeds": 1,
-    "budget.selection_top": 1, "controls": ("label_prior",),
+    "budget.selection_top": 1, "budget.selection_split": "kept", "controls": ("label_prior",),
 }  # fmt: skip
 
 

@@ -40,8 +40,13 @@ def test_from_csv_to_a_finished_study(
     assert main(["check", "data", str(prepared)]) == 0
     assert "train" in capsys.readouterr().out
     # The third command is `study text --set data.path=...`, here with less of everything and the tests' engine.
-    less = {"budget.trials": 2, "budget.final_seeds": 2, "budget.selection_seeds": 1, "train.epochs": 2}
-    less |= {"train.min_examples": 0}
+    less = {
+        "budget.trials": 2,
+        "budget.final_seeds": 2,
+        "budget.selection_seeds": 1,
+        "budget.selection_draws": 2,
+    }
+    less |= {"train.epochs": 2, "train.min_examples": 0}
     plan = make_plan(
         load_study("text").study, tmp_path / "studies", "mine", {**less, "data.path": str(prepared)}
     )

@@ -101,6 +101,7 @@ def test_a_diverged_trial_fails_and_its_group_goes_on(plan: Plan, engines: Engin
     assert isinstance(next_one.outcome, Result)
 
 
+@pytest.mark.slow
 def test_a_trial_does_not_see_what_its_group_ran_before(plan: Plan, engines: Engines) -> None:
     engine = engines.get()
     before, after = work_of(plan, "bert-before", BERT), work_of(plan, "after", CONV)

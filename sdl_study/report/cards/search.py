@@ -95,11 +95,15 @@ def _selected(study: StudyFrames) -> str:
     if not budget.selection_seeds:
         return ""
     counts = {} if study.record.dataset is None else study.record.dataset.manifest["counts"]
-    anew = "dev" in counts and budget.redraws(counts["dev"]["examples"])
+    if "dev" in counts and budget.redraws(counts["dev"]["examples"]):
+        return (
+            f" The best {budget.selection_top} of a search and the published setting run again on "
+            f"{counted(budget.selection_draws, 'further seed')}, with train and dev drawn anew for each; the published "
+            "setting stays unless the best mean over them is higher by more than the standard error of the difference."
+        )
     return (
-        f" The best {budget.selection_top} of a search run again on {counted(budget.selection_seeds, 'further seed')}"
-        + (", with train and dev drawn anew for each" if anew else "")
-        + ", and the mean over all of them chooses."
+        f" The best {budget.selection_top} of a search run again on {counted(budget.selection_seeds, 'further seed')}, "
+        "and the mean over all of them chooses."
     )
 
 

@@ -57,7 +57,7 @@ class Amount:
         return self.repeats + self.finals
 
 
-def amount_of(settings: Settings, first: int, searches: int, final_seeds: int) -> Amount:
+def amount_of(settings: Settings, first: int, searches: int, final_seeds: int, dev: int) -> Amount:
     """What a study trains for each arm; of the trials that reach a rung the best 1/r go on, as ASHA aims at.
 
     Args:
@@ -65,14 +65,18 @@ def amount_of(settings: Settings, first: int, searches: int, final_seeds: int) -
         first: epoch of the first rung.
         searches: that share the arm's trials.
         final_seeds: of each search's winner.
+        dev: examples in dev.
     """
     budget, epochs = settings.budget, settings.train.epochs
     at = (*rungs(epochs, first, budget.reduction_factor), epochs)
-    trials = budget.trials // searches
+    trials, redrawn = budget.trials // searches, budget.redraws(dev)
+    again = min(
+        budget.selection_top + redrawn, trials
+    )  # drawn anew, the published setting is always among them
     return Amount(
         searches,
         _reached(trials, at, budget.reduction_factor),
-        searches * min(budget.selection_top, trials) * budget.selection_seeds,
+        searches * again * budget.repeats(redrawn),
         searches * final_seeds,
         epochs,
     )

@@ -183,7 +183,7 @@ def make_forecast(plan: Plan, expects: DataSizes | None, data: PreparedData | No
     budget = settings.budget
     seeds = shared_seeds(SEEDS_OF_LONG, budget) if budget.final_seeds == "auto" else budget.final_seeds
     first = first_rung(settings, plan.space, sizes.train)
-    amount = amount_of(settings, first, searches=budget.searches, final_seeds=seeds)
+    amount = amount_of(settings, first, searches=budget.searches, final_seeds=seeds, dev=sizes.dev)
     return Forecast(
         plan, sizes, data is not None, encoders, amount,
         measure_step(smallest, settings),

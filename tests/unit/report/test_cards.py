@@ -83,7 +83,7 @@ def test_the_answer_names_what_simulations_do_not_cover(tmp_path: Path, by_seed:
         (
             2,
             "auto",
-            "on 2 further seeds, with train and dev drawn anew for each, and the mean",
+            "and the published setting run again on 5 further seeds, with train and dev drawn anew for each; the",
         ),
     ],
 )

@@ -41,13 +41,18 @@ def plan_of(out: Path, **overrides: object) -> Plan:
 def test_trials_at_each_rung_and_epochs_in_all(tmp_path: Path) -> None:
     given = {"budget__trials": 9, "train__epochs": 8, "budget__selection_seeds": 2}
     settings = plan_of(tmp_path, **given).settings
-    amount = amount_of(settings, first=1, searches=1, final_seeds=5)
+    amount = amount_of(settings, first=1, searches=1, final_seeds=5, dev=200)
     assert [(rung.epoch, rung.trials) for rung in amount.rungs] == [(1, 9), (2, 5), (4, 3), (8, 2)]
     assert amount.search_epochs == 9 + 5 + 2 * 3 + 4 * 2
     assert (amount.repeats, amount.finals, amount.whole, amount.trainings) == (3 * 2, 5, 11, 20)
-    apart = amount_of(settings, first=4, searches=3, final_seeds=2)
+    apart = amount_of(settings, first=4, searches=3, final_seeds=2, dev=200)
     assert [(rung.epoch, rung.trials) for rung in apart.rungs] == [(4, 3), (8, 2)]
     assert (apart.search_epochs, apart.repeats, apart.finals) == (3 * (4 * 3 + 4 * 2), 3 * 3 * 2, 6)
+    few = amount_of(
+        settings, first=1, searches=1, final_seeds=1, dev=199
+    )  # and the published setting, drawn anew
+    assert few.repeats == (3 + 1) * 5
+    assert amount_of(settings, first=1, searches=3, final_seeds=1, dev=199).repeats == 3 * 3 * 5
 
 
 def test_operations_of_an_epoch_and_of_a_final(tmp_path: Path) -> None:

@@ -118,8 +118,8 @@ def test_a_repeat_of_a_trial_leaves_no_scores_and_ends_without(tmp_path: Path) -
     search = open_search(plan)
     record, _ = start(search, "tune-0") or pytest.fail("no trial")
     item = JobMaker(plan, plan.files.data).repeat(record, 0)
-    item.keep(Done({"objective": 0.5}))
-    assert item.outcome == Repeat(0.5)
+    item.keep(Done({"objective": 0.5, "epochs": [0.4, 0.5]}))
+    assert item.outcome == Repeat(0.5, [0.4, 0.5])
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "null", '{"kind": "done"}', '{"kind": "repeat"}', "{"])
