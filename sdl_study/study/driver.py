@@ -301,5 +301,3 @@ class Driver:
                 f"{self.plan.name}: {len(lost)} repeats of the selection did not end, for the reasons above; mend "
                 "that and start the same command again"
             )
-        for words in selection.kept_settings(self.plan, self.journal.all(), self.maker):
-            self.progress.say(words)

@@ -13,7 +13,7 @@ from sdl_study.models import parse_encoder_settings
 from sdl_study.record.declaration import Declaration, Winner, keep_or_write
 from sdl_study.record.findings import could_learn
 from sdl_study.record.trials import TrialRecord, candidates, spent_on
-from sdl_study.study.choice import Choice, Repeated, best_mean, published_unless_better
+from sdl_study.study.choice import Repeated, chosen
 from sdl_study.study.final_seeds import final_seeds, trains_again
 from sdl_study.study.jobs import JobMaker, Work
 from sdl_study.study.located import encoder_of
@@ -51,27 +51,16 @@ def _again(plan: Plan, record: TrialRecord, maker: JobMaker) -> list[Work]:
 
 
 def winners(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list[Winner]:
-    """The trial of every search that its repeats choose (``choices``), with its dev value.
+    """The best trial of every search by the mean of its dev values: over the search's and the selection's seeds, or,
+    where train and dev are drawn anew, over the draws.
+
+    A trial that failed on a selection seed stands behind those that did not, and one that ASHA stopped behind
+    those that ran to the end.
 
     Raises:
         UserError: a search has no trial with a value.
     """
-    return [
-        Winner(arm, found.record.number, found.record.parameters, found.dev, search)
-        for (arm, search), found in choices(plan, records, maker).items()
-    ]
-
-
-def choices(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> dict[tuple[str, int], Choice]:
-    """What every search's repeats choose, by arm and number of the search.
-
-    On the split as it is, the best mean of dev over the search's and the selection's seeds; where train and dev are
-    drawn anew, the published setting unless another is better by more than the draws' luck.
-
-    Raises:
-        UserError: a search has no trial with a value.
-    """
-    found = {}
+    found = []
     for arm, search in _searches(plan):
         best = _to_choose_from(plan, records, maker, arm, search)
         if not best:
@@ -79,14 +68,9 @@ def choices(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> dict
         repeated = [
             Repeated(record, tuple(work.outcome for work in _again(plan, record, maker))) for record in best
         ]
-        found[arm, search] = published_unless_better(repeated) if maker.redraws else best_mean(repeated)
+        record, value = chosen(repeated, maker.redraws)
+        found.append(Winner(arm, record.number, record.parameters, value, search))
     return found
-
-
-def kept_settings(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list[str]:
-    """Of every search whose published setting stays although another was better, that it does, and why."""
-    found = choices(plan, records, maker)
-    return [f"selection: {arm}: {choice.words}" for (arm, _), choice in found.items() if choice.words]
 
 
 def _all_failed(plan: Plan, records: Sequence[TrialRecord], arm: str, search: int) -> str:

@@ -98,8 +98,8 @@ def _selected(study: StudyFrames) -> str:
     if "dev" in counts and budget.redraws(counts["dev"]["examples"]):
         return (
             f" The best {budget.selection_top} of a search and the published setting run again on "
-            f"{counted(budget.selection_draws, 'further seed')}, with train and dev drawn anew for each; the published "
-            "setting stays unless the best mean over them is higher by more than the standard error of the difference."
+            f"{counted(budget.selection_draws, 'further seed')}, with train and dev drawn anew for each, and the best "
+            "mean over these draws, at an epoch that is the same on all of them, chooses."
         )
     return (
         f" The best {budget.selection_top} of a search run again on {counted(budget.selection_seeds, 'further seed')}, "
