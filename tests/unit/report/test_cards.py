@@ -83,8 +83,7 @@ def test_the_answer_names_what_simulations_do_not_cover(tmp_path: Path, by_seed:
         (
             2,
             "auto",
-            "and the published setting run again on 5 further seeds, with train and dev drawn anew for each, "
-            "and the best mean",
+            "on 5 further seeds, with train and dev drawn anew for each, and the best mean",
         ),
     ],
 )
