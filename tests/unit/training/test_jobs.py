@@ -211,6 +211,7 @@ def test_a_trial_is_worth_the_objective_of_its_best_epoch(folder: Path, least: i
     work = job(folder)
     epochs, ended = run(replace(work, settings={**work.settings, "objective_min_positives": least}))
     assert ended["objective"] == max(metrics[key] for metrics in epochs.values())
+    assert ended["epochs"] == [metrics[key] for metrics in epochs.values()]
     assert all(("dev/objective" in metrics) == (least > 0) for metrics in epochs.values())
 
 
