@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from statistics import fmean
 
 from sdl_study.record.outcome import Outcome, Repeat
@@ -22,12 +21,10 @@ class Repeated:
     record: TrialRecord
     outcomes: tuple[Outcome | None, ...]
 
-    @cached_property
-    def ended(self) -> dict[int, Repeat]:
-        """Repeats with a value, by number of the seed."""
-        return {
-            number: outcome for number, outcome in enumerate(self.outcomes) if isinstance(outcome, Repeat)
-        }
+    @property
+    def ended(self) -> list[Repeat]:
+        """Repeats with a value."""
+        return [outcome for outcome in self.outcomes if isinstance(outcome, Repeat)]
 
     @property
     def failed(self) -> int:
@@ -37,20 +34,21 @@ class Repeated:
     @property
     def mean(self) -> float:
         """Over the search's value and those of the repeats, of each the best epoch's."""
-        return fmean([float(self.record.objective or 0), *(found.objective for found in self.ended.values())])
+        return fmean([float(self.record.objective or 0), *(found.objective for found in self.ended)])
 
     @property
     def mean_over_draws(self) -> float:
         """Over the draws, at the epoch at which it is best.
 
         The best epoch of each draw would count luck: of a curve that goes up and down, its best point. The search's
-        value, by which the trial came here, does not count.
+        value, by which the trial came here, does not count. Repeats that an earlier version ran or began have no whole
+        curve: then the best epoch of each counts after all.
         """
-        curves = [found.epochs or (found.objective,) for found in self.ended.values()]
-        return max(
-            (fmean(values) for values in zip(*curves, strict=False)),
-            default=float(self.record.objective or 0),
-        )
+        curves = [found.epochs for found in self.ended]
+        lengths = {len(curve) for curve in curves}
+        if len(lengths) == 1 and 0 not in lengths:
+            return max(fmean(of_epoch) for of_epoch in zip(*curves, strict=True))
+        return fmean([found.objective for found in self.ended] or [float(self.record.objective or 0)])
 
 
 def chosen(repeated: Sequence[Repeated], redrawn: bool) -> tuple[TrialRecord, float]:

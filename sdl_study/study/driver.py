@@ -181,7 +181,9 @@ class Driver:
         found = selection.winners(plan, trials, self.maker)
         controls = controls_of(self.data, plan.settings.controls)
         spent = spent_on(trials, self.journal.searches, self.journal.seconds)
-        declaration = selection.declare(plan, found, trials, controls, fingerprint, code_version(), spent)
+        declaration = selection.declare(
+            plan, found, trials, controls, fingerprint, code_version(), spent, self.maker.redraws
+        )
         more = code_version(), self._storage.opening
         return Finals(plan, self.data, self.maker, declaration, self.progress, *more)
 

@@ -130,6 +130,7 @@ def declare(
     fingerprint: str,
     code_version: str,
     spent: Spent | None = None,
+    redrawn: bool = False,
 ) -> Declaration:
     """Write (or keep) the declaration before any final.
 
@@ -144,6 +145,7 @@ def declare(
         fingerprint: of the data.
         code_version: of this program.
         spent: on the search; None: all of its trials.
+        redrawn: whether the winners were chosen on draws of train and dev.
     """
     settings, on_dev = plan.settings, _on_dev(found)
     ended_by: Limit = "trials" if spent is None else settings.budget.ended_by(spent) or "trials"
@@ -161,7 +163,7 @@ def declare(
         controls=controls,
         study_seed=settings.seed,
         final_seeds=seeds,
-        selection_seeds=settings.budget.selection_seeds,
+        selection_seeds=settings.budget.repeats(redrawn),
         trials_per_arm=_trials_per_arm(plan, records, ended_by),
         epochs=longest(settings, plan.space),
         data_fingerprint=fingerprint,

@@ -70,9 +70,8 @@ def amount_of(settings: Settings, first: int, searches: int, final_seeds: int, d
     budget, epochs = settings.budget, settings.train.epochs
     at = (*rungs(epochs, first, budget.reduction_factor), epochs)
     trials, redrawn = budget.trials // searches, budget.redraws(dev)
-    again = min(
-        budget.selection_top + redrawn, trials
-    )  # drawn anew, the published setting is always among them
+    # Where train and dev are drawn anew, the published setting is always among those that run again.
+    again = min(budget.selection_top + redrawn, trials)
     return Amount(
         searches,
         _reached(trials, at, budget.reduction_factor),

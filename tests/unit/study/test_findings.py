@@ -78,6 +78,18 @@ def test_an_arm_under_a_second_name_shows_the_luck_of_the_search(
     assert answer_of(driver, finals).twins == ()
 
 
+def test_where_arms_were_chosen_on_draws_a_control_has_no_dev_beside_theirs(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own is that of the split as it is, and would be compared with theirs."""
+    finals = make_finals(driver)
+    play(monkeypatch, finals, trained)
+    (kept, drawn) = (answer_of(driver, finals, redrawn=redrawn).table for redrawn in (False, True))
+    assert any(row.role == "control" and row.dev is not None for row in kept)
+    assert all((row.dev is None) == (row.role == "control") for row in drawn)
+    assert [row.dev_of_finals for row in drawn] == [row.dev_of_finals for row in kept]
+
+
 def test_two_searches_are_the_pairs_of_the_verdict(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(home, **{"budget.searches": 2, "budget.trials": 4}) as driver:
         finals = make_finals(driver)

@@ -48,10 +48,8 @@ def test_trials_at_each_rung_and_epochs_in_all(tmp_path: Path) -> None:
     apart = amount_of(settings, first=4, searches=3, final_seeds=2, dev=200)
     assert [(rung.epoch, rung.trials) for rung in apart.rungs] == [(4, 3), (8, 2)]
     assert (apart.search_epochs, apart.repeats, apart.finals) == (3 * (4 * 3 + 4 * 2), 3 * 3 * 2, 6)
-    few = amount_of(
-        settings, first=1, searches=1, final_seeds=1, dev=199
-    )  # and the published setting, drawn anew
-    assert few.repeats == (3 + 1) * 5
+    few = amount_of(settings, first=1, searches=1, final_seeds=1, dev=199)
+    assert few.repeats == (3 + 1) * 5  # the published setting too
     assert amount_of(settings, first=1, searches=3, final_seeds=1, dev=199).repeats == 3 * 3 * 5
 
 

@@ -141,13 +141,27 @@ def test_on_draws_a_published_setting_that_was_stopped_is_not_tried_again(tmp_pa
     assert on_draws(plan, records, {1: [[0.5], [0.5], [0.5]]}).trial == 1
 
 
-def test_on_draws_a_repeat_of_an_earlier_version_counts_by_its_best_epoch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "curve", [(), [0.1, 0.7]], ids=["without curves", "one among them with a part of it"]
+)
+def test_on_draws_repeats_of_an_earlier_version_count_by_their_best_epochs(
+    curve: list[float], tmp_path: Path
+) -> None:
     plan = small_plan(tmp_path, DRAWN, arms=("sd",))
     make, records = JobMaker(plan, plan.files.data, redraws=True), [trial(0, "sd", 0.8)]
-    for item, value in zip(repeats(plan, records, make), (0.5, 0.6, 0.7), strict=True):
-        write_outcome(item.folder, Repeat(value))
+    outcomes = Repeat(0.5), Repeat(0.6), Repeat(0.7, curve)
+    for item, outcome in zip(repeats(plan, records, make), outcomes, strict=True):
+        write_outcome(item.folder, outcome)
     (winner,) = winners(plan, records, make)
     assert winner.dev == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(("redrawn", "repeated"), [(False, 1), (True, 3)])
+def test_the_declaration_says_on_how_many_seeds_was_chosen(
+    redrawn: bool, repeated: int, tmp_path: Path
+) -> None:
+    plan, records = small_plan(tmp_path, DRAWN, arms=("sd",)), [trial(0, "sd", 0.5)]
+    assert declare(plan, found(sd=0.5), records, (), "f", "1", redrawn=redrawn).selection_seeds == repeated
 
 
 def test_seeds_of_search_selection_and_finals_are_disjoint_and_the_same_in_every_arm(tmp_path: Path) -> None:
