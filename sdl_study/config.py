@@ -101,6 +101,10 @@ class TrainSettings(Section):
     every example of a batch is shown in two ways side by side, and counts as one example. ``joint_weight`` is what the
     contrastive loss of an arm that trains jointly counts beside its classification loss.
 
+    A linear classification head starts with biases that give every label its frequency in train (``head_bias``
+    "prior"; "random": as torch draws them): a few hundred steps do not take hundreds of rare labels from a chance of a
+    half to one of a thousandth, and the encoder is bent for it.
+
     How it is computed, not what: ``micro_batch`` rows of a worker pass the encoder at once ("auto": as many as fit a
     GPU's memory, all on a CPU; None: all), with the gradient of the whole batch; ``compile`` hands the
     encoder to torch.compile; a checkpoint is written after every epoch and within one every ``checkpoint_minutes`` (0:
@@ -116,6 +120,7 @@ class TrainSettings(Section):
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
     head_learning_rate: float | None = Field(default=None, gt=0)
+    head_bias: Literal["prior", "random"] = "prior"
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     weight_decay: float = Field(default=1e-4, ge=0)
     decay_all: bool = False

@@ -20,7 +20,7 @@ from sdl_study.training.checkpoint import Progress
 from sdl_study.training.course import Course, finetuning, supervised
 from sdl_study.training.frozen import with_frozen_outputs
 from sdl_study.training.inputs import Inputs
-from sdl_study.training.model import PretrainingModel, build_model, with_head
+from sdl_study.training.model import PretrainingModel, build_model, start_at_frequencies, with_head
 from sdl_study.training.stages.head import score_by_head
 from sdl_study.training.trainer import Trainer, load_best
 from sdl_study.workers.job import Job, Report
@@ -41,11 +41,12 @@ def run_finetune(
     arm = Arm(**job.arm)
 
     def fresh() -> PretrainingModel:
-        labels = inputs.train_labels.num_labels
-        model = build_model(arm, job.seed, settings, inputs.spec, labels).to(device)
+        labels = inputs.train_labels
+        model = build_model(arm, job.seed, settings, inputs.spec, labels.num_labels).to(device)
         if job.start:
             _load_pretrained(Path(job.start), model, device)
-        return with_head(model, settings.finetune.head, labels, job.seed).to(device)
+        tuned = with_head(model, settings.finetune.head, labels.num_labels, job.seed)
+        return start_at_frequencies(tuned, labels, settings).to(device)
 
     course, model = _course(job, arm, settings, inputs, device), fresh()
     if course.train.augment == "none" and not (

@@ -11,6 +11,7 @@ from torch.nn import functional
 from sdl_study.arms import Arm
 from sdl_study.config import Settings
 from sdl_study.errors import UserError
+from sdl_study.losses import LabelSets
 from sdl_study.losses.catalogue import find_loss
 from sdl_study.losses.joint import JointLoss
 from sdl_study.models import InputSpec, JointHead, LinearHead, ProjectionHead, build_encoder
@@ -103,6 +104,25 @@ def with_head(
     if encoder.spec.modality != "text":
         raise UserError("finetune.head: label_attention reads the tokens of texts; set it to linear")
     return TokenModel(encoder, LabelAttention(encoder.width, num_labels), unit_length=False)
+
+
+def start_at_frequencies(
+    model: PretrainingModel, train_labels: LabelSets, settings: Settings
+) -> PretrainingModel:
+    """A model whose linear classification head, if it has one, gives each label its frequency in train before the first
+    step (``train.head_bias``); a head that attends to tokens starts as it was published.
+
+    Source: Lin et al. 2017, Focal Loss for Dense Object Detection, arXiv 1708.02002, section 3.3, where one frequency
+    stands for all classes.
+    """
+    heads = [part for part in model.head.modules() if isinstance(part, LinearHead)]
+    if settings.train.head_bias == "prior":
+        counts = torch.from_numpy(train_labels.counts())
+        odds = torch.log(counts + 0.5) - torch.log(len(train_labels) - counts + 0.5)
+        for head in heads:
+            with torch.no_grad():
+                head.linear.bias.copy_(odds)
+    return model
 
 
 def build_loss(arm: Arm, settings: Settings) -> Any:

@@ -19,7 +19,7 @@ from sdl_study.training.checkpoint import Progress
 from sdl_study.training.finetune import run_finetune
 from sdl_study.training.frozen import with_frozen_outputs
 from sdl_study.training.inputs import Inputs, open_inputs
-from sdl_study.training.model import PretrainingModel, build_model
+from sdl_study.training.model import PretrainingModel, build_model, start_at_frequencies
 from sdl_study.training.stages.scoring import last_stage
 from sdl_study.training.trainer import Trainer
 from sdl_study.workers.job import Job, Report
@@ -50,8 +50,9 @@ def run_job(job: Job, report: Report, channel: Any, device: torch.device) -> dic
     arm = Arm(**job.arm)
 
     def fresh() -> PretrainingModel:
-        num_labels = inputs.train_labels.num_labels
-        return build_model(arm, job.seed, settings, inputs.spec, num_labels).to(device)
+        labels = inputs.train_labels
+        built = build_model(arm, job.seed, settings, inputs.spec, labels.num_labels)
+        return start_at_frequencies(built, labels, settings).to(device)
 
     model = fresh()
     if settings.train.augment == "none":

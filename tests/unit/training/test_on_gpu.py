@@ -93,11 +93,10 @@ def compiled() -> tuple[float, Tensor]:
     return gradient_of(made(bert(), precision="bf16", compile=True), CUDA)
 
 
-def test_compiled_and_computed_twice_it_is_the_same() -> None:
+def test_compiled_it_is_the_same() -> None:
     expected = gradient_of(made(bert(), precision="bf16"), CUDA)
     (found,) = run_processes(compiled, 1, initialize=False, timeout_seconds=300)
     assert_near(found, expected, 0.03)
-    assert_near(gradient_of(made(bert(checkpointing=True), precision="bf16"), CUDA), expected, 1e-2)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
