@@ -101,9 +101,9 @@ class TrainSettings(Section):
     every example of a batch is shown in two ways side by side, and counts as one example. ``joint_weight`` is what the
     contrastive loss of an arm that trains jointly counts beside its classification loss.
 
-    A linear classification head starts with biases that give every label its frequency in train (``head_bias``
-    "prior"; "random": as torch draws them): a few hundred steps do not take hundreds of rare labels from a chance of a
-    half to one of a thousandth, and the encoder is bent for it.
+    A classification head starts with biases that give every label its frequency in train (``head_bias`` "prior";
+    "random": as they are drawn): a few hundred steps do not take hundreds of rare labels from a chance of a half to one
+    of a thousandth, and the encoder is bent for it. Fine-tuning's head starts alike.
 
     How it is computed, not what: ``micro_batch`` rows of a worker pass the encoder at once ("auto": as many as fit a
     GPU's memory, all on a CPU; None: all), with the gradient of the whole batch; ``compile`` hands the

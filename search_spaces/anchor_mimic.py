@@ -39,6 +39,7 @@ STUDY = Study(
             batch_size=BATCH,
             learning_rate=5e-5,
             weight_decay=0.0,
+            head_bias="random",
             warmup_fraction=WARMUP_STEPS / _STEPS,
             precision="bf16",
             trials_per_group=1,

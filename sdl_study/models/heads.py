@@ -52,6 +52,11 @@ class LinearHead(nn.Module):
         super().__init__()
         self.linear = nn.Linear(in_features, num_labels)
 
+    @property
+    def bias(self) -> Float[Tensor, " num_labels"]:
+        """What every logit has before any input counts."""
+        return self.linear.bias
+
     def forward(self, embeddings: Float[Tensor, "n in_features"]) -> Float[Tensor, "n num_labels"]:
         """Logits, [n, num_labels]."""
         return self.linear(embeddings)

@@ -46,6 +46,11 @@ class LabelAttention(nn.Module):
         bound = 1 / math.sqrt(width)
         nn.init.uniform_(self.decide.bias, -bound, bound)
 
+    @property
+    def bias(self) -> Float[Tensor, " num_labels"]:
+        """What every logit has before any token counts."""
+        return self.decide.bias
+
     def forward(
         self, states: Float[Tensor, "n t width"], mask: Int[Tensor, "n t"]
     ) -> Float[Tensor, "n num_labels"]:

@@ -109,19 +109,19 @@ def with_head(
 def start_at_frequencies(
     model: PretrainingModel, train_labels: LabelSets, settings: Settings
 ) -> PretrainingModel:
-    """A model whose linear classification head, if it has one, gives each label its frequency in train before the first
-    step (``train.head_bias``); a head that attends to tokens starts as it was published.
+    """A model whose classification head, if it has one, gives each label its frequency in train before the first step
+    (``train.head_bias``).
 
     Source: Lin et al. 2017, Focal Loss for Dense Object Detection, arXiv 1708.02002, section 3.3, where one frequency
     stands for all classes.
     """
-    heads = [part for part in model.head.modules() if isinstance(part, LinearHead)]
     if settings.train.head_bias == "prior":
         counts = torch.from_numpy(train_labels.counts())
         odds = torch.log(counts + 0.5) - torch.log(len(train_labels) - counts + 0.5)
-        for head in heads:
-            with torch.no_grad():
-                head.linear.bias.copy_(odds)
+        for head in model.head.modules():
+            if isinstance(head, LinearHead | LabelAttention):
+                with torch.no_grad():
+                    head.bias.copy_(odds)
     return model
 
 

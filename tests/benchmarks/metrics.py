@@ -70,6 +70,17 @@ def replicate_seconds(metric: str, documents: int, labels: int, replicates: int 
     return middle - start, (time.perf_counter() - middle) / replicates
 
 
+def contrast_seconds(documents: int, labels: int, finals: int = 10, replicates: int = 1000) -> float:
+    """Seconds of a contrast's metric ``map`` and its replicates: five pairs of finals (one final, ten times)."""
+    scores, sets = zipf_case(documents, labels)
+    targets = as_targets(sets, scores.shape)
+    weights, _ = group_weights(np.arange(documents), replicates + 1, 0)
+    start = time.perf_counter()
+    for _ in range(finals):
+        weighted_metric("map", scores, targets, 0.3)(weights)
+    return time.perf_counter() - start
+
+
 def probe_seconds(rows: int, width: int, labels: int, repeats: int) -> float:
     """Seconds of ``fit_probe`` with three strengths."""
     generator = torch.Generator().manual_seed(0)
@@ -106,6 +117,7 @@ def main() -> None:
         once, each = replicate_seconds(metric, documents, labels)
         name = f"{documents:,} x {labels:,} {metric}"
         print(f"{name:28} weighted_metric {once:8.4f} s   replicate {each:8.4f} s", flush=True)
+    print(f"a contrast of five pairs at 19,802 x 7,942: {contrast_seconds(19_802, 7_942):.1f} s", flush=True)
     for rows, width, labels in [(8_000, 64, 40), (4_000, 128, 10)]:
         print(
             f"probe {rows:,} x {width} x {labels}: {probe_seconds(rows, width, labels, 3):.3f} s", flush=True

@@ -107,6 +107,7 @@ def run_read(plan: Plan, engines: Engines, patch: pytest.MonkeyPatch) -> None:
     assert hashlib.sha256(plan.files.journal.read_bytes()).hexdigest() == written.hexdigest()
 
 
+@pytest.mark.slow
 def test_two_hundred_readings_of_a_running_study_leave_its_journal_as_it_was_written(
     plan: Plan, engines: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:

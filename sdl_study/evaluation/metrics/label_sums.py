@@ -31,8 +31,8 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @compiled
-def _levels(own: Float[np.ndarray, " p"], score: float) -> int:
-    """How many of falling scores lie above a score."""
+def _levels(own: np.ndarray, score: float) -> int:
+    """How many of falling scores [p] lie above a score."""
     low, high = 0, own.size
     while low < high:
         middle = (low + high) // 2
@@ -81,9 +81,8 @@ def strips(
 
 
 @compiled
-def _add(
-    sums: UInt[np.ndarray, " b"], weights: UInt[np.ndarray, "n b"], documents: Int[np.ndarray, " d"]
-) -> None:
+def _add(sums: np.ndarray, weights: np.ndarray, documents: np.ndarray) -> None:
+    """Add the weights [n, b] of some documents [d] to sums [b]."""
     for document in documents:
         for replicate in range(sums.size):
             sums[replicate] += weights[document, replicate]

@@ -124,9 +124,8 @@ class LabelRanks:
 
     @cached_property
     def positives(self) -> Float[np.ndarray, "l b"]:
-        """Weight of each label's positives."""
-        of_rows = self._weights[self._chunk.rows]
-        return np.add.reduceat(of_rows, self._chunk.first[:-1], axis=0, dtype=np.float64)
+        """Weight of each label's positives: of those that score at least as high as its last."""
+        return self.positives_at_least[self._chunk.first[1:] - 1]
 
     @cached_property
     def negatives(self) -> Float[np.ndarray, "l b"]:

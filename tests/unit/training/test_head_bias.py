@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,15 +33,20 @@ def test_every_label_starts_at_its_frequency_in_train(arm: Arm) -> None:
     np.testing.assert_allclose(torch.sigmoid(found[other[0]]).numpy(), expected, rtol=1e-5)
 
 
-def test_a_head_without_labels_and_one_that_attends_start_as_they_are() -> None:
+def test_a_head_that_attends_to_tokens_starts_there_too() -> None:
     made = with_settings(head_bias="prior")
-    for model in (
-        build_model(SD, 7, made, SPEC, LABELS),
-        with_head(build_model(BCE, 7, made, SPEC, LABELS), "label_attention", LABELS, 7),
-    ):
-        before = {name: value.clone() for name, value in model.state_dict().items()}
-        after = start_at_frequencies(model, TRAIN, made).state_dict()
-        assert all(torch.equal(after[name], before[name]) for name in before)
+    model = with_head(build_model(BCE, 7, made, SPEC, LABELS), "label_attention", LABELS, 7)
+    head: Any = start_at_frequencies(model, TRAIN, made).head
+    expected = (np.array([99, 3] + [0] * (LABELS - 2)) + 0.5) / 101
+    np.testing.assert_allclose(torch.sigmoid(head.decide.bias).detach().numpy(), expected, rtol=1e-5)
+
+
+def test_a_head_without_labels_starts_as_it_is() -> None:
+    made = with_settings(head_bias="prior")
+    model = build_model(SD, 7, made, SPEC, LABELS)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    after = start_at_frequencies(model, TRAIN, made).state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
 
 
 def test_a_job_starts_there(folder: Path) -> None:
