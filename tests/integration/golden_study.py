@@ -37,6 +37,7 @@ AS_RECORDED = {
     "objective_min_positives": 0,
     "train.decay_all": True,
     "train.collapse_of": "outputs",
+    "train.head_bias": "random",
 }
 OVERRIDES = {"train.epochs": 3, "budget.trials": 2, **AS_RECORDED}
 WALL_CLOCK = ("seconds", "seconds_total", "cpu_seconds", "gpu_seconds")
