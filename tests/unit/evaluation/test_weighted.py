@@ -133,14 +133,3 @@ def test_micro_auc_keeps_segments_and_not_cells() -> None:
     blocks = list(weighted_cells._negatives_by_segment(scores, as_targets(truth, scores.shape), levels[::10]))
     assert sum(block.nnz for block in blocks) <= 50 * len(levels[::10])
     assert sum(block.sum() for block in blocks) == (scores[:, 1:] < levels[::10].max()).sum()
-
-
-def test_where_nothing_can_be_written_the_loops_are_compiled_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from numba.core.caching import CacheImpl
-
-    from sdl_study.evaluation.metrics.label_sums import compiled
-
-    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
-    assert compiled(lambda number: number + 1)(2) == 3
