@@ -26,7 +26,7 @@ FREE = {
 _BEFORE_THERE_WAS = {
     "objective_min_positives": 0,
     "probe": {"grow": False, "scaling": ["standard"], "chosen_on": "train"},
-    "train": {"decay_all": True, "collapse_of": "outputs"},
+    "train": {"decay_all": True, "collapse_of": "outputs", "head_bias": "random"},
 }
 
 

@@ -16,6 +16,7 @@ import bz2
 import json
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,8 @@ BRIEF = {
 
 def read_arff(file: Path) -> tuple[list[str], np.ndarray]:
     """Names and numbers of an ARFF file whose rows are written out, or in braces as pairs of column and value."""
-    text = (bz2.decompress(file.read_bytes()) if file.suffix == ".bz2" else file.read_bytes()).decode(
-        "latin-1"
-    )
-    lines = [line.strip() for line in text.splitlines()]
+    content = bz2.decompress(file.read_bytes()) if file.suffix == ".bz2" else file.read_bytes()
+    lines = [line.strip() for line in content.decode("latin-1").splitlines()]
     begin = next(i for i, line in enumerate(lines) if line.lower().startswith("@data"))
     names = [line.split()[1] for line in lines[:begin] if line.lower().startswith("@attribute")]
     rows = []
@@ -68,10 +67,9 @@ def prepare_features(source: Path, labels: int, out: Path) -> Path:
     names, values = read_arff(source)
     sets = [[names[i] for i in np.flatnonzero(row > 0)] for row in values[:, :labels]]
     features = {f"f{i}": values[:, labels + i] for i in range(values.shape[1] - labels)}
+    ids = [f"r{i}" for i in range(len(values))]
     made = out.with_suffix(".parquet")
-    pl.DataFrame({**features, "labels": sets, "id": [f"r{i}" for i in range(len(values))]}).write_parquet(
-        made
-    )
+    pl.DataFrame({**features, "labels": sets, "id": ids}).write_parquet(made)
     table.prepare(made, out, table.Columns(labels="labels", features="f[0-9]*", id="id"), terms="open")
     return out
 
@@ -92,7 +90,7 @@ def prepare_reviews(source: Path, out: Path) -> Path:
     return out
 
 
-def run(study: str, name: str, data: Path, out: Path, **settings: Any) -> None:
+def run(study: str, name: str, data: Path, out: Path, settings: Mapping[str, Any]) -> None:
     """A study to its end; prints its answer."""
     started = time.monotonic()
     plan = make_plan(load_study(study).study, out, name, {"data.path": str(data), **settings})
@@ -111,13 +109,12 @@ def main() -> None:
         out = Path(made).resolve()
         for name, (file, labels) in FEATURES.items():
             if given.only in (None, name):
-                run(
-                    "features", name, prepare_features(given.folder / file, labels, out / f"{name}_data"), out
-                )
+                data = prepare_features(given.folder / file, labels, out / f"{name}_data")
+                run("features", name, data, out, {})
         if given.only in (None, "reviews"):
             data = prepare_reviews(given.folder / REVIEWS, out / "reviews_data")
             for start in ("prior", "random"):
-                run("text", f"reviews_{start}", data, out, **BRIEF, **{"train.head_bias": start})
+                run("text", f"reviews_{start}", data, out, BRIEF | {"train.head_bias": start})
 
 
 if __name__ == "__main__":

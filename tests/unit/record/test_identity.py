@@ -112,17 +112,18 @@ def test_identity_is_plain_json(tmp_path: Path) -> None:
 
 
 def test_a_study_from_before_a_setting_means_what_it_meant(tmp_path: Path) -> None:
-    """It counted every label, probed on the grid that it names, decayed all weights and looked behind the head for a
-    collapse: to go on otherwise would mix two studies."""
+    """It counted every label, probed on the grid that it names, decayed all weights, looked behind the head for a
+    collapse and drew a head's biases: to go on otherwise would mix two studies."""
     as_before = {
         "probe.l2_grid": (1e-3, 1e-2), "probe.grow": False, "probe.scaling": ("standard",),
         "probe.chosen_on": "train", "objective_min_positives": 0, "train.decay_all": True,
-        "train.collapse_of": "outputs",
+        "train.collapse_of": "outputs", "train.head_bias": "random",
     }  # fmt: skip
     plan = small_plan(tmp_path, as_before)
     settings = plan.identity()["settings"]
     del settings["objective_min_positives"], settings["probe"]["grow"], settings["probe"]["scaling"]
     del settings["probe"]["chosen_on"], settings["train"]["decay_all"], settings["train"]["collapse_of"]
+    del settings["train"]["head_bias"]
     path = begun(plan, settings=settings)
     assert build_settings(read_identity(path)["settings"], "").objective_key == "dev/map"
     check_resume(plan, FINGERPRINT)
@@ -133,6 +134,7 @@ def test_a_study_from_before_a_setting_means_what_it_meant(tmp_path: Path) -> No
     assert "probe.scaling: ['standard'] → ['standard', 'unit']" in str(told.value)
     assert "train.decay_all: True → False" in str(told.value)
     assert "train.collapse_of: 'outputs' → 'embeddings'" in str(told.value)
+    assert "train.head_bias: 'random' → 'prior'" in str(told.value)
 
 
 @pytest.mark.parametrize("seeds", [0, 2])
