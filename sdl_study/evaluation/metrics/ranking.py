@@ -42,14 +42,9 @@ class RowRanks:
         return self.width - self.positives
 
     @property
-    def at_least(self) -> Int[np.ndarray, " nnz"]:
-        """Cells that score the same or higher."""
-        return self.width - self.below
-
-    @property
-    def positives_at_least(self) -> Int[np.ndarray, " nnz"]:
-        """The positives among these."""
-        return self.positives[self.row] - self.positives_below
+    def precision(self) -> Float[np.ndarray, " nnz"]:
+        """Share of positives among the cells that score the same or higher."""
+        return (self.positives[self.row] - self.positives_below) / (self.width - self.below)
 
     @property
     def negatives_below(self) -> Int[np.ndarray, " nnz"]:

@@ -59,13 +59,9 @@ class FullRanks(Ranks, Protocol):
     """Ranks that also know what scores at least as high as each positive."""
 
     @property
-    def at_least(self) -> np.ndarray:
-        """For every positive: cells of its unit that score the same or higher, itself among them."""
-        ...
-
-    @property
-    def positives_at_least(self) -> np.ndarray:
-        """The positives among these."""
+    def precision(self) -> np.ndarray:
+        """For every positive: the share of positives among the cells of its unit that score the same or higher, itself
+        among them; 0 where all of these weigh nothing."""
         ...
 
 
@@ -116,7 +112,7 @@ def average_precision(ranks: FullRanks) -> np.ndarray:
 
     Tied scores enter together, as in scikit-learn's ``average_precision_score``.
     """
-    total = ranks.total(divide(ranks.positives_at_least, ranks.at_least))
+    total = ranks.total(ranks.precision)
     with np.errstate(invalid="ignore"):
         return total / ranks.positives
 

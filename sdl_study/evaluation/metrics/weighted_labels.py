@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 # What a thread works on at a time fits into its core's cache, and the weights that it reads again and again, one block
 # of replicates for all chunks of a piece, into the cache that the cores share.
-_CHUNK_POSITIVES = 1024
-_REPLICATES_AT_ONCE = 128
+_CHUNK_POSITIVES = 512
+_REPLICATES_AT_ONCE = 256
 _CHUNKS_OF_PIECE = 32
 _DOCUMENTS_AT_ONCE = 256
+_ROWS_AT_ONCE = 16
 
 
 class _RankedPositives:
@@ -114,6 +115,7 @@ class _LabelChunk:
     ) -> None:
         self._by_label, self.rows, self._first, self._replicates = by_label, rows, first, replicates
         self.label_of = np.repeat(np.arange(len(by_label)), np.diff(first))
+        self.last = first[1:] - 1
         self.of_labels = self._sums_of_labels(np.float64(1))
         """Matrix [l, p] of ones: sums the positives of each label."""
 
@@ -152,15 +154,40 @@ class _LabelChunk:
             None if (positive_sizes == 1).all() else _sums(place, positive_sizes, many, wide(1)),
         )
 
-    def summed(self, strips: _Strips, weights: UInt[np.ndarray, "n b"]) -> UInt[np.ndarray, "p b"]:
+    def summed(
+        self, strips: _Strips, weights: UInt[np.ndarray, "n b"], own: UInt[np.ndarray, "p b"]
+    ) -> UInt[np.ndarray, "p b"]:
         """Sum of each positive's strip and those before it on its label: of all documents in the lower half of the
-        bits, of positives in the upper."""
+        bits, of positives in the upper.
+
+        Args:
+            strips: which.
+            weights: of the documents.
+            own: those of the positives.
+        """
         wide = self._replicates.wide
-        sums, own = (strips.documents @ weights).astype(wide), weights[self.rows].astype(wide)
-        sums += (own if strips.positives is None else strips.positives @ own) << wide(4 * own.itemsize)
+        sums, positives = (strips.documents @ weights).astype(wide), own.astype(wide)
+        if strips.positives is not None:
+            positives = strips.positives @ positives
+        positives <<= wide(4 * positives.itemsize)
+        sums += positives
         # A running sum over all labels that loses each label's total at the next one's start; integers wrap around.
         sums[self._first[1:-1]] -= (self._totals @ sums)[:-1]
-        return np.cumsum(sums, axis=0, dtype=wide, out=sums)
+        _run(sums)
+        return sums
+
+
+def _run(sums: UInt[np.ndarray, "p b"]) -> None:
+    """Running sums down the columns, in place: of a few rows at a time, for ``np.cumsum`` goes down one column after
+    another and meets each number in another line of the cache."""
+    whole = len(sums) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
+    blocks = sums[:whole].reshape(-1, _ROWS_AT_ONCE, sums.shape[1])
+    for row in range(1, _ROWS_AT_ONCE):
+        blocks[:, row] += blocks[:, row - 1]
+    for before, block in pairwise(blocks):
+        block += before[-1]
+    for row in range(max(1, whole), len(sums)):
+        sums[row] += sums[row - 1]
 
 
 def _of_strips(
@@ -186,15 +213,14 @@ def _sums(columns: np.ndarray, sizes: np.ndarray, width: int, one: np.generic) -
     return csr_array((values, columns, np.append(0, np.cumsum(sizes))), shape=(sizes.size, width))
 
 
-def _lower(counted: UInt[np.ndarray, "p b"]) -> Float[np.ndarray, "p b"]:
+def _lower(counted: UInt[np.ndarray, "p b"]) -> UInt[np.ndarray, "p b"]:
     """All documents of ``summed``."""
-    half = 4 * counted.itemsize
-    return (counted & counted.dtype.type((1 << half) - 1)).astype(np.float64)
+    return counted & counted.dtype.type((1 << 4 * counted.itemsize) - 1)
 
 
-def _upper(counted: UInt[np.ndarray, "p b"]) -> Float[np.ndarray, "p b"]:
+def _upper(counted: UInt[np.ndarray, "p b"]) -> UInt[np.ndarray, "p b"]:
     """The positives of ``summed``."""
-    return (counted >> counted.dtype.type(4 * counted.itemsize)).astype(np.float64)
+    return counted >> counted.dtype.type(4 * counted.itemsize)
 
 
 class LabelRanks:
@@ -207,14 +233,14 @@ class LabelRanks:
         self._chunk, self._weights = chunk, weights
 
     @cached_property
-    def _own(self) -> Float[np.ndarray, "p b"]:
+    def _own(self) -> UInt[np.ndarray, "p b"]:
         """Weight of each positive's document."""
-        return self._weights[self._chunk.rows].astype(np.float64)
+        return self._weights[self._chunk.rows]
 
     @cached_property
     def positives(self) -> Float[np.ndarray, "l b"]:
-        """Weight of each label's positives."""
-        return self._chunk.of_labels @ self._own
+        """Weight of each label's positives: of those that score at least as high as the last one."""
+        return _upper(self._at_least[self._chunk.last]).astype(np.float64)
 
     @cached_property
     def negatives(self) -> Float[np.ndarray, "l b"]:
@@ -223,17 +249,13 @@ class LabelRanks:
 
     @cached_property
     def _at_least(self) -> UInt[np.ndarray, "p b"]:
-        return self._chunk.summed(self._chunk.at_least, self._weights)
+        return self._chunk.summed(self._chunk.at_least, self._weights, self._own)
 
     @property
-    def at_least(self) -> Float[np.ndarray, "p b"]:
-        """Weight of the documents that score the same or higher."""
-        return _lower(self._at_least)
-
-    @property
-    def positives_at_least(self) -> Float[np.ndarray, "p b"]:
-        """Weight of the positives among these."""
-        return _upper(self._at_least)
+    def precision(self) -> Float[np.ndarray, "p b"]:
+        """Weight of the positives that score the same or higher than each, as a share of the documents that do."""
+        documents = _lower(self._at_least)
+        return _upper(self._at_least) / np.maximum(documents, 1, out=documents)
 
     @property
     def negatives_below(self) -> Float[np.ndarray, "p b"]:
@@ -243,14 +265,16 @@ class LabelRanks:
     @property
     def negatives_upto(self) -> Float[np.ndarray, "p b"]:
         """Weight of the negatives that score lower or the same."""
-        return self._negatives_outside(self._chunk.summed(self._chunk.above, self._weights))
+        return self._negatives_outside(self._chunk.summed(self._chunk.above, self._weights, self._own))
 
     def _negatives_outside(self, counted: UInt[np.ndarray, "p b"]) -> Float[np.ndarray, "p b"]:
         return self.negatives[self._chunk.label_of] - (_lower(counted) - _upper(counted))
 
     def total(self, values: Float[np.ndarray, "p b"]) -> Float[np.ndarray, "l b"]:
         """Sum by label, each positive with its document's weight."""
-        return self._chunk.of_labels @ (self._own * values)
+        weighted = self._own.astype(np.float64)
+        weighted *= values
+        return self._chunk.of_labels @ weighted
 
 
 def _by_label(scores: Float[np.ndarray, "n L"], labels: Int[np.ndarray, " l"]) -> Float[np.ndarray, "l n"]:
