@@ -27,8 +27,8 @@ python=${SDL_PYTHON:-$SLURM_SUBMIT_DIR/.venv/bin/python} interface=${SDL_INTERFA
 state=${SDL_STATE:-$HOME/.sdl-slurm}
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$state/$SLURM_JOB_ID.token
 export RAY_USAGE_STATS_ENABLED=0 MLFLOW_DISABLE_TELEMETRY=true HF_HUB_DISABLE_TELEMETRY=1
-# A node that does not answer is given up after 18 s; by Ray's own settings after 64 s.
-export RAY_health_check_period_ms=2000 RAY_health_check_timeout_ms=4000 RAY_health_check_failure_threshold=3
+# A node that does not answer is given up after 12 s; by Ray's own settings after 64 s.
+export RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=3000 RAY_health_check_failure_threshold=3
 export PYTHONPATH=$SLURM_SUBMIT_DIR
 unset RAY_ADDRESS
 if [ -n "$interface" ]; then export NCCL_SOCKET_IFNAME=$interface GLOO_SOCKET_IFNAME=$interface; fi

@@ -1,4 +1,4 @@
-"""Studies on real data: ``python -m tests.benchmarks.real_data FOLDER [--only yeast] [--full]``.
+"""Studies on real data: ``python -m tests.benchmarks.real_data FOLDER [--only yeast] [--arms bce,any] [--full]``.
 
 FOLDER holds ``hoc/hoc.jsonl.gz`` (Hallmarks of Cancer: 1,852 PubMed abstracts, per line pmid, sentences and labels),
 ``coco128/`` (128 + 128 MS-COCO photographs with instances_*.json) and ``yeast/yeast.parquet`` (2,417 genes, Mulan's
@@ -153,8 +153,10 @@ def main() -> None:
     parser.add_argument(
         "--full", action="store_true", help="no study is made shorter: for a GPU, which trials share"
     )
+    parser.add_argument("--arms", type=lambda text: tuple(text.split(",")), help="these alone: bce,any")
     given = parser.parse_args()
     brief = dict.fromkeys(STUDIES, FULL) if given.full else BRIEF
+    arms = {"arms": given.arms} if given.arms else {}
     with tempfile.TemporaryDirectory() as made:
         out = Path(made).resolve()
         prepared = {
@@ -167,7 +169,7 @@ def main() -> None:
                 load_study(STUDIES[name][2]).study,
                 out,
                 name,
-                STUDIES[name][3] | brief.get(name, {}) | {"data.path": str(path)},
+                STUDIES[name][3] | brief.get(name, {}) | arms | {"data.path": str(path)},
             )
             for name, path in prepared.items()
         ]
