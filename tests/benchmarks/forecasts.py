@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sdl_study.config import Settings
 from sdl_study.own_modules import load_study
-from sdl_study.study.forecast.whole import EncoderForecast, encoder_forecasts, settings_of
+from sdl_study.study.forecast.encoders import EncoderForecast, encoder_forecasts, settings_of
 from sdl_study.study.plan import make_plan
 
 

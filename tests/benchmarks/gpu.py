@@ -27,8 +27,8 @@ from sdl_study.models import ProjectionHead
 from sdl_study.models.outlines import outline_encoder
 from sdl_study.report.tables import text_table
 from sdl_study.study.forecast.devices import GPUS, Device, usable_memory
+from sdl_study.study.forecast.encoders import EncoderForecast
 from sdl_study.study.forecast.memory import Fit, fewest_workers
-from sdl_study.study.forecast.whole import EncoderForecast
 from sdl_study.training.model import PretrainingModel, build_loss
 from sdl_study.training.stages.probe import fit_probe
 from sdl_study.training.stages.probe_rows import probe_rows

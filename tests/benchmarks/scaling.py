@@ -47,7 +47,7 @@ from sdl_study.models import ProjectionHead
 from sdl_study.report.tables import text_table
 from sdl_study.run import main_of
 from sdl_study.study.forecast.devices import GPUS
-from sdl_study.study.forecast.whole import EncoderForecast
+from sdl_study.study.forecast.encoders import EncoderForecast
 from sdl_study.testing.processes import run_processes
 from sdl_study.training.model import build_loss, build_model
 from sdl_study.training.step import Step

@@ -17,7 +17,7 @@ from sdl_study.study.forecast.devices import Device
 from sdl_study.study.forecast.frozen import outputs_of
 
 if TYPE_CHECKING:
-    from sdl_study.study.forecast.whole import EncoderForecast
+    from sdl_study.study.forecast.encoders import EncoderForecast
 
 _OPERATIONS = {"cpu": 3e10, "cuda": 2e13}  # of the step: about a second on an idle machine
 _MEMORY_SHARE = 0.5

@@ -16,11 +16,12 @@ from sdl_study.study.forecast.devices import (
     MEMORY_SHARE,
     Device,
 )
+from sdl_study.study.forecast.encoders import EncoderForecast
 from sdl_study.study.forecast.memory import MOST_WORKERS, Fit
 from sdl_study.study.forecast.plans import steps_of
 from sdl_study.study.forecast.trace import Work
 from sdl_study.study.forecast.units import bytes_of, millions_of, time_of
-from sdl_study.study.forecast.whole import EncoderForecast, Forecast
+from sdl_study.study.forecast.whole import Forecast
 
 _NODE = 8  # GPUs of the machine that hours are given for
 _A_DAY = 86_400.0
@@ -236,7 +237,7 @@ def _disk(forecast: Forecast) -> Iterator[str]:
         2 * 4 * forecast.sizes.test * forecast.sizes.labels
     )  # of each label, and in the predictions again
     checkpoint = largest.state.checkpoint
-    outputs = sum(part.nbytes for encoder in forecast.encoders if (part := encoder.kept_part) is not None)
+    outputs = sum(part.nbytes for encoder in forecast.encoders for part in encoder.kept_parts)
     frozen = f" and outputs of frozen parts {bytes_of(outputs)}" if outputs else ""
     yield (
         f"disk: stores {bytes_of(sum(stores.values()))}{frozen}; a checkpoint of {largest.name} {bytes_of(checkpoint)}"
@@ -282,3 +283,9 @@ def _of_frozen_parts(forecast: Forecast) -> Iterator[str]:
             if part.kept
             else f"{outputs} are more than train.frozen_outputs_gib: every step computes them anew"
         )
+        if encoder.other_frozen:
+            more = bytes_of(sum(part.nbytes for part in encoder.other_frozen if part.kept))
+            yield (
+                f"{encoder.name}: its hours and memory are those with the fewest frozen layers that are searched; outputs "
+                f"for the other numbers of them take {more} more"
+            )

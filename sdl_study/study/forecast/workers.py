@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from sdl_study.data.sizes import DataSizes
 from sdl_study.errors import UserError
 from sdl_study.study.forecast.devices import GIB, usable_memory
+from sdl_study.study.forecast.encoders import encoder_forecasts, settings_of
 from sdl_study.study.forecast.memory import fewest_workers
-from sdl_study.study.forecast.whole import encoder_forecasts, settings_of
 
 if TYPE_CHECKING:
     from sdl_study.data.prepared import PreparedData

@@ -10,7 +10,7 @@ from sdl_study.data.prepared import PreparedData
 from sdl_study.data.sizes import DataSizes
 from sdl_study.errors import UserError
 from sdl_study.study.forecast.devices import CONTEXT_BYTES, GIB, MEMORY_SHARE
-from sdl_study.study.forecast.whole import EncoderForecast, encoder_forecasts
+from sdl_study.study.forecast.encoders import EncoderForecast, encoder_forecasts
 from sdl_study.study.forecast.workers import fewest_gpus
 from sdl_study.study.plan import Plan, make_plan
 from tests.unit.data import small

@@ -21,10 +21,10 @@ from sdl_study.models.outlines import shape_encoder, without_numbers
 from sdl_study.run import main
 from sdl_study.study.forecast import forecast_text, make_forecast
 from sdl_study.study.forecast.devices import CONVOLUTION_SHARE, GIB, GPUS, MATRIX_SHARE
+from sdl_study.study.forecast.encoders import encoder_forecasts
 from sdl_study.study.forecast.inputs import Reading, reading_of
 from sdl_study.study.forecast.plans import amount_of, epoch_work, finetuning_work, scoring_work
 from sdl_study.study.forecast.trace import Traced, Work
-from sdl_study.study.forecast.whole import encoder_forecasts
 from sdl_study.study.plan import Plan, make_plan
 from tests.unit.data import small
 from tests.unit.study.fakes import small_study

@@ -17,11 +17,12 @@ from sdl_study.data.hidden import HiddenStore
 from sdl_study.data.prepared import PreparedData
 from sdl_study.data.sizes import DataSizes
 from sdl_study.models import ProjectionHead, build_encoder
-from sdl_study.space import SearchSpace, log_uniform
+from sdl_study.space import Parameter, SearchSpace, choice, integer, log_uniform
 from sdl_study.study.forecast import forecast_text, make_forecast
+from sdl_study.study.forecast.encoders import encoder_forecasts
 from sdl_study.study.forecast.frozen import FrozenPart, outputs_of
 from sdl_study.study.forecast.trace import Work, trace
-from sdl_study.study.forecast.whole import encoder_forecasts
+from sdl_study.study.forecast.units import bytes_of
 from sdl_study.study.plan import Plan, make_plan
 from sdl_study.training.frozen import with_frozen_outputs
 from sdl_study.training.inputs import open_inputs
@@ -101,6 +102,31 @@ def test_a_study_computes_them_once(models: Path, tmp_path: Path) -> None:
     without = forecast.study_work(replace(bert, frozen=None), None)
     once = bert.frozen.work * SIZES.examples
     assert forecast.study_work(bert, None).total == pytest.approx(without.total + once.total)
+
+
+@pytest.mark.parametrize(
+    "searched",
+    [
+        choice("model.encoders.bert.frozen_layers", 2, 1),
+        integer("model.encoders.bert.frozen_layers", 1, 2),
+    ],
+)
+def test_every_number_of_frozen_layers_that_is_searched_has_outputs_of_its_own(
+    models: Path, tmp_path: Path, searched: Parameter
+) -> None:
+    one, two = (
+        make_forecast(plan_of(models, tmp_path, {"frozen_layers": layers}), SIZES, None) for layers in (1, 2)
+    )
+    plan = plan_of(models, tmp_path, {"frozen_layers": 2})
+    space = replace(plan.space, parameters=(*plan.space.parameters, searched))
+    both = make_forecast(replace(plan, space=space), SIZES, None)
+    (bert,), (fewest,), (most,) = both.encoders, one.encoders, two.encoders
+    assert replace(bert, other_frozen=()) == fewest
+    assert bert.kept_parts == (fewest.frozen, most.frozen)
+    assert most.frozen is not None
+    once = most.frozen.work * SIZES.examples
+    assert both.study_work(bert, None).total == pytest.approx(one.study_work(fewest, None).total + once.total)
+    assert f"take {bytes_of(most.frozen.nbytes)} more" in forecast_text(both)
 
 
 @pytest.mark.parametrize("name", ["bert", "resnet"])
