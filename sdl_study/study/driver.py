@@ -250,7 +250,8 @@ class Driver:
         running = engine()
         search.concurrent = lambda: running.groups
         search.aborted = lambda: running.error is not None
-        search.broker, search.wants, search.gpus = running.broker_name, running.wants, running.gpus_of_trial
+        search.broker, search.release = running.broker_name, running.release
+        search.wants, search.gpus = running.wants, running.gpus_of_trial
         check_gpu_hours(settings.budget, self.plan.name, search.gpus > 0)
         with self.publisher.in_background():
             run_search(search, running.folder, self.plan.name)

@@ -109,6 +109,12 @@ class Engine:
         """A worker group for a job."""
         return Lease(job, self.broker_name)
 
+    def release(self, key: str) -> None:
+        """Stop a job if it still runs, and give its group back; nobody waits for it. Its own side does so too, unless
+        its process dies first: the group would wait for its answer for ever."""
+        with suppress(RayError, ConnectionError):  # whether Ray went away the session tells
+            self.broker.release.remote(key)
+
     def suits(self, workers: int | None, fewest: Fewest) -> bool:
         """Whether an engine for these workers would have the same groups."""
         try:

@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 import torch
 
+from sdl_study.data.prepared import PreparedData
 from sdl_study.record.finals import FinalSlot
 from sdl_study.record.outcome import Failure, Result
+from sdl_study.study.driver import Driver
 from sdl_study.study.jobs import JobMaker, Work, run_all
 from sdl_study.study.plan import Plan
+from sdl_study.study.search import searcher, tuning
 from sdl_study.training.checkpoint import BEST
 from sdl_study.workers.events import Epoch, Event, Failed
 from tests.integration.conftest import Engines
+from tests.integration.stopped_trials import run_trial_that_dies_when_stopped
 from tests.integration.tiny import tiny_plan
 
 CONV = {"model.encoder": "conv", "train.learning_rate": 5e-3, "loss.temperature": 0.07}
@@ -124,3 +128,17 @@ def test_a_trial_does_not_see_what_its_group_ran_before(plan: Plan, engines: Eng
     ours, theirs = weights(alone), weights(after)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.timeout(180)
+def test_a_trial_that_dies_as_it_is_stopped_gives_its_group_back(
+    out: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody but the driver knows then that its group shall go on."""
+    monkeypatch.setattr(tuning, "run_trial", run_trial_that_dies_when_stopped)
+    monkeypatch.setattr(searcher, "goes_on", lambda record, *_: record.number > 0)
+    stopped = tiny_plan(out, {"arms": ("sd",), "budget.trials": 2, "train.epochs": 2}, "stopped")
+    data = PreparedData.load(str(stopped.settings.data.path))
+    with Driver(stopped, data, None) as driver:
+        driver._search(lambda: driver._prepared(engines.get))
+        assert [record.state for record in driver.journal.all()] == ["pruned", "complete"]

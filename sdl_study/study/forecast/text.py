@@ -286,6 +286,6 @@ def _of_frozen_parts(forecast: Forecast) -> Iterator[str]:
         if encoder.other_frozen:
             more = bytes_of(sum(part.nbytes for part in encoder.other_frozen if part.kept))
             yield (
-                f"{encoder.name}: its hours and memory are those with the fewest frozen layers that are searched; outputs "
-                f"for the other numbers of them take {more} more"
+                f"{encoder.name}: its hours and memory are those with the fewest frozen layers that are searched; "
+                f"outputs for the other numbers of them take {more} more"
             )

@@ -43,6 +43,8 @@ class Search:
         reduction_factor: of ASHA.
         concurrent: how many trials at a time: as there are groups, whose number may change.
         broker: name of the engine's broker, from which a trial leases its group.
+        release: gives a job's group back, by the job's key: a trial that is over may have had its process die before
+            that gave it back.
         wants: is told how many trials more would run at the same time, were there groups for them.
         epochs: last epoch of a trial whose length is not searched.
         lost: trials that the machine ended, in this command.
@@ -73,9 +75,11 @@ class Search:
     noted: float = -math.inf
     seconds_before: float = 0.0
     broker: str = ""
+    release: Callable[[str], None] = lambda _: None
     wants: Callable[[int], None] = lambda _: None
     wanted_at: float = -math.inf
     live: dict[str, int] = field(default_factory=dict)
+    keys: dict[int, str] = field(default_factory=dict)
     interrupted: list[int] = field(default_factory=list)
     lost: int = 0
     counts: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -129,7 +133,9 @@ class Search:
             self.journal.note_gpus(record.number, self.gpus)
         for observer in self.observers:
             observer.started(record)
-        return {"job": self.job(record, resumed), "broker": self.broker}
+        job = self.job(record, resumed)
+        self.keys[record.number] = job["key"]
+        return {"job": job, "broker": self.broker}
 
     def _search_in_turn(self) -> tuple[str, int] | None:
         """The arm and its search with the fewest trials, in the journal's order; None at the budget's end."""
@@ -217,9 +223,13 @@ class Search:
     def ended(self, trial_id: str, error: bool) -> None:
         """A Tune trial is over. Without its last epoch, and not told already, it stays RUNNING and is queued again."""
         number = self.live.pop(trial_id)
+        if self.journal.get(number).state == "running":
+            self._conclude(number, error)
+        if number not in self.interrupted and not self.aborted():
+            self.release(self.keys[number])
+
+    def _conclude(self, number: int, error: bool) -> None:
         record = self.journal.get(number)
-        if record.state != "running":
-            return
         if not error and record.length(self.epochs) in record.epochs:
             self.journal.complete(number)
             self._tell_ended(number)

@@ -108,7 +108,11 @@ def open_search(
     return Search(
         journal=journal,
         ask=ask,
-        job=lambda record, resumed: {"number": record.number, "resumed": resumed},
+        job=lambda record, resumed: {
+            "key": f"{plan.name}/trial/{record.number}",
+            "number": record.number,
+            "resumed": resumed,
+        },
         trials=budget.trials_of_search,
         rungs=rungs(settings.train.epochs, first_rung(settings, plan.space, rows=1), budget.reduction_factor),
         reduction_factor=settings.budget.reduction_factor,

@@ -137,6 +137,41 @@ def test_an_interrupted_trial_goes_on_first_under_its_own_number(tmp_path: Path)
     assert again.journal.get(running.number).state == "failed"  # the second of this command's two attempts
 
 
+def test_a_trial_that_is_over_gives_its_group_back_whatever_became_of_its_process(tmp_path: Path) -> None:
+    search, released = open_search(small_plan(tmp_path, arms=("sd",), trials=4)), []
+    search.release = released.append
+    whole, _ = start(search, "tune-0") or pytest.fail("no trial")
+    for epoch in range(1, search.epochs + 1):
+        report(search, whole, epoch, 0.9)
+    assert released == []
+    search.ended("tune-0", error=False)
+    assert released == ["small/trial/0"]
+
+    stopped, _ = start(search, "tune-1") or pytest.fail("no trial")
+    while report(search, stopped, 1 + len(search.journal.get(1).epochs), 0.1):
+        pass
+    search.ended("tune-1", error=False)
+    assert search.journal.get(1).state == "pruned"
+    assert released[1:] == ["small/trial/1"]
+
+    start(search, "tune-2")
+    search.ended("tune-2", error=True)
+    assert released[2:] == []  # it goes on, and its group with it
+    start(search, "tune-3")
+    search.ended("tune-3", error=True)
+    assert search.journal.get(2).state == "failed"
+    assert released[2:] == ["small/trial/2"]
+
+
+def test_where_no_group_can_run_any_more_none_is_given_back(tmp_path: Path) -> None:
+    search, released = open_search(small_plan(tmp_path, arms=("sd",))), []
+    search.release = released.append
+    start(search, "tune-0")
+    search.aborted = lambda: True
+    search.ended("tune-0", error=True)
+    assert released == []
+
+
 def running_metrics(arm: str, parameters: Mapping[str, Any]) -> dict[str, float]:
     return {"dev/map": rising(arm, parameters, 1), "train/loss": 1.0}
 
