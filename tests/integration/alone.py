@@ -39,6 +39,7 @@ ENGINE = cast(
         broker_name="",
         gpus_of_trial=0.0,
         wants=lambda _: None,
+        release=lambda key: None,
         check=lambda name: None,
     ),
 )
