@@ -23,7 +23,7 @@ from tests.integration import families
 from tests.integration.conftest import Engines
 
 SLOW = pytest.mark.slow
-FAMILIES = (pytest.param("bert", marks=SLOW), "llama", pytest.param("resnet", marks=SLOW), "mlp")
+FAMILIES = ("llama", *(pytest.param(encoder, marks=SLOW) for encoder in ("bert", "resnet", "mlp")))
 EVERY_STEP = 1e-9
 """Minutes between two checkpoints."""
 
