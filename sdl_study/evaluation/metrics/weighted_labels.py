@@ -173,11 +173,11 @@ class _LabelChunk:
         sums += positives
         # A running sum over all labels that loses each label's total at the next one's start; integers wrap around.
         sums[self._first[1:-1]] -= (self._totals @ sums)[:-1]
-        _run(sums)
+        _accumulate(sums)
         return sums
 
 
-def _run(sums: UInt[np.ndarray, "p b"]) -> None:
+def _accumulate(sums: UInt[np.ndarray, "p b"]) -> None:
     """Running sums down the columns, in place: of a few rows at a time, for ``np.cumsum`` goes down one column after
     another and meets each number in another line of the cache."""
     whole = len(sums) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
