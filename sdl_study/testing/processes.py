@@ -99,10 +99,7 @@ def _collect(processes: Sequence[Any], results: Any, timeout_seconds: float) -> 
         try:
             rank, error, answer = results.get(timeout=0.2)
         except queue.Empty:
-            dead = [r for r, p in enumerate(processes) if p.exitcode not in (None, 0) and r not in answers]
-            if dead:
-                code = processes[dead[0]].exitcode
-                raise ProcessFailure(f"rank {dead[0]} died with exit code {code}") from None
+            _name_dead(processes, answers)
             if time.monotonic() > deadline:
                 waiting = [r for r in range(len(processes)) if r not in answers]
                 raise ProcessFailure(
@@ -110,6 +107,7 @@ def _collect(processes: Sequence[Any], results: Any, timeout_seconds: float) -> 
                 ) from None
             continue
         if error is not None:
+            _name_dead(processes, answers)  # whose peers may raise before anyone looks
             raise ProcessFailure(f"rank {rank}: {error}\n{answer}")
         if answer is None:
             started += 1
@@ -118,3 +116,10 @@ def _collect(processes: Sequence[Any], results: Any, timeout_seconds: float) -> 
         else:
             answers[rank] = torch.load(io.BytesIO(answer), weights_only=True)
     return [answers[r] for r in range(len(processes))]
+
+
+def _name_dead(processes: Sequence[Any], answers: dict[int, Any]) -> None:
+    """Raise ProcessFailure where a rank is gone without an answer."""
+    for rank, process in enumerate(processes):
+        if process.exitcode not in (None, 0) and rank not in answers:
+            raise ProcessFailure(f"rank {rank} died with exit code {process.exitcode}") from None
