@@ -31,8 +31,7 @@ LIMIT_SECONDS = 10.0
 def zipf_case(
     documents: int, labels: int, dtype: Any = np.float32, seed: int = 0
 ) -> tuple[np.ndarray, LabelSets]:
-    """Scores and label sets with frequencies that fall like those of ICD codes: about 16 labels a document at 8,921, as
-    in MIMIC-III-full (15.9, Mullenbach et al. 2018)."""
+    """Scores and label sets with frequencies that fall like those of ICD codes: about 16 labels a document at 8,921."""
     generator = np.random.default_rng(seed)
     frequency = np.minimum(0.4, 1.47 / np.arange(1, labels + 1) ** 0.95)
     truth = generator.random((documents, labels), dtype=np.float32) < frequency

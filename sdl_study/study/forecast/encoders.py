@@ -114,14 +114,16 @@ def _encoder_forecast(
     own |= {} if fewest is None else {_FROZEN_LAYERS: fewest}
     try:
         reading = reading_of(kind, own, settings.data.store, sizes, data)
+    except UserError as error:
+        raise UserError(f"{plan.name}: model.encoders.{name}: {error}") from None
+    try:
         with without_numbers():
             others = (
                 frozen_part(_outline(kind, own | {_FROZEN_LAYERS: layers}, reading), reading, settings, sizes)
                 for layers in more
             )
             kept = tuple(part for part in others if part is not None)
-            found = _traced(name, kind, own, reading, settings, sizes, plan)
-            return replace(found, other_frozen=kept)
+            return replace(_traced(name, kind, own, reading, settings, sizes, plan), other_frozen=kept)
     except UserError as error:
         raise UserError(f"{plan.name}: model.encoders.{name}: {error}") from None
     except Exception as error:  # a kind of the user's own may look at numbers that are not there

@@ -284,8 +284,9 @@ def _of_frozen_parts(forecast: Forecast) -> Iterator[str]:
             else f"{outputs} are more than train.frozen_outputs_gib: every step computes them anew"
         )
         if encoder.other_frozen:
-            more = bytes_of(sum(part.nbytes for part in encoder.other_frozen if part.kept))
+            more = sum(other.nbytes for other in encoder.other_frozen if other.kept)
+            outputs = f"; outputs for the other numbers of them take {bytes_of(more)} more" if more else ""
             yield (
-                f"{encoder.name}: its hours and memory are those with the fewest frozen layers that are searched; "
-                f"outputs for the other numbers of them take {more} more"
+                f"{encoder.name}: its hours and memory are those with the fewest frozen layers that are searched"
+                f"{outputs}"
             )

@@ -127,6 +127,9 @@ def test_every_number_of_frozen_layers_that_is_searched_has_outputs_of_its_own(
     once = most.frozen.work * SIZES.examples
     assert both.study_work(bert, None).total == pytest.approx(one.study_work(fewest, None).total + once.total)
     assert f"take {bytes_of(most.frozen.nbytes)} more" in forecast_text(both)
+    anew = plan_of(models, tmp_path, {"frozen_layers": 2}, train__frozen_outputs_gib=0.0)
+    told = forecast_text(make_forecast(replace(anew, space=space), SIZES, None))
+    assert "the fewest frozen layers that are searched\n" in told  # nothing is kept of the others, either
 
 
 @pytest.mark.parametrize("name", ["bert", "resnet"])
