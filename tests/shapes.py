@@ -4,7 +4,8 @@ The library names jaxtyping under TYPE_CHECKING only, because its losses need to
 the tests its annotations are text that nothing reads. ``install`` puts a finder before the others, so that a
 module of the library is compiled with one more decorator on every function, and on every dataclass, that has
 an array in its annotations: the innermost one, so that properties, static methods, caches, registers and
-closures all hold the checked function. The text is evaluated at the first call, with what the module imports
+closures all hold the checked function. What is ``compiled`` is checked where Python calls it. The
+text is evaluated at the first call, with what the module imports
 under TYPE_CHECKING at hand; a name that nobody has is an error, never an annotation left out.
 
 A call is checked when it returns: a function that raises has refused its input itself, and tests of that see
@@ -94,7 +95,8 @@ class _Decorate(ast.NodeTransformer):
         arguments = ast.walk(node.args)
         annotations = [node.returns, *(a.annotation for a in arguments if isinstance(a, ast.arg))]
         if any(has_arrays(annotation, self._types) for annotation in annotations):
-            node.decorator_list.append(self._decorator(node))
+            compiled = any(ast.unparse(decorator) == "compiled" for decorator in node.decorator_list)
+            node.decorator_list.insert(0 if compiled else len(node.decorator_list), self._decorator(node))
         return node
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:

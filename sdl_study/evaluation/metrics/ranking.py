@@ -42,22 +42,17 @@ class RowRanks:
         return self.width - self.positives
 
     @property
-    def precision(self) -> Float[np.ndarray, " nnz"]:
-        """Share of positives among the cells that score the same or higher."""
-        return (self.positives[self.row] - self.positives_below) / (self.width - self.below)
+    def precision_total(self) -> Float[np.ndarray, " m"]:
+        """Sum over the row's positives of the share of positives among the cells that score the same or higher."""
+        return self._by_row((self.positives[self.row] - self.positives_below) / (self.width - self.below))
 
     @property
-    def negatives_below(self) -> Int[np.ndarray, " nnz"]:
-        """Negatives that score lower."""
-        return self.below - self.positives_below
+    def outranked(self) -> Float[np.ndarray, " m"]:
+        """Sum over the row's positives of the negatives that score lower; those of the same score by half."""
+        below = self.below - self.positives_below
+        return self._by_row(below + 0.5 * (self.same - self.positives_same))
 
-    @property
-    def negatives_upto(self) -> Int[np.ndarray, " nnz"]:
-        """Negatives that score lower or the same."""
-        return self.negatives_below + self.same - self.positives_same
-
-    def total(self, values: Float[np.ndarray, " nnz"]) -> Float[np.ndarray, " m"]:
-        """Sum by row."""
+    def _by_row(self, values: Float[np.ndarray, " nnz"]) -> Float[np.ndarray, " m"]:
         found = np.bincount(self.row, weights=values, minlength=self.positives.size)
         return found.astype(np.float64, copy=False)  # without a positive, bincount gives int64
 
@@ -71,9 +66,10 @@ class CellRanks:
     negatives_below: Int[np.ndarray, " nnz"]
     negatives_upto: Int[np.ndarray, " nnz"]
 
-    def total(self, values: Float[np.ndarray, " nnz"]) -> Float[np.ndarray, " 1"]:
-        """Sum of all."""
-        return values.sum(keepdims=True)
+    @property
+    def outranked(self) -> Float[np.ndarray, " 1"]:
+        """Sum over all positives of the negatives that score lower; those of the same score by half."""
+        return (0.5 * (self.negatives_below + self.negatives_upto)).sum(keepdims=True)
 
 
 def row_ranks(

@@ -28,7 +28,7 @@ class Counts:
 
 
 class Ranks(Protocol):
-    """How every positive ranks among the cells of its unit: by what lies at, above and below its score."""
+    """How the positives of each unit rank among its cells."""
 
     @property
     def positives(self) -> np.ndarray:
@@ -41,17 +41,8 @@ class Ranks(Protocol):
         ...
 
     @property
-    def negatives_below(self) -> np.ndarray:
-        """For every positive: negatives of its unit that score lower."""
-        ...
-
-    @property
-    def negatives_upto(self) -> np.ndarray:
-        """For every positive: negatives of its unit that score lower or the same."""
-        ...
-
-    def total(self, values: np.ndarray) -> np.ndarray:
-        """Sum over the positives of each unit of a value for every positive."""
+    def outranked(self) -> np.ndarray:
+        """Sum over the positives of each unit of the negatives that score lower; those of the same score by half."""
         ...
 
 
@@ -59,9 +50,9 @@ class FullRanks(Ranks, Protocol):
     """Ranks that also know what scores at least as high as each positive."""
 
     @property
-    def precision(self) -> np.ndarray:
-        """For every positive: the share of positives among the cells of its unit that score the same or higher, itself
-        among them; 0 where all of these weigh nothing."""
+    def precision_total(self) -> np.ndarray:
+        """Sum over the positives of each unit of the share of positives among the cells that score the same or
+        higher."""
         ...
 
 
@@ -112,16 +103,14 @@ def average_precision(ranks: FullRanks) -> np.ndarray:
 
     Tied scores enter together, as in scikit-learn's ``average_precision_score``.
     """
-    total = ranks.total(ranks.precision)
     with np.errstate(invalid="ignore"):
-        return total / ranks.positives
+        return ranks.precision_total / ranks.positives
 
 
 def roc_auc(ranks: Ranks) -> np.ndarray:
     """Area under the ROC curve (Mann-Whitney, ties count half); NaN without both classes."""
-    won = ranks.total(0.5 * (ranks.negatives_below + ranks.negatives_upto))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return won / (ranks.positives * ranks.negatives)
+        return ranks.outranked / (ranks.positives * ranks.negatives)
 
 
 def harmonic(first: Values, second: Values) -> np.ndarray:

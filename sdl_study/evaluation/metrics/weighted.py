@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     WeightedMetric: TypeAlias = Callable[[Float[np.ndarray, "r n"]], Float[np.ndarray, " r"]]
     # The means of a metric's statistics: one value for each replicate.
     Means: TypeAlias = Callable[[Float[np.ndarray, "r n"]], Sequence[Float[np.ndarray, " r"]]]
-    # What the statistics read of some units, a few at a time; for some replicates after others.
-    Piece: TypeAlias = Callable[[], Iterator[Iterator[Any]]]
+    # What the statistics read of some units, for all replicates.
+    Piece: TypeAlias = Callable[[], Any]
     Pieces: TypeAlias = Callable[[Float[np.ndarray, "r n"]], Iterator[Piece]]
 
 
@@ -93,24 +93,18 @@ def _label_counts(evidence: Evidence) -> Pieces:
     predicted = csr_array((np.ones(rows.size), (rows, columns)), shape=targets.shape)
     by_label = [part.T.tocsr() for part in (positives.multiply(predicted).tocsr(), predicted, positives)]
 
-    def counts(weights: Float[np.ndarray, "r n"]) -> Iterator[Iterator[Counts]]:
+    def counts(weights: Float[np.ndarray, "r n"]) -> Counts:
         hits, guessed, true = (np.asarray(part @ weights.T) for part in by_label)
-        yield iter([Counts(hits, guessed, true, np.broadcast_to(weights.sum(axis=1), hits.shape))])
+        return Counts(hits, guessed, true, np.broadcast_to(weights.sum(axis=1), hits.shape))
 
     return lambda weights: iter([partial(counts, weights)])
 
 
 def _sums(metric: Metric, piece: Piece) -> Float[np.ndarray, "2 s r"]:
     """The sum over the labels of a piece that define a statistic, and how many do; of each statistic."""
-    found = []
-    for of_replicates in piece():
-        sums: list[np.ndarray] = []
-        for read in of_replicates:
-            values = np.stack(metric.of_units(read))
-            known = ~np.isnan(values)
-            sums.append(np.stack([np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1)]))
-        found.append(sum(sums))
-    return np.concatenate(found, axis=2)
+    values = np.stack(metric.of_units(piece()))
+    known = ~np.isnan(values)
+    return np.stack([np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1)])
 
 
 def _label_means(metric: Metric, pieces: Pieces) -> Means:

@@ -36,9 +36,10 @@ class WeightedCells:
         """Weight of all positives."""
         return self.own.sum(axis=0)
 
-    def total(self, values: Float[np.ndarray, "u r"]) -> Float[np.ndarray, " r"]:
-        """Sum over all positives, each with its document's weight."""
-        return (self.own * values).sum(axis=0)
+    @property
+    def outranked(self) -> Float[np.ndarray, " r"]:
+        """Sum over all positives of the negatives that score lower; those of the same score by half."""
+        return (self.own * (0.5 * (self.negatives_below + self.negatives_upto))).sum(axis=0)
 
 
 def weighted_cells(

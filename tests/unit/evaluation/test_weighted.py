@@ -53,9 +53,8 @@ def test_labels_in_any_number_of_pieces_have_the_same_value(
     scores, truth = case(1)
     weights = np.random.default_rng(2).poisson(1.0, (7, len(scores))).astype(np.float64)
     found = []
-    for positives, chunks, replicates in ((1, 1, 1), (4, 2, 3), (1000, 1000, 1000)):
-        monkeypatch.setattr(weighted_labels, "_CHUNK_POSITIVES", positives)
-        monkeypatch.setattr(weighted_labels, "_CHUNKS_OF_PIECE", chunks)
+    for labels, replicates in ((1, 1), (2, 3), (1000, 1000)):
+        monkeypatch.setattr(weighted_labels, "_LABELS_OF_PIECE", labels)
         monkeypatch.setattr(weighted_labels, "_REPLICATES_AT_ONCE", replicates)
         found.append(weighted_metric(name, scores, as_targets(truth, scores.shape), 0.5)(weights))
     np.testing.assert_allclose(found[1], found[0], rtol=1e-14)
