@@ -3,8 +3,9 @@
 Without an option a study is played, without training and without Ray, on the product's own journal and MLflow database
 (``--trials`` of ``--epochs`` each, four arms): the driver's processor time for a trial, for every hundred of them. It
 must not grow but for what Optuna's TPE takes to ask. With ``--served`` a real study of so many trivial trials runs in
-one worker group: what a trial takes over its training, from one trial's end to the next one's, and how much of the time
-journal and MLflow have.
+one worker group: what a trial takes over its training, from the end of the trial before it to its own, and how much of
+the time journal and MLflow have. The first trial, which waits for the group to start and to import its libraries, has
+none before it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import pytest
 from sdl_study.data.prepared import Manifest, PreparedData
 from sdl_study.record.environment import read_environments
 from sdl_study.record.journal import DriverJournal
+from sdl_study.record.trials import NUMBER
 from sdl_study.report.tables import text_table
 from sdl_study.study.driver import Driver
 from sdl_study.study.jobs import RUN_JOB
@@ -156,16 +159,21 @@ def served(trials: int) -> dict[str, object]:
             watch.watch(DriverJournal, ("ask", *_JOURNAL), "journal", patch)
             watch.watch(TrialPublisher, ("_bring_up",), "MLflow", patch)  # in a thread of its own
             driver._search(lambda: driver._prepared(lambda: engine))
-            own = [trial for arm in plan.arm_names for trial in driver.journal.optuna_study(arm).get_trials()]
-            training = sum(record.seconds for record in driver.journal.all())
-    begins = [trial.datetime_start for trial in own if trial.datetime_start is not None]
-    ends = [trial.datetime_complete for trial in own if trial.datetime_complete is not None]
-    wall = (max(ends) - min(begins)).total_seconds()
-    parts = {name: watch.seconds[name] / wall for name in ("journal", "MLflow")}
+            ended = sorted(
+                (trial.datetime_complete, driver.journal.get(trial.user_attrs[NUMBER]).seconds)
+                for arm in plan.arm_names
+                for trial in driver.journal.optuna_study(arm).get_trials()
+                if trial.datetime_complete is not None
+            )
+    between = [(end - before).total_seconds() for (before, _), (end, _) in pairwise(ended)]
+    training = [seconds for _, seconds in ended[1:]]
+    over = np.subtract(between, training)
+    parts = {name: watch.seconds[name] / sum(between) for name in ("journal", "MLflow")}
     return {
-        "trials": len(own),
-        "training of one, s": training / len(own),
-        "over it, s": (wall - training) / len(own),
+        "trials": len(ended),
+        "training of one, s": float(np.mean(training)),
+        "over it, s": float(over.mean()),
+        "median": float(np.median(over)),
         **{f"{name}, share": share for name, share in parts.items()},
     }
 
@@ -184,7 +192,7 @@ def main() -> None:
         print(
             text_table(
                 [row],
-                {"trials": "", **dict.fromkeys(list(row)[1:3], ".3f"), **dict.fromkeys(list(row)[3:], ".1%")},
+                {"trials": "", **dict.fromkeys(list(row)[1:4], ".3f"), **dict.fromkeys(list(row)[4:], ".1%")},
             )
         )
         return
