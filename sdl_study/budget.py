@@ -28,10 +28,10 @@ class BudgetSettings(Section):
     long trials took.
 
     The ``selection_top`` trials of a search run again on ``selection_seeds`` further seeds. With ``selection_split``
-    "redrawn" they and the published setting run on ``selection_draws`` seeds, each of which also draws train and dev
-    anew from both, patients' notes together and the test split untouched, so that a setting is not chosen for one small
-    dev split; "auto" does so where dev has fewer than 200 examples, "kept" never. Without selection seeds nothing runs
-    again.
+    "redrawn" they and the published setting run on ``selection_draws`` seeds, each with a dev of its own, drawn from
+    train and dev as in cross-validation: patients' notes together, no example in two of them, the test split untouched,
+    so that a setting is not chosen for one small dev split; "auto" does so where dev has fewer than 200 examples,
+    "kept" never. Without selection seeds nothing runs again.
 
     ``hours`` and ``gpu_hours`` are limits of the whole search, over all commands that worked on it: the time in which
     it ran, and the GPUs' time in trials. Arms are asked in turn, so that they share it evenly. What comes first, one of

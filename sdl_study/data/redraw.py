@@ -1,11 +1,12 @@
 """Train and dev drawn anew from both: which setting is best on one small dev is luck, and several devs tell more.
 
-Repeated holdout (Monte-Carlo cross-validation; Picard and Cook 1984, JASA 79:575-583). The test split is not touched.
+K-fold cross-validation by groups (Stone 1974, JRSS B 36:111-147): no two draws have an example of dev in common, so
+that together they measure on as many different examples as there can be. The test split is not touched.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,23 +16,35 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Int
 
 
-def drawn_for_dev(groups: Int[np.ndarray, " n"], examples: int, seed: int) -> Bool[np.ndarray, " n"]:
-    """Which of the examples of train and dev are dev's: whole groups by chance, as long as there is room for them.
+class Draw(NamedTuple):
+    """One of several draws.
+
+    Attributes:
+        number: from 0.
+        of: how many draws there are.
+        seed: of all of them.
+    """
+
+    number: int
+    of: int
+    seed: int
+
+
+def drawn_for_dev(groups: Int[np.ndarray, " n"], draw: Draw, enough: int) -> Bool[np.ndarray, " n"]:
+    """Which of the examples of train and dev are dev's: every K-th of the groups in an order by chance, whole, until it
+    has enough examples.
 
     Args:
-        groups: of every example, two at least; a patient's notes stay together.
-        examples: that dev may have; where the smallest group has more, that group is dev.
-        seed: of the draw.
+        groups: of every example, two at least; a patient's notes stay together. Where there are fewer groups than
+            draws, some are dev more than once.
+        draw: which.
+        enough: examples for a dev; more would hardly tell more and take longer.
     """
     found, sizes = np.unique(groups, return_counts=True)
-    drawn, room = [], examples
-    for place in np.random.default_rng(seed).permutation(len(found)):
-        if sizes[place] <= room:
-            drawn.append(place)
-            room -= sizes[place]
-        if not room:
-            break
-    return np.isin(groups, found[drawn or [int(sizes.argmin())]])
+    order = np.random.default_rng(draw.seed).permutation(len(found))
+    own = order[draw.number % len(found) :: draw.of]
+    before = np.cumsum(sizes[own]) - sizes[own]
+    return np.isin(groups, found[own[before < enough]])
 
 
 def one_after_another(first: LabelSets, second: LabelSets) -> LabelSets:

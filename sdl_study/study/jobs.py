@@ -112,7 +112,9 @@ class JobMaker:
         folder = self._plan.files.repeat(record.number, seed_number)
         seed = derive_seed(self._plan.settings.seed, "selection", seed_number, *of_search(record.search))
         key = f"{self._plan.name}/selection/{record.number}/{seed_number}"
-        redraw = derive_seed(seed, "train and dev") if self.redraws else None
+        budget = self._plan.settings.budget
+        drawn_by = derive_seed(self._plan.settings.seed, "train and dev", *of_search(record.search))
+        redraw = (seed_number, budget.selection_draws, drawn_by) if self.redraws else None
         return Work(
             self._job(key, "trial", folder, record.arm, seed, record.parameters, resumed=True, redraw=redraw)
         )

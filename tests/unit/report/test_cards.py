@@ -83,7 +83,7 @@ def test_the_answer_names_what_simulations_do_not_cover(tmp_path: Path, by_seed:
         (
             2,
             "auto",
-            "on 5 further seeds, with train and dev drawn anew for each, and the best mean",
+            "on 5 further seeds, with train and dev drawn anew for each, no example in the dev of two, and",
         ),
     ],
 )
