@@ -7,7 +7,7 @@ from typing import Any
 
 from ray import tune
 
-from sdl_study.workers.events import Event, from_plain, to_plain
+from sdl_study.workers.events import Done, Event, from_plain, to_plain
 from sdl_study.workers.job import Job
 from sdl_study.workers.lease import Lease
 
@@ -18,11 +18,13 @@ def run_trial(config: dict[str, Any]) -> None:
     """What Tune runs for a trial; it needs no CPU of its own.
 
     Reports the trial's number and its events; the searcher and scheduler in the driver read them. Tune ends this
-    function at a report when the scheduler stops the trial.
+    function at a report when the scheduler stops the trial. That it ran to its end Tune hears by the function's own.
     """
     job = Job(**config["job"])
     with Lease(job, config["broker"]) as lease:
         for event in lease:
+            if isinstance(event, Done):
+                return
             tune.report({"number": job.number, "told": to_plain(event)})
 
 

@@ -1,8 +1,8 @@
 """Checkpoints of a job: model, optimizer, schedule, random state of every rank, and what was measured so far.
 
 Two files in the job's folder, whatever group or attempt runs it: ``last.pt`` to go on from, ``best.pt``, weights
-alone, where something comes after training that needs them. Written whole; read with ``weights_only=True``. When a
-job is done its ``last.pt`` is left without weights: it says what was measured, and nothing is trained again.
+alone, where something comes after training that needs them. Written whole; read with ``weights_only=True``. After
+the last epoch ``last.pt`` is without weights: it says what was measured, and nothing is trained again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import pickle
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,25 +71,26 @@ class State:
     watched: list[dict[str, Any]] = field(default_factory=list)
 
 
-def save(folder: Path, state: State, is_best: bool = False) -> None:
+def save(folder: Path, state: State, is_best: bool = False, is_over: bool = False) -> None:
     """Write ``last.pt`` and, when this is the best epoch so far and its weights are needed, ``best.pt``.
 
     The best goes first: a ``last.pt`` never speaks of a best epoch whose weights are not there.
+
+    Args:
+        folder: of the job.
+        state: to go on from; after the last epoch its progress alone is kept.
+        is_best: whether to write ``best.pt``.
+        is_over: whether the training is.
     """
     if is_best:
         _write(folder / BEST, State(state.progress, state.model))
-    _write(folder / LAST, state)
+    _write(folder / LAST, State(state.progress, {}) if is_over else state)
 
 
 def _write(path: Path, state: State) -> None:
     content = {"format_version": FORMAT_VERSION, **vars(state), "progress": asdict(state.progress)}
     with written_whole(path) as file:
         torch.save(content, file)
-
-
-def leave_without_weights(folder: Path, progress: Progress) -> None:
-    """Of a job that is done keep what was measured, and no state to go on from."""
-    _write(folder / LAST, State(replace(progress), {}))
 
 
 def load(folder: Path, name: str, device: torch.device) -> State | None:

@@ -60,7 +60,6 @@ def run_finetune(
         model = fresh()  # whole on every rank: it is not trained any more, and can be saved
     trainer.load_best(model)
     metrics = score_by_head(model, inputs, settings, job, device)
-    trainer.close()
     return metrics, _with_pretraining(job, trainer.progress, device)
 
 

@@ -65,14 +65,11 @@ def run_job(job: Job, report: Report, channel: Any, device: torch.device) -> dic
     trainer = Trainer(job, settings, inputs, model, trained, device, channel)
     trainer.train(report)
     if job.kind == "trial":
-        trainer.close()
         return {"objective": trainer.progress.best_value, "epochs": trainer.progress.values}
     if settings.train.parallel == "fsdp":
         model = fresh()  # whole on every rank: it is not trained any more, and can be saved
     trainer.load_best(model)
-    found = _scored(job, model, trainer.progress, settings, inputs, channel, device)
-    trainer.close()
-    return found
+    return _scored(job, model, trainer.progress, settings, inputs, channel, device)
 
 
 def _reset(device: torch.device) -> None:

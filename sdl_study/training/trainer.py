@@ -163,22 +163,25 @@ class Trainer:
         if is_best:
             progress.best_value, progress.best_epoch = value, epoch
         self.monitor = self._new_monitor()
-        self._write(is_best and self.job.kind != "trial")  # a trial's weights are not read again
+        # A trial's weights are not read again.
+        self._write(is_best and self.job.kind != "trial", is_over=epoch == len(self.course.passes))
 
-    def _write(self, is_best: bool = False) -> None:
+    def _write(self, is_best: bool = False, is_over: bool = False) -> None:
         """A checkpoint by rank 0, of what all ranks hold; it is there when any of them goes on, which may read it."""
-        own = {"rng": checkpoint.random_state(self.device), "watched": self.monitor.state()}
-        of_ranks = distributed.gather_objects(own, self.channel)
-        of_step = self.step.state()
+        state = checkpoint.State(self.progress, {}) if is_over and not is_best else self._state()
 
         def save() -> None:
             if distributed.rank() == 0:
-                ranks = {name: [rank[name] for rank in of_ranks] for name in own}
-                state = checkpoint.State(progress=self.progress, **ranks, **of_step)
-                checkpoint.save(self.folder, state, is_best)
+                checkpoint.save(self.folder, state, is_best, is_over)
 
         distributed.together(save, group=self.channel)
         self.pace.restart()
+
+    def _state(self) -> checkpoint.State:
+        own = {"rng": checkpoint.random_state(self.device), "watched": self.monitor.state()}
+        of_ranks = distributed.gather_objects(own, self.channel)
+        ranks = {name: [rank[name] for rank in of_ranks] for name in own}
+        return checkpoint.State(progress=self.progress, **ranks, **self.step.state())
 
     def load_best(self, model: PretrainingModel) -> None:
         """Give a model, the trained one or a whole one of its kind, the weights of the best epoch.
@@ -187,11 +190,6 @@ class Trainer:
             FileNotFoundError: nobody left them.
         """
         load_best(self.folder, model, self.device)
-
-    def close(self) -> None:
-        """The job is done: its state is not needed any more."""
-        if distributed.rank() == 0:
-            checkpoint.leave_without_weights(self.folder, self.progress)
 
 
 def _tell(report: Report, epoch: Epoch) -> None:

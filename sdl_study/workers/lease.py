@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from sdl_study.workers.broker import NAMESPACE
-from sdl_study.workers.events import Epoch, Event
+from sdl_study.workers.events import Done, Epoch, Event
 from sdl_study.workers.job import Job
 
 _OPEN = threading.Condition()
@@ -43,6 +43,7 @@ class Lease:
     def __init__(self, job: Job, broker: str) -> None:
         self._job = job
         self._broker = ray.get_actor(broker, namespace=NAMESPACE)
+        self._done = False
 
     def __enter__(self) -> Lease:
         _count(+1)
@@ -56,12 +57,15 @@ class Lease:
     def __iter__(self) -> Iterator[Event]:
         while True:
             event: Any = ray.get(self._broker.next_event.remote(self._job.key))
+            self._done = isinstance(event, Done)
             yield event
             if not isinstance(event, Epoch):
                 return
 
     def __exit__(self, *_: object) -> None:
         try:
-            ray.get(self._broker.release.remote(self._job.key))
+            released = self._broker.release.remote(self._job.key)
+            if not self._done:  # else its group is free, and the job is not submitted again
+                ray.get(released)
         finally:
             _count(-1)

@@ -42,12 +42,16 @@ def test_the_last_and_the_best_epoch_are_kept_and_nothing_else(tmp_path: Path) -
     assert (found.optimizer, found.rng) == ({}, [])  # nobody goes on from the best epoch
 
 
-def test_a_job_that_is_done_keeps_what_was_measured_and_no_weights(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, state(3), is_best=True)
-    checkpoint.leave_without_weights(tmp_path, Progress(epoch=3, metrics={"dev/map": 0.5}))
-    found = checkpoint.load(tmp_path, LAST, CPU)
-    assert found == State(Progress(epoch=3, metrics={"dev/map": 0.5}), {})
-    assert epochs(tmp_path) == {LAST: 3, BEST: 3}
+@pytest.mark.parametrize("is_best", [True, False])
+def test_after_the_last_epoch_what_was_measured_is_kept_and_the_best_weights_alone(
+    is_best: bool, tmp_path: Path
+) -> None:
+    checkpoint.save(tmp_path, state(2), is_best=True)
+    checkpoint.save(tmp_path, state(3), is_best, is_over=True)
+    last, best = (checkpoint.load(tmp_path, name, CPU) for name in (LAST, BEST))
+    assert last == State(state(3).progress, {})
+    assert best is not None
+    assert torch.equal(best.model["weight"], torch.full((3,), 3.0 if is_best else 2.0))
 
 
 def test_a_checkpoint_from_before_there_were_any_within_epochs_is_read(tmp_path: Path) -> None:
