@@ -46,17 +46,15 @@ def _levels(own: np.ndarray, score: float) -> int:
 def _strips_of(scores: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The documents [d] of one label's strips and the size of each [2p], from all scores and the positives'."""
     strip, above, found = np.empty(scores.size, np.int64), np.empty(scores.size, np.int32), 0
-    free = np.zeros(2 * own.size + 1, np.int64)
+    sizes = np.zeros(2 * own.size, np.int64)
     for document in range(scores.size):
         score = scores[document]
         if score >= own[-1]:
             place = _levels(own, score)
             strip[found], above[found] = 2 * place + (score == own[place]), document
-            free[strip[found] + 1] += 1
+            sizes[strip[found]] += 1
             found += 1
-    sizes = free[1:].copy()
-    free = np.cumsum(free)
-    documents = np.empty(found, np.int32)
+    free, documents = np.cumsum(sizes) - sizes, np.empty(found, np.int32)
     for number in range(found):
         documents[free[strip[number]]] = above[number]
         free[strip[number]] += 1
