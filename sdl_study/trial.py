@@ -18,14 +18,16 @@ def run_trial(config: dict[str, Any]) -> None:
     """What Tune runs for a trial; it needs no CPU of its own.
 
     Reports the trial's number and its events; the searcher and scheduler in the driver read them. Tune ends this
-    function at a report when the scheduler stops the trial. That it ran to its end Tune hears by the function's own.
+    function at a report when the scheduler stops the trial. That it ran to its end Tune hears by the function's own,
+    but refuses a function that has reported nothing: one that takes the place of another may come for the end alone.
     """
-    job = Job(**config["job"])
+    job, told = Job(**config["job"]), False
     with Lease(job, config["broker"]) as lease:
         for event in lease:
-            if isinstance(event, Done):
+            if isinstance(event, Done) and told:
                 return
             tune.report({"number": job.number, "told": to_plain(event)})
+            told = True
 
 
 def reported(result: Mapping[str, Any]) -> Event:
