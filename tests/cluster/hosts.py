@@ -25,6 +25,7 @@ PROGRAMS = ("unshare", "nsenter", "setpriv", "ip", "ssh", "ssh-keygen", "/usr/sb
 _NETWORK = "10.77.0."
 _FIRST = Path(__file__).with_name("host.sh")
 _BASE = Path(sys.base_prefix).resolve()
+_OWN = ("/root", "/tmp", "/run", "/dev/shm")
 _CLEAN = ("HOME=/root", "USER=root", "TERM=dumb", "LANG=C.UTF-8",
           "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")  # fmt: skip
 _SSHD = """Port 22
@@ -209,6 +210,11 @@ class Hosts:
 
 def _make_environment(folder: Path) -> None:
     """A virtual environment that holds nothing yet and sees the packages of this one."""
+    if any(Path(sys.prefix).resolve().is_relative_to(own) for own in _OWN):
+        raise RuntimeError(
+            f"{sys.prefix}: the hosts have {', '.join(_OWN)} of their own and would not see this environment; clone "
+            "the project elsewhere"
+        )
     _do(sys.executable, "-m", "venv", "--without-pip", folder)
     packages = Path(sysconfig.get_path("purelib"))
     (target,) = folder.glob("lib/python*/site-packages")
