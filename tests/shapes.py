@@ -4,9 +4,9 @@ The library names jaxtyping under TYPE_CHECKING only, because its losses need to
 the tests its annotations are text that nothing reads. ``install`` puts a finder before the others, so that a
 module of the library is compiled with one more decorator on every function, and on every dataclass, that has
 an array in its annotations: the innermost one, so that properties, static methods, caches, registers and
-closures all hold the checked function. What is ``compiled`` is checked where Python calls it. The
-text is evaluated at the first call, with what the module imports
-under TYPE_CHECKING at hand; a name that nobody has is an error, never an annotation left out.
+closures all hold the checked function. What is ``compiled`` is checked where Python calls it. The text is
+evaluated at the first call, with what the module imports under TYPE_CHECKING at hand; a name that nobody has is
+an error, never an annotation left out.
 
 A call is checked when it returns: a function that raises has refused its input itself, and tests of that see
 its own error. Within one call, one letter is one size (jaxtyping). Containers are walked here, item by item;

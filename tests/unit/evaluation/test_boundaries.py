@@ -15,9 +15,7 @@ SOURCE = Path(sdl_study.__file__).parent
 def test_importing_evaluation_loads_nothing_heavy() -> None:
     files = (SOURCE / "evaluation").rglob("[a-z]*.py")
     modules = sorted(".".join(path.relative_to(SOURCE.parent).with_suffix("").parts) for path in files)
-    modules.remove(
-        "sdl_study.evaluation.metrics.label_sums"
-    )  # the compiled loops, which resampling alone imports
+    modules.remove("sdl_study.evaluation.metrics.label_sums")  # compiled loops: resampling alone imports them
     assert "sdl_study.evaluation.metrics.weighted_labels" in modules
     heavy = ("torch", "transformers", "sklearn", "scipy", "numba", "ray", "mlflow")
     code = f"import sys, {', '.join(modules)}; print([m for m in {heavy} if m in sys.modules])"
