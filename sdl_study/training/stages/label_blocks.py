@@ -7,7 +7,9 @@ result. Where one rank's share raises, all raise: none is left waiting in a coll
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -33,7 +35,7 @@ class LabelBlocks:
 
     Args:
         labels: one set a row.
-        width: labels of one block.
+        width: of a block, at most; widths differ by one label, so that equal numbers of blocks are equal work.
         device: where targets are made.
 
     Attributes:
@@ -42,8 +44,9 @@ class LabelBlocks:
     """
 
     def __init__(self, labels: LabelSets, width: int, device: torch.device) -> None:
-        count = labels.num_labels
-        self.bounds = [(start, min(start + width, count)) for start in range(0, count, width)]
+        count, blocks = labels.num_labels, math.ceil(labels.num_labels / width)
+        edges = [count * block // blocks for block in range(blocks + 1)]
+        self.bounds = list(pairwise(edges))
         self._by_rank = shared_out(len(self.bounds), distributed.world_size())
         self.own = self._by_rank[distributed.rank()]
         self._rows = torch.from_numpy(labels.row_of_entry()).to(device)

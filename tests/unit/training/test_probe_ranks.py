@@ -11,7 +11,7 @@ import torch
 
 from sdl_study.losses import LabelSets
 from sdl_study.testing import run_processes
-from sdl_study.training.stages.label_blocks import shared_out
+from sdl_study.training.stages.label_blocks import LabelBlocks, shared_out
 from sdl_study.training.stages.probe_rows import KEPT_POSITIVES, probe_rows
 from tests.unit.training.probe_ranks import LABELS, fit_on_a_rank, raise_and_fit
 
@@ -54,6 +54,18 @@ def test_a_mistake_on_one_rank_is_its_own_and_keeps_nobody_waiting(two: list[dic
 def test_blocks_are_shared_out_to_and_fro() -> None:
     assert shared_out(7, 3) == [[0, 5, 6], [1, 4], [2, 3]]
     assert shared_out(1, 2) == [[0], []]
+
+
+@pytest.mark.parametrize(("labels", "width", "blocks"), [(10, 4, 3), (8, 4, 2), (3, 4, 1), (9, 1, 9)])
+def test_blocks_are_all_of_one_width_but_for_one_label(labels: int, width: int, blocks: int) -> None:
+    sets = LabelSets(np.array([0, 0]), np.array([], dtype=np.int64), labels)
+    bounds = LabelBlocks(sets, width, torch.device("cpu")).bounds
+    widths = [stop - start for start, stop in bounds]
+    assert len(bounds) == blocks
+    assert bounds[0][0] == 0
+    assert all(stop == start for (_, stop), (start, _) in pairwise(bounds))
+    assert bounds[-1][1] == labels
+    assert max(widths) <= min(width, min(widths) + 1)
 
 
 def rare_and_frequent(rows: int = 3_000) -> LabelSets:
