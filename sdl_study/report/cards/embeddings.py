@@ -56,7 +56,7 @@ def card(study: StudyFrames) -> Card:
 
 def _drawn(final: ScoredFinal, rows: Int[np.ndarray, " n"], embeddings: Float[np.ndarray, "n width"]) -> Card:
     relations = _relations(final, rows)
-    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    unit = centred(embeddings)
     cosine = unit @ unit.T
     anchor = anchor_of(relations)
     table = frame(rows, relations[anchor], cosine[anchor], flat(unit), anchor)
@@ -68,8 +68,8 @@ def _drawn(final: ScoredFinal, rows: Int[np.ndarray, " n"], embeddings: Float[np
     }
     words = ", ".join(f"{name} {value:.2f}" for name, value in means.items())
     note = (
-        f"n = {len(rows):,} test inputs of {final.slot.name}, seed {final.slot.seed_number}; the encoder's embeddings; "
-        f"the map is t-SNE of cosine distances, which keeps neighbours and not distances; no test."
+        f"n = {len(rows):,} test inputs of {final.slot.name}, seed {final.slot.seed_number}; the encoder's embeddings "
+        "less their mean; the map is t-SNE of cosine distances, which keeps neighbours and not distances; no test."
     )
     return Card(
         KEY, TITLE, f"Mean cosine similarity of two test inputs by the relation of their label sets: {words}.",
@@ -86,6 +86,12 @@ def _relations(final: ScoredFinal, rows: Int[np.ndarray, " n"]) -> Int[np.ndarra
     ones = np.ones(targets.rows.size, dtype=np.int64)
     sets = csr_array((ones, (targets.rows, targets.columns)), shape=targets.shape)
     return relations_of(sets[np.searchsorted(found.ids, rows)])
+
+
+def centred(embeddings: Float[np.ndarray, "n width"]) -> Float[np.ndarray, "n width"]:
+    """Directions from the embeddings' mean: what all inputs share would bring every cosine close to 1."""
+    apart = embeddings - embeddings.mean(axis=0)
+    return apart / np.maximum(np.linalg.norm(apart, axis=1, keepdims=True), 1e-12)
 
 
 def anchor_of(relations: Int[np.ndarray, "n n"]) -> int:

@@ -59,5 +59,11 @@ def start_command(name: str, found: Mapping[str, Any]) -> str:
     if found["own_data"]:
         words += ["--data", "DIR"]
     for path, value in found["overrides"].items():
-        words += ["--set", shlex.quote(f"{path}={value}")]
+        words += ["--set", _quoted(f"{path}={value}")]
     return " ".join(words)
+
+
+def _quoted(argument: str) -> str:
+    """One word of a shell; names in single quotes stay readable within double ones."""
+    readable = "'" in argument and not set(argument) & set('"$`\\!')
+    return f'"{argument}"' if readable else shlex.quote(argument)

@@ -110,3 +110,20 @@ def test_the_map_is_computed_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> N
     embeddings.flat(np.eye(8, dtype=np.float32))
     assert threads
     assert set(threads) == {1}
+
+
+def test_what_all_inputs_share_makes_none_of_them_more_alike() -> None:
+    """A pooled output behind a ReLU has a mean that brings every cosine to .99."""
+    inputs = np.random.default_rng(0).normal(size=(50, 8))
+    apart = cosines_of(inputs)
+    assert np.allclose(cosines_of(inputs + 100), apart)
+    assert apart.min() < -0.5
+
+
+def cosines_of(inputs: np.ndarray) -> np.ndarray:
+    unit = embeddings.centred(inputs)
+    return unit @ unit.T
+
+
+def test_inputs_that_are_all_alike_have_no_direction() -> None:
+    assert np.array_equal(embeddings.centred(np.ones((3, 2))), np.zeros((3, 2)))
