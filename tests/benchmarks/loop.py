@@ -24,7 +24,7 @@ from torch import nn
 from sdl_study.arms import Arm
 from sdl_study.config import DataSettings, ModelSettings, Settings, TrainSettings
 from sdl_study.data.writer import Preparation, write_prepared
-from sdl_study.run import main_of
+from sdl_study.ending import main_of
 from sdl_study.training.course import pretraining
 from sdl_study.training.inputs import Inputs, open_inputs
 from sdl_study.training.model import PretrainingModel, build_loss, build_model

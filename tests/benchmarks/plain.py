@@ -20,10 +20,10 @@ from torch.nn import functional
 
 from sdl_study.arms import Arm
 from sdl_study.config import Settings, build_settings
+from sdl_study.ending import main_of
 from sdl_study.evaluation.objective import dev_metrics, objective_key
 from sdl_study.record.chosen import Chosen, choose
 from sdl_study.report.tables import text_table
-from sdl_study.run import main_of
 from sdl_study.study.jobs import JobMaker
 from sdl_study.study.recorded import recorded_plan
 from sdl_study.training.inputs import Inputs, open_inputs

@@ -15,6 +15,7 @@ import argparse
 import gzip
 import hashlib
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ import numpy as np
 
 from pipelines import coco, table
 from sdl_study.data.prepared import PreparedData
+from sdl_study.ending import main_of
 from sdl_study.evaluation import multilabel_metrics
 from sdl_study.evaluation.predictions import read_predictions
 from sdl_study.own_modules import load_study
@@ -186,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main_of(main))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import bz2
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ import numpy as np
 import polars as pl
 
 from pipelines import table
+from sdl_study.ending import main_of
 from sdl_study.own_modules import load_study
 from sdl_study.report.text import answer_text
 from sdl_study.study.plan import make_plan
@@ -118,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main_of(main))
