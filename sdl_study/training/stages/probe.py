@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from sdl_study.losses import LabelSets
 
 Scaling: TypeAlias = Literal["standard", "unit"]
+# So many blocks, where labels are many, that ranks have equal work: frequent labels take more steps. Narrower ones than
+# that pay for it in smaller products.
+_BLOCKS, _LEAST_WIDTH = 16, 256
 L2_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
@@ -200,7 +203,8 @@ class _Fit:
         self.mean, self.scale, self._data = _standardised(_lengthened(embeddings, scaling), scaling)
         self.rotation = _principal_axes(self._data)
         count = self._data.shape[0]
-        width = max(1, block_elements // count)
+        shared = max(_LEAST_WIDTH, math.ceil(labels.num_labels / _BLOCKS))
+        width = max(1, min(block_elements // count, shared))
         self._blocks = LabelBlocks(labels, width, self._data.device)
         self._judged: LabelBlocks | None = None
         if judge is None:
