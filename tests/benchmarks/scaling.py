@@ -41,11 +41,11 @@ import torch
 
 from sdl_study import distributed
 from sdl_study.arms import Arm
+from sdl_study.ending import main_of
 from sdl_study.input_spec import InputSpec
 from sdl_study.losses import LabelSets
 from sdl_study.models import ProjectionHead
 from sdl_study.report.tables import text_table
-from sdl_study.run import main_of
 from sdl_study.study.forecast.devices import GPUS
 from sdl_study.study.forecast.encoders import EncoderForecast
 from sdl_study.testing.processes import run_processes

@@ -182,6 +182,11 @@ def _principal_axes(standardised: Float[Tensor, "n D"]) -> Float[Tensor, "D D"]:
     return torch.linalg.eigh(covariance).eigenvectors.to(standardised.dtype)
 
 
+def block_width(labels: int, rows: int, block_elements: int) -> int:
+    """Labels of a block, at most: so few that memory holds them and, where labels are many, that ranks share them."""
+    return max(1, min(block_elements // rows, max(_LEAST_WIDTH, math.ceil(labels / _BLOCKS))))
+
+
 class _Fit:
     """The fits of one probe: without the held-out rows for every strength that is tried, at last with all rows.
 
@@ -203,8 +208,7 @@ class _Fit:
         self.mean, self.scale, self._data = _standardised(_lengthened(embeddings, scaling), scaling)
         self.rotation = _principal_axes(self._data)
         count = self._data.shape[0]
-        shared = max(_LEAST_WIDTH, math.ceil(labels.num_labels / _BLOCKS))
-        width = max(1, min(block_elements // count, shared))
+        width = block_width(labels.num_labels, count, block_elements)
         self._blocks = LabelBlocks(labels, width, self._data.device)
         self._judged: LabelBlocks | None = None
         if judge is None:

@@ -12,6 +12,7 @@ import torch
 from sdl_study.losses import LabelSets
 from sdl_study.testing import run_processes
 from sdl_study.training.stages.label_blocks import LabelBlocks, shared_out
+from sdl_study.training.stages.probe import block_width
 from sdl_study.training.stages.probe_rows import KEPT_POSITIVES, probe_rows
 from tests.unit.training.probe_ranks import LABELS, fit_on_a_rank, raise_and_fit
 
@@ -66,6 +67,16 @@ def test_blocks_are_all_of_one_width_but_for_one_label(labels: int, width: int, 
     assert all(stop == start for (_, stop), (start, _) in pairwise(bounds))
     assert bounds[-1][1] == labels
     assert max(widths) <= min(width, min(widths) + 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "rows", "width"),
+    [(8_921, 10_000, 558), (8_921, 47_723, 351), (428, 4_689, 256), (40, 8_103, 256), (40, 1 << 30, 1)],
+)
+def test_many_labels_are_solved_in_sixteen_blocks_or_as_memory_holds_them(
+    labels: int, rows: int, width: int
+) -> None:
+    assert block_width(labels, rows, 1 << 24) == width
 
 
 def rare_and_frequent(rows: int = 3_000) -> LabelSets:
