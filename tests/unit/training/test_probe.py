@@ -11,6 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from sdl_study.losses import LabelSets
+from sdl_study.training.stages import logistic
 from sdl_study.training.stages.probe import Probe, Scaling, fit_probe
 
 SCALINGS: tuple[Scaling, ...] = ("standard", "unit")
@@ -68,6 +69,27 @@ def test_blocks_change_nothing_but_memory() -> None:
     assert blocks.l2 == whole.l2
     torch.testing.assert_close(blocks.weight, whole.weight, rtol=1e-3, atol=1e-4)
     assert blocks.holdout_loss == pytest.approx(whole.holdout_loss, rel=1e-5)
+
+
+def test_rows_are_taken_in_parts_that_a_cache_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    embeddings, truth = case()
+    data, params = (embeddings - 50).double(), torch.randn(13, 7, generator=torch.Generator().manual_seed(1))
+    params = params.double().requires_grad_()
+    problem = logistic.Problem(data, truth.double(), 0.1)
+    monkeypatch.setattr(logistic, "rows_at_once", lambda *_: 150)  # the last part is smaller
+    logits = data @ params[:-1] + params[-1]
+    wanted = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth.double(), reduction="none")
+    wanted = wanted.mean(dim=0) + 0.05 * params[:-1].square().sum(dim=0)
+    wanted.sum().backward()
+    loss, gradient = problem.evaluate(params.detach())
+    torch.testing.assert_close(loss, wanted.detach())
+    torch.testing.assert_close(gradient, params.grad)
+
+
+def test_a_gpus_products_are_of_all_rows_at_once() -> None:
+    rows = 10_000_000
+    assert logistic.rows_at_once(558, torch.empty(rows, 1, device="meta")) == rows
+    assert logistic.rows_at_once(558, torch.empty(1, 1).expand(rows, 1)) < rows // 2
 
 
 def test_bitwise_the_same_again() -> None:
