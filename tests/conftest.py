@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests import shapes
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 MARKERS = ("slow", "cluster", "gpu")
 
+# The same examples in every run, and none fails because a machine is busy. Test modules change these when imported.
+settings.register_profile("study", deadline=None, derandomize=True)
+settings.load_profile("study")
 shapes.install()  # here, because conftest files further down import the library
 
 

@@ -25,7 +25,7 @@ def zipf_labels(count: int = 2_000, num_labels: int = 400, seed: int = 0) -> Lab
 LABELS = zipf_labels()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     count=st.integers(1, 200),
     batch=st.integers(1, 70),

@@ -32,7 +32,7 @@ from sdl_study.losses.tiles import TilePlan
 NUM_LABELS = 6
 label_sets = st.lists(st.sets(st.integers(0, NUM_LABELS - 1), max_size=4), min_size=2, max_size=12)
 temperatures = st.sampled_from([0.05, 0.2, 1.0])
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 PUBLISHED = ["all", "any", "sd", "jaccard", "mulsupcon", "multisupcon"]
 
 
