@@ -28,9 +28,9 @@ class BudgetSettings(Section):
     long trials took.
 
     The ``selection_top`` trials of a search run again on ``selection_seeds`` further seeds. With ``selection_split``
-    "redrawn" they and the published setting run on ``selection_draws`` seeds, each with a dev of its own, drawn from
-    train and dev as in cross-validation: patients' notes together, no example in two of them, the test split untouched,
-    so that a setting is not chosen for one small dev split; "auto" does so where dev has fewer than 200 examples,
+    "folds" they and the published setting run on ``selection_folds`` seeds, each with one of as many folds of train and
+    dev as its dev: patients' notes together, no example in two of them, the test split untouched, so that a setting is
+    not chosen for one small dev split; "auto" does so where dev has fewer than 200 examples,
     "kept" never. Without selection seeds nothing runs again.
 
     ``hours`` and ``gpu_hours`` are limits of the whole search, over all commands that worked on it: the time in which
@@ -47,8 +47,8 @@ class BudgetSettings(Section):
     final_seeds: Annotated[int | Literal["auto"], PlainValidator(count_or_auto)] = 1
     selection_seeds: int = Field(default=0, ge=0)
     selection_top: int = Field(default=3, ge=1)
-    selection_split: Literal["auto", "kept", "redrawn"] = "auto"
-    selection_draws: int = Field(default=5, ge=2)
+    selection_split: Literal["auto", "kept", "folds"] = "auto"
+    selection_folds: int = Field(default=5, ge=2)
     max_attempts: int = Field(default=3, ge=1)
 
     @model_validator(mode="after")
@@ -65,18 +65,18 @@ class BudgetSettings(Section):
         """Trials of each of an arm's searches."""
         return self.trials // self.searches
 
-    def redraws(self, dev_examples: int) -> bool:
-        """Whether the selection's seeds draw train and dev anew."""
+    def uses_folds(self, dev_examples: int) -> bool:
+        """Whether the selection's seeds have folds of train and dev."""
         few = self.selection_split == "auto" and dev_examples < FEW_DEV
-        return self.selection_seeds > 0 and (few or self.selection_split == "redrawn")
+        return self.selection_seeds > 0 and (few or self.selection_split == "folds")
 
-    def repeats(self, redrawn: bool) -> int:
+    def repeats(self, folds: bool) -> int:
         """How often a search's best trials run again.
 
         Args:
-            redrawn: whether train and dev are drawn anew for each.
+            folds: whether each has a fold of train and dev.
         """
-        return self.selection_draws if redrawn else self.selection_seeds
+        return self.selection_folds if folds else self.selection_seeds
 
     @property
     def by_time(self) -> bool:

@@ -1,6 +1,6 @@
-"""Train and dev drawn anew from both: which setting is best on one small dev is luck, and several devs tell more.
+"""Folds of train and dev: which setting is best on one small dev is luck, and several devs tell more.
 
-K-fold cross-validation by groups (Stone 1974, JRSS B 36:111-147): no two draws have an example of dev in common, so
+K-fold cross-validation by groups (Stone 1974, JRSS B 36:111-147): no two folds have an example of dev in common, so
 that together they measure on as many different examples as there can be. The test split is not touched.
 """
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Int
 
 
-class Draw(NamedTuple):
-    """One of several draws.
+class Fold(NamedTuple):
+    """A fold of train and dev together.
 
     Attributes:
         number: from 0.
-        of: how many draws there are.
-        seed: of all of them.
+        of: how many folds there are.
+        seed: of their order, the same for all.
     """
 
     number: int
@@ -30,19 +30,19 @@ class Draw(NamedTuple):
     seed: int
 
 
-def drawn_for_dev(groups: Int[np.ndarray, " n"], draw: Draw, enough: int) -> Bool[np.ndarray, " n"]:
+def dev_of_fold(groups: Int[np.ndarray, " n"], fold: Fold, enough: int) -> Bool[np.ndarray, " n"]:
     """Which of the examples of train and dev are dev's: every K-th of the groups in an order by chance, whole, until it
     has enough examples.
 
     Args:
         groups: of every example, two at least; a patient's notes stay together. Where there are fewer groups than
-            draws, some are dev more than once.
-        draw: which.
+            folds, some are dev more than once.
+        fold: which.
         enough: examples for a dev; more would hardly tell more and take longer.
     """
     found, sizes = np.unique(groups, return_counts=True)
-    order = np.random.default_rng(draw.seed).permutation(len(found))
-    own = order[draw.number % len(found) :: draw.of]
+    order = np.random.default_rng(fold.seed).permutation(len(found))
+    own = order[fold.number % len(found) :: fold.of]
     before = np.cumsum(sizes[own]) - sizes[own]
     return np.isin(groups, found[own[before < enough]])
 

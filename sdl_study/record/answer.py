@@ -178,7 +178,7 @@ def make_answer(
     objective_labels: int | None = None,
     seen: Sequence[str] = (),
     published: Sequence[str] = (),
-    redrawn: bool = False,
+    folds: bool = False,
 ) -> Answer:
     """Compare what the finals left; reads predictions.parquet of each, one at a time.
 
@@ -189,7 +189,7 @@ def make_answer(
         finals: all that the declaration promised.
         exploratory: other declarations under which this study's test labels had been opened before.
         objective_labels, seen, published: as in ``Answer``.
-        redrawn: whether winners were chosen on draws of train and dev.
+        folds: whether winners were chosen on folds of train and dev.
     """
     metric = declaration.primary_metric.removeprefix("test/")
     by_name = {arm.name: arm for arm in arms}
@@ -198,7 +198,7 @@ def make_answer(
     same, undefined = twins(declaration, finals, metric, measure, by_name.values(), space)
     with_itself, why_not = again(declaration, finals, metric, measure)
     tables: dict[Stage, tuple[Row, ...]] = {
-        stage: RowMaker(settings, space, by_name, declaration, trials, finals, stage, redrawn).rows()
+        stage: RowMaker(settings, space, by_name, declaration, trials, finals, stage, folds).rows()
         for stage in declaration.stages
     }
     return Answer(

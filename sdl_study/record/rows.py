@@ -27,7 +27,7 @@ class Row:
         role: which of the two.
         encoder: None for a control without one; of an arm with several searches, the best winner's on dev.
         temperature: None where there is none; of several searches as the encoder.
-        dev: of the chosen trial, mean over searches; a control's own, but None where the trials' is over draws of
+        dev: of the chosen trial, mean over searches; a control's own, but None where the trials' is over folds of
             train and dev, on which it was not. None after fine-tuning: trials are probed, and the two are not to be
             mixed.
         test: mean of the primary metric over the final seeds; None where one of them failed.
@@ -76,7 +76,7 @@ class RowMaker:
         declaration: under which the finals ran.
         trials, finals: all of them.
         stage: whose finals the rows are about.
-        redrawn: whether winners were chosen on draws of train and dev.
+        folds: whether winners were chosen on folds of train and dev.
     """
 
     settings: Settings
@@ -86,7 +86,7 @@ class RowMaker:
     trials: Sequence[TrialRecord]
     finals: Sequence[Final]
     stage: Stage = PROBE
-    redrawn: bool = False
+    folds: bool = False
 
     def rows(self) -> tuple[Row, ...]:
         """Arms, then controls, in the order of their finals."""
@@ -111,7 +111,7 @@ class RowMaker:
             if own[0].role == "final" or name in BEFORE_TRAINING
             else None,
             temperature=None,
-            dev=dev if self.stage == PROBE and not self.redrawn else None,
+            dev=dev if self.stage == PROBE and not self.folds else None,
             test=mean_test(own, name).get(self._metric),
             seconds=round(seconds, 1),
             dev_of_finals=dev,

@@ -1,7 +1,7 @@
 """Which of a search's best trials stands for it, by its repeats on further seeds.
 
-On the split as it is, the best mean. Where every seed draws train and dev anew, dev is small, and the best epoch of
-each draw counts luck; there a trial has one epoch for all draws, that of its best mean.
+On the split as it is, the best mean. Where every seed has a fold of train and dev, dev is small, and the best epoch of
+each fold counts luck; there a trial has one epoch for all folds, that of its best mean.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Repeated:
         return fmean([float(self.record.objective or 0), *(found.objective for found in self.ended)])
 
     @property
-    def mean_over_draws(self) -> float:
-        """Over the draws, at the epoch at which it is best.
+    def mean_over_folds(self) -> float:
+        """Over the folds, at the epoch at which it is best.
 
-        The best epoch of each draw would count luck: of a curve that goes up and down, its best point. The search's
+        The best epoch of each fold would count luck: of a curve that goes up and down, its best point. The search's
         value, by which the trial came here, does not count. Repeats that an earlier version ran or began have no whole
         curve: then the best epoch of each counts after all.
         """
@@ -51,18 +51,18 @@ class Repeated:
         return fmean([found.objective for found in self.ended] or [float(self.record.objective or 0)])
 
 
-def chosen(repeated: Sequence[Repeated], redrawn: bool) -> tuple[TrialRecord, float]:
+def chosen(repeated: Sequence[Repeated], folds: bool) -> tuple[TrialRecord, float]:
     """The trial with the best mean, and the mean.
 
     Who failed on a seed stands behind those that did not, then whom ASHA stopped; the earlier is first on a tie.
 
     Args:
         repeated: those to choose from.
-        redrawn: whether train and dev were drawn anew for each seed.
+        folds: whether each seed had a fold of train and dev.
     """
 
     def value(trial: Repeated) -> float:
-        return trial.mean_over_draws if redrawn else trial.mean
+        return trial.mean_over_folds if folds else trial.mean
 
     def place(trial: Repeated) -> tuple[int, bool, float, int]:
         return trial.failed, trial.record.state != "complete", -value(trial), trial.record.number

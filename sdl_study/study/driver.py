@@ -78,8 +78,8 @@ class Driver:
         self.plan, self.data = plan, data
         self._tracking_uri, self._storage = tracking_uri, storage
         self._records_may_leave = record_artifacts or data.manifest.terms == "open"
-        redraws = plan.settings.budget.redraws(data.manifest.counts["dev"].examples)
-        self._open, self.maker = ExitStack(), JobMaker(plan, data.path, redraws)
+        folds = plan.settings.budget.uses_folds(data.manifest.counts["dev"].examples)
+        self._open, self.maker = ExitStack(), JobMaker(plan, data.path, folds)
         self.leftovers = Leftovers(plan.files)
         settings = plan.settings
         trials = settings.budget.trials * len(plan.arms)
@@ -182,7 +182,7 @@ class Driver:
         controls = controls_of(self.data, plan.settings.controls)
         spent = spent_on(trials, self.journal.searches, self.journal.seconds)
         declaration = selection.declare(
-            plan, found, trials, controls, fingerprint, code_version(), spent, self.maker.redraws
+            plan, found, trials, controls, fingerprint, code_version(), spent, self.maker.folds
         )
         more = code_version(), self._storage.opening
         return Finals(plan, self.data, self.maker, declaration, self.progress, *more)
@@ -191,7 +191,7 @@ class Driver:
         trials, ended = self.journal.all(), read_finals(self.plan.files, finals.declaration)
         answer = make_answer(
             self.plan.settings, self.plan.space, self.plan.arms, finals.declaration, trials, ended,
-            finals.earlier_openings(), self.objective_labels, self._seen(), self.plan.published, self.maker.redraws,
+            finals.earlier_openings(), self.objective_labels, self._seen(), self.plan.published, self.maker.folds,
         )  # fmt: skip
         shown = of_stage(ended, answer.stage)
         records = record_files(shown, answer.best_arm) if self._records_may_leave else []
@@ -287,8 +287,8 @@ class Driver:
         self.leftovers.repeats(item.folder for item in work)
         if all(item.outcome is not None for item in work):
             return
-        anew = ", each with train and dev drawn anew" if self.maker.redraws else ""
-        self.progress.say(f"selection: {len(work)} repeats on further seeds{anew}")
+        on = ", each on a fold of train and dev" if self.maker.folds else ""
+        self.progress.say(f"selection: {len(work)} repeats on further seeds{on}")
         running = engine()
         lost = run_all(
             work,

@@ -66,11 +66,11 @@ class JobMaker:
     Args:
         plan: the study.
         data: folder of its prepared data set.
-        redraws: whether the selection's seeds draw train and dev anew.
+        folds: whether the selection's seeds have folds of train and dev.
     """
 
-    def __init__(self, plan: Plan, data: Path, redraws: bool = False) -> None:
-        self._plan, self._data, self.redraws = plan, data, redraws
+    def __init__(self, plan: Plan, data: Path, folds: bool = False) -> None:
+        self._plan, self._data, self.folds = plan, data, folds
 
     def _job(
         self,
@@ -113,10 +113,10 @@ class JobMaker:
         seed = derive_seed(self._plan.settings.seed, "selection", seed_number, *of_search(record.search))
         key = f"{self._plan.name}/selection/{record.number}/{seed_number}"
         budget = self._plan.settings.budget
-        drawn_by = derive_seed(self._plan.settings.seed, "train and dev", *of_search(record.search))
-        redraw = (seed_number, budget.selection_draws, drawn_by) if self.redraws else None
+        order = derive_seed(self._plan.settings.seed, "train and dev", *of_search(record.search))
+        fold = (seed_number, budget.selection_folds, order) if self.folds else None
         return Work(
-            self._job(key, "trial", folder, record.arm, seed, record.parameters, resumed=True, redraw=redraw)
+            self._job(key, "trial", folder, record.arm, seed, record.parameters, resumed=True, fold=fold)
         )
 
     def final(self, slot: FinalSlot) -> Work:

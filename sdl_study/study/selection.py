@@ -39,20 +39,20 @@ def repeats(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list
 def _to_choose_from(
     plan: Plan, records: Sequence[TrialRecord], maker: JobMaker, arm: str, search: int
 ) -> list[TrialRecord]:
-    """The best trials of a search; where train and dev are drawn anew, the published setting too."""
+    """The best trials of a search; on folds of train and dev, the published setting too."""
     ranked = candidates(records, arm, len(records), search)
     best, others = ranked[: plan.settings.budget.selection_top], ranked[plan.settings.budget.selection_top :]
     published = [record for record in others if record.is_published and record.state == "complete"]
-    return best + published if maker.redraws else best
+    return best + published if maker.folds else best
 
 
 def _again(plan: Plan, record: TrialRecord, maker: JobMaker) -> list[Work]:
-    return [maker.repeat(record, number) for number in range(plan.settings.budget.repeats(maker.redraws))]
+    return [maker.repeat(record, number) for number in range(plan.settings.budget.repeats(maker.folds))]
 
 
 def winners(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list[Winner]:
     """The best trial of every search by the mean of its dev values: over the search's and the selection's seeds, or,
-    where train and dev are drawn anew, over the draws.
+    on folds of train and dev, over these.
 
     A trial that failed on a selection seed stands behind those that did not, and one that ASHA stopped behind
     those that ran to the end.
@@ -68,7 +68,7 @@ def winners(plan: Plan, records: Sequence[TrialRecord], maker: JobMaker) -> list
         repeated = [
             Repeated(record, tuple(work.outcome for work in _again(plan, record, maker))) for record in best
         ]
-        record, value = chosen(repeated, maker.redraws)
+        record, value = chosen(repeated, maker.folds)
         found.append(Winner(arm, record.number, record.parameters, value, search))
     return found
 
@@ -130,7 +130,7 @@ def declare(
     fingerprint: str,
     code_version: str,
     spent: Spent | None = None,
-    redrawn: bool = False,
+    folds: bool = False,
 ) -> Declaration:
     """Write (or keep) the declaration before any final.
 
@@ -145,7 +145,7 @@ def declare(
         fingerprint: of the data.
         code_version: of this program.
         spent: on the search; None: all of its trials.
-        redrawn: whether the winners were chosen on draws of train and dev.
+        folds: whether the winners were chosen on folds of train and dev.
     """
     settings, on_dev = plan.settings, _on_dev(found)
     ended_by: Limit = "trials" if spent is None else settings.budget.ended_by(spent) or "trials"
@@ -163,7 +163,7 @@ def declare(
         controls=controls,
         study_seed=settings.seed,
         final_seeds=seeds,
-        selection_seeds=settings.budget.repeats(redrawn),
+        selection_seeds=settings.budget.repeats(folds),
         trials_per_arm=_trials_per_arm(plan, records, ended_by),
         epochs=longest(settings, plan.space),
         data_fingerprint=fingerprint,

@@ -13,8 +13,8 @@ import torch
 
 from sdl_study.budget import FEW_DEV
 from sdl_study.config import Settings
+from sdl_study.data.folds import Fold, dev_of_fold, one_after_another
 from sdl_study.data.prepared import PreparedData
-from sdl_study.data.redraw import Draw, drawn_for_dev, one_after_another
 from sdl_study.data.stores import open_store
 from sdl_study.input_spec import InputSpec
 from sdl_study.losses import LabelSets
@@ -100,28 +100,28 @@ def on_device(values: dict[str, torch.Tensor], device: torch.device) -> dict[str
     return {name: value.to(device, non_blocking=True) for name, value in values.items()}
 
 
-def open_inputs(data: Path, stores: Path, settings: Settings, redraw: Draw | None = None) -> Inputs:
+def open_inputs(data: Path, stores: Path, settings: Settings, fold: Fold | None = None) -> Inputs:
     """Open the data of a job.
 
     Args:
-        redraw: of train and dev from both; None leaves them as the data have them.
+        fold: of train and dev, which is dev; None leaves them as the data have them.
     """
     given = settings.data.store.items()  # lists, as JSON has them, cannot be a key
     store = tuple(sorted((name, tuple(value) if isinstance(value, list) else value) for name, value in given))
     inputs = _open(str(data), str(stores), store)
-    if redraw is not None:
-        inputs = _redrawn(inputs, PreparedData.load(data), redraw)
+    if fold is not None:
+        inputs = _on_fold(inputs, PreparedData.load(data), fold)
     if not settings.data.shuffle_train_labels:
         return inputs
     return replace(inputs, train_labels=_shuffled(inputs.train_labels, settings))
 
 
-def _redrawn(inputs: Inputs, data: PreparedData, draw: Draw) -> Inputs:
-    """The same examples with train and dev drawn anew."""
+def _on_fold(inputs: Inputs, data: PreparedData, fold: Fold) -> Inputs:
+    """The same examples, dev being a fold of train and dev."""
     groups = np.concatenate([data.groups("train"), data.groups("dev")])
     rows = np.concatenate([inputs.train_rows, inputs.dev_rows])
     labels = one_after_another(inputs.train_labels, inputs.dev_labels)
-    dev = drawn_for_dev(groups, draw, max(FEW_DEV, len(inputs.dev_rows)))
+    dev = dev_of_fold(groups, fold, max(FEW_DEV, len(inputs.dev_rows)))
     return replace(
         inputs,
         train_rows=rows[~dev],

@@ -12,7 +12,7 @@ import torch
 from sdl_study import distributed
 from sdl_study.arms import Arm
 from sdl_study.config import Settings, build_settings
-from sdl_study.data.redraw import Draw
+from sdl_study.data.folds import Fold
 from sdl_study.record.files import PROJECTION_FILE
 from sdl_study.stages import FINETUNE
 from sdl_study.training import course
@@ -44,8 +44,8 @@ def run_job(job: Job, report: Report, channel: Any, device: torch.device) -> dic
     """
     _reset(device)
     settings = build_settings(job.settings, job.key)
-    redraw = None if job.redraw is None else Draw(*job.redraw)
-    inputs = open_inputs(Path(job.data), Path(job.stores), settings, redraw)
+    fold = None if job.fold is None else Fold(*job.fold)
+    inputs = open_inputs(Path(job.data), Path(job.stores), settings, fold)
     if job.stage == FINETUNE:
         found, progress = run_finetune(job, settings, inputs, report, channel, device)
         return _outcome(found, progress, channel, device)

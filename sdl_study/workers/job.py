@@ -29,7 +29,7 @@ class Job:
         resumed: whether an earlier attempt may have left a checkpoint; such a job goes first.
         stage: the last stage of a final or control, after which it scores: probe or finetune.
         start: folder of the final whose encoder is fine-tuned; empty where there is none.
-        redraw: a draw of train and dev from both (``data.redraw.Draw``, as plain numbers); None leaves them as the
+        fold: of train and dev, which is dev (``data.folds.Fold``, as plain numbers); None leaves them as the
             data have them.
     """
 
@@ -45,7 +45,7 @@ class Job:
     resumed: bool = False
     stage: str = "probe"
     start: str = ""
-    redraw: tuple[int, ...] | None = None
+    fold: tuple[int, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The job as plain values, for the way through Ray; ``Job(**values)`` is the inverse."""

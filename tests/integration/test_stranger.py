@@ -44,7 +44,7 @@ def test_from_csv_to_a_finished_study(
         "budget.trials": 2,
         "budget.final_seeds": 2,
         "budget.selection_seeds": 1,
-        "budget.selection_draws": 2,
+        "budget.selection_folds": 2,
     }
     less |= {"train.epochs": 2, "train.min_examples": 0}
     plan = make_plan(

@@ -95,12 +95,11 @@ def _selected(study: StudyFrames) -> str:
     if not budget.selection_seeds:
         return ""
     counts = {} if study.record.dataset is None else study.record.dataset.manifest["counts"]
-    if "dev" in counts and budget.redraws(counts["dev"]["examples"]):
+    if "dev" in counts and budget.uses_folds(counts["dev"]["examples"]):
         return (
             f" The best {budget.selection_top} of a search and the published setting run again on "
-            f"{counted(budget.selection_draws, 'further seed')}, with train and dev drawn anew for each, no example "
-            "in the dev of two, and the best mean over these draws, at an epoch that is the same on all of them, "
-            "chooses."
+            f"{counted(budget.selection_folds, 'further seed')}, each on a fold of train and dev, no example in the "
+            "dev of two, and the best mean over the folds, at an epoch that is the same on all of them, chooses."
         )
     return (
         f" The best {budget.selection_top} of a search run again on {counted(budget.selection_seeds, 'further seed')}, "

@@ -69,13 +69,13 @@ def amount_of(settings: Settings, first: int, searches: int, final_seeds: int, d
     """
     budget, epochs = settings.budget, settings.train.epochs
     at = (*rungs(epochs, first, budget.reduction_factor), epochs)
-    trials, redrawn = budget.trials // searches, budget.redraws(dev)
-    # Where train and dev are drawn anew, the published setting is always among those that run again.
-    again = min(budget.selection_top + redrawn, trials)
+    trials, folds = budget.trials // searches, budget.uses_folds(dev)
+    # On folds of train and dev the published setting is always among those that run again.
+    again = min(budget.selection_top + folds, trials)
     return Amount(
         searches,
         _reached(trials, at, budget.reduction_factor),
-        searches * again * budget.repeats(redrawn),
+        searches * again * budget.repeats(folds),
         searches * final_seeds,
         epochs,
     )

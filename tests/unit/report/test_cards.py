@@ -80,11 +80,7 @@ def test_the_answer_names_what_simulations_do_not_cover(tmp_path: Path, by_seed:
     [
         (0, "auto", None),
         (1, "kept", "on 1 further seed, and the mean over all of them chooses."),
-        (
-            2,
-            "auto",
-            "on 5 further seeds, with train and dev drawn anew for each, no example in the dev of two, and",
-        ),
+        (2, "auto", "on 5 further seeds, each on a fold of train and dev, no example in the dev of two, and"),
     ],
 )
 def test_the_search_says_how_winners_are_chosen(

@@ -94,11 +94,11 @@ def play(monkeypatch: pytest.MonkeyPatch, finals: Finals, outcome: Outcome) -> N
     finals.run(NO_ENGINE)
 
 
-def answer_of(driver: Driver, finals: Finals, redrawn: bool = False) -> Answer:
+def answer_of(driver: Driver, finals: Finals, folds: bool = False) -> Answer:
     ended = read_finals(driver.plan.files, finals.declaration)
     return make_answer(
         driver.plan.settings, driver.plan.space, driver.plan.arms, finals.declaration, driver.journal.all(), ended,
-        finals.earlier_openings(), redrawn=redrawn,
+        finals.earlier_openings(), folds=folds,
     )  # fmt: skip
 
 

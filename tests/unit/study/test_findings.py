@@ -84,7 +84,7 @@ def test_where_arms_were_chosen_on_draws_a_control_has_no_dev_beside_theirs(
     """Its own is that of the split as it is, and would be compared with theirs."""
     finals = make_finals(driver)
     play(monkeypatch, finals, trained)
-    (kept, drawn) = (answer_of(driver, finals, redrawn=redrawn).table for redrawn in (False, True))
+    (kept, drawn) = (answer_of(driver, finals, folds=folds).table for folds in (False, True))
     assert any(row.role == "control" and row.dev is not None for row in kept)
     assert all((row.dev is None) == (row.role == "control") for row in drawn)
     assert [row.dev_of_finals for row in drawn] == [row.dev_of_finals for row in kept]

@@ -97,16 +97,16 @@ def test_a_trial_that_failed_on_a_selection_seed_stands_behind_those_that_did_no
     assert first.outcome == diverged
 
 
-DRAWN = {"budget.selection_seeds": 1, "budget.selection_top": 1, "budget.selection_draws": 3}
+FOLDED = {"budget.selection_seeds": 1, "budget.selection_top": 1, "budget.selection_folds": 3}
 
 
-def on_draws(plan: Plan, records: list[TrialRecord], curves: Mapping[int, list[list[float]]]) -> Winner:
-    """Who is chosen where the trials' repeats had these curves on the draws."""
-    make = JobMaker(plan, plan.files.data, redraws=True)
+def on_folds(plan: Plan, records: list[TrialRecord], curves: Mapping[int, list[list[float]]]) -> Winner:
+    """Who is chosen where the trials' repeats had these curves on the folds."""
+    make = JobMaker(plan, plan.files.data, folds=True)
     assert len(repeats(plan, records, make)) == sum(map(len, curves.values()))
-    for number, of_draws in curves.items():
-        for draw, values in enumerate(of_draws):
-            write_outcome(make.repeat(records[number], draw).folder, Repeat(max(values), values))
+    for number, of_folds in curves.items():
+        for fold, values in enumerate(of_folds):
+            write_outcome(make.repeat(records[number], fold).folder, Repeat(max(values), values))
     (winner,) = winners(plan, records, make)
     return winner
 
@@ -115,40 +115,40 @@ def on_draws(plan: Plan, records: list[TrialRecord], curves: Mapping[int, list[l
     ("others", "chosen", "dev"),
     [([[0.70], [0.59], [0.60]], 1, 0.63), ([[0.70], [0.55], [0.58]], 0, 0.62)],
 )
-def test_on_draws_their_mean_chooses_and_the_published_setting_is_among_them(
+def test_on_folds_their_mean_chooses_and_the_published_setting_is_among_them(
     others: list[list[float]], chosen: int, dev: float, tmp_path: Path
 ) -> None:
-    plan = small_plan(tmp_path, DRAWN, arms=("sd",))
+    plan = small_plan(tmp_path, FOLDED, arms=("sd",))
     records = [trial(0, "sd", 0.30), trial(1, "sd", 0.90)]  # what they reached in the search does not count
-    winner = on_draws(plan, records, {0: [[0.64], [0.60], [0.62]], 1: others})
+    winner = on_folds(plan, records, {0: [[0.64], [0.60], [0.62]], 1: others})
     assert (winner.trial, winner.dev) == (chosen, pytest.approx(dev))
 
 
-def test_on_draws_the_epoch_is_the_best_of_all_of_them_together(tmp_path: Path) -> None:
-    """Each at its own best epoch, trial 1 would have .70 on every draw."""
-    plan = small_plan(tmp_path, DRAWN, arms=("sd",))
+def test_on_folds_the_epoch_is_the_best_of_all_of_them_together(tmp_path: Path) -> None:
+    """Each at its own best epoch, trial 1 would have .70 on every fold."""
+    plan = small_plan(tmp_path, FOLDED, arms=("sd",))
     curves = {
         0: [[0.60, 0.64], [0.60, 0.64], [0.60, 0.64]],
         1: [[0.70, 0.50], [0.50, 0.70], [0.50, 0.70]],
     }
-    winner = on_draws(plan, [trial(0, "sd", 0.5), trial(1, "sd", 0.9)], curves)
+    winner = on_folds(plan, [trial(0, "sd", 0.5), trial(1, "sd", 0.9)], curves)
     assert (winner.trial, winner.dev) == (0, pytest.approx(0.64))
 
 
-def test_on_draws_a_published_setting_that_was_stopped_is_not_tried_again(tmp_path: Path) -> None:
-    plan = small_plan(tmp_path, DRAWN, arms=("sd",))
+def test_on_folds_a_published_setting_that_was_stopped_is_not_tried_again(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, FOLDED, arms=("sd",))
     records = [trial(0, "sd", 0.3, "pruned"), trial(1, "sd", 0.9)]
-    assert on_draws(plan, records, {1: [[0.5], [0.5], [0.5]]}).trial == 1
+    assert on_folds(plan, records, {1: [[0.5], [0.5], [0.5]]}).trial == 1
 
 
 @pytest.mark.parametrize(
     "curve", [(), [0.1, 0.7]], ids=["without curves", "one among them with a part of it"]
 )
-def test_on_draws_repeats_of_an_earlier_version_count_by_their_best_epochs(
+def test_on_folds_repeats_of_an_earlier_version_count_by_their_best_epochs(
     curve: list[float], tmp_path: Path
 ) -> None:
-    plan = small_plan(tmp_path, DRAWN, arms=("sd",))
-    make, records = JobMaker(plan, plan.files.data, redraws=True), [trial(0, "sd", 0.8)]
+    plan = small_plan(tmp_path, FOLDED, arms=("sd",))
+    make, records = JobMaker(plan, plan.files.data, folds=True), [trial(0, "sd", 0.8)]
     outcomes = Repeat(0.5), Repeat(0.6), Repeat(0.7, curve)
     for item, outcome in zip(repeats(plan, records, make), outcomes, strict=True):
         write_outcome(item.folder, outcome)
@@ -156,12 +156,12 @@ def test_on_draws_repeats_of_an_earlier_version_count_by_their_best_epochs(
     assert winner.dev == pytest.approx(0.6)
 
 
-@pytest.mark.parametrize(("redrawn", "repeated"), [(False, 1), (True, 3)])
+@pytest.mark.parametrize(("folds", "repeated"), [(False, 1), (True, 3)])
 def test_the_declaration_says_on_how_many_seeds_was_chosen(
-    redrawn: bool, repeated: int, tmp_path: Path
+    folds: bool, repeated: int, tmp_path: Path
 ) -> None:
-    plan, records = small_plan(tmp_path, DRAWN, arms=("sd",)), [trial(0, "sd", 0.5)]
-    assert declare(plan, found(sd=0.5), records, (), "f", "1", redrawn=redrawn).selection_seeds == repeated
+    plan, records = small_plan(tmp_path, FOLDED, arms=("sd",)), [trial(0, "sd", 0.5)]
+    assert declare(plan, found(sd=0.5), records, (), "f", "1", folds=folds).selection_seeds == repeated
 
 
 def test_seeds_of_search_selection_and_finals_are_disjoint_and_the_same_in_every_arm(tmp_path: Path) -> None:
@@ -185,26 +185,26 @@ def test_seeds_of_search_selection_and_finals_are_disjoint_and_the_same_in_every
 
 
 @pytest.mark.parametrize(
-    ("split", "dev", "anew"),
-    [("auto", 199, True), ("auto", 200, False), ("kept", 13, False), ("redrawn", 5_000, True)],
+    ("split", "dev", "folded"),
+    [("auto", 199, True), ("auto", 200, False), ("kept", 13, False), ("folds", 5_000, True)],
 )
-def test_a_small_dev_is_drawn_anew_for_every_selection_seed(
-    split: str, dev: int, anew: bool, tmp_path: Path
+def test_with_a_small_dev_every_selection_seed_has_a_fold(
+    split: str, dev: int, folded: bool, tmp_path: Path
 ) -> None:
     plan = small_plan(tmp_path, {"budget.selection_seeds": 3, "budget.selection_split": split})
     budget = plan.settings.budget
-    assert budget.redraws(dev) == anew
-    assert budget.repeats(anew) == (5 if anew else 3)
-    make = JobMaker(plan, plan.files.data, redraws=anew)
-    draws = {
-        arm: [make.repeat(trial(number, arm, 0.5), k).job.redraw for k in range(3)]
+    assert budget.uses_folds(dev) == folded
+    assert budget.repeats(folded) == (5 if folded else 3)
+    make = JobMaker(plan, plan.files.data, folds=folded)
+    folds = {
+        arm: [make.repeat(trial(number, arm, 0.5), k).job.fold for k in range(3)]
         for number, arm in enumerate(("any", "sd"))
     }
-    assert draws["any"] == draws["sd"]  # arms are compared on the same splits
-    assert len(set(draws["any"])) == (3 if anew else 1)
-    assert (draws["any"][0] is None) == (not anew)
-    assert make.trial(trial(0, "sd", 0.5), False)["redraw"] is None
-    assert all(make.final(slot).job.redraw is None for slot in final_slots(plan.files, declared(plan)))
+    assert folds["any"] == folds["sd"]  # arms are compared on the same splits
+    assert len(set(folds["any"])) == (3 if folded else 1)
+    assert (folds["any"][0] is None) == (not folded)
+    assert make.trial(trial(0, "sd", 0.5), False)["fold"] is None
+    assert all(make.final(slot).job.fold is None for slot in final_slots(plan.files, declared(plan)))
 
 
 @pytest.mark.parametrize(
