@@ -18,7 +18,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +37,7 @@ from sdl_study.evaluation.scores import SCORES_FILE
 from sdl_study.evaluation.verdict import UndefinedMetricError, group_weights, paired_interval
 from sdl_study.seeds import derive_seed
 from sdl_study.space import SearchSpace
-from sdl_study.study.plan import Plan, make_plan
+from sdl_study.study.plan import make_plan
 from sdl_study.training.run import run_job
 from sdl_study.workers.job import Job, Kind
 
@@ -71,28 +74,25 @@ def configurations(space: SearchSpace) -> list[dict[str, object]]:
     return [dict(space.suggest(study.ask(), ARM, {})) for _ in range(CONFIGURATIONS)]
 
 
-def train(file: Path, work: Path, minutes: float) -> None:
-    """Train the configurations that the pool does not have yet, as many as the time allows."""
-    from search_spaces.demo_coco import STUDY
-
+def train(file: Path, work: Path, minutes: float, processes: int) -> None:
+    """Train the configurations that the pool does not have yet, as many as the time allows, some at a time."""
     ends = time.monotonic() + 60 * minutes
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     data = demo.prepare("demo_coco", work / "data")
-    plan = make_plan(
-        STUDY.of_arms((ARM,)), work, "search_aa", {"data.pipeline": None, "data.path": str(data)}
-    )
     dev, test, groups = _read(file) if file.exists() else ([], [], 0)
-    for number, parameters in list(enumerate(configurations(plan.space)))[len(dev) :]:
-        if time.monotonic() > ends:
-            break
-        started = time.monotonic()
-        found = _trained(plan, work, data, number, parameters)
-        dev.append(found[0])
-        test.append(found[1])
-        groups = found[2]
-        np.savez(file, dev=np.array(dev), test=np.array(test), groups=groups)
-        print(f"{number}: dev {dev[-1]:.3f}  test {test[-1][:, 0].round(3)}  "
-              f"{time.monotonic() - started:.0f} s", flush=True)  # fmt: skip
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        for first in range(len(dev), CONFIGURATIONS, processes):
+            if time.monotonic() > ends:
+                break
+            started, numbers = time.monotonic(), range(first, min(first + processes, CONFIGURATIONS))
+            for number, found in zip(numbers, pool.map(partial(_trained, work, data), numbers), strict=True):
+                dev.append(found[0])
+                test.append(found[1])
+                groups = found[2]
+                print(f"{number}: dev {found[0]:.3f}  test {found[1][:, 0].round(3)}")
+            np.savez(file, dev=np.array(dev), test=np.array(test), groups=groups)
+            print(
+                f"{len(dev)} of {CONFIGURATIONS}, the last in {time.monotonic() - started:.0f} s", flush=True
+            )
 
 
 def _read(file: Path) -> tuple[list[float], list[np.ndarray], int]:
@@ -100,10 +100,15 @@ def _read(file: Path) -> tuple[list[float], list[np.ndarray], int]:
         return kept["dev"].tolist(), list(kept["test"]), int(kept["groups"])
 
 
-def _trained(
-    plan: Plan, work: Path, data: Path, number: int, parameters: dict[str, object]
-) -> tuple[float, np.ndarray, int]:
+def _trained(work: Path, data: Path, number: int) -> tuple[float, np.ndarray, int]:
     """Objective on dev; value and replicates of the metric for every final seed; number of images."""
+    from search_spaces.demo_coco import STUDY
+
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    where = {"data.pipeline": None, "data.path": str(data)}
+    plan = make_plan(STUDY.of_arms((ARM,)), work, "search_aa", where)
+    parameters = configurations(plan.space)[number]
 
     def run(kind: Kind, purpose: str, *seed: int) -> tuple[Path, dict]:
         folder = work / "jobs" / "-".join(map(str, (number, purpose, *seed)))
@@ -170,12 +175,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("pool", type=Path, help="file of the trained configurations (.npz)")
     parser.add_argument("--train", type=float, metavar="MINUTES", help="train so long first")
+    parser.add_argument("--processes", type=int, default=2, help="trainings at a time, of one thread each")
     parser.add_argument("--work", type=Path, help="folder for data and checkpoints of the training")
     parser.add_argument("--studies", type=int, default=2000, help="resampled studies per cell")
     given = parser.parse_args()
     if given.train:
-        torch.set_num_threads(1)
-        train(given.pool, given.work.resolve(), given.train)
+        train(given.pool, given.work.resolve(), given.train, given.processes)
     dev, test, groups = _read(given.pool)
     pool = Pool(np.array(dev), np.array(test), groups)
     print(f"{pool.dev.size} configurations, {given.studies} studies per line, nominal 5%")
