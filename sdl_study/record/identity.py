@@ -85,9 +85,20 @@ def _completed(settings: Mapping[str, Any], missing: Mapping[str, Any]) -> dict[
     for name, section in missing.items():
         if isinstance(section, Mapping):
             found[name] = {**section, **settings.get(name, {})}
-    budget = {**settings.get("budget", {})}
+    budget = _renamed(settings.get("budget", {}))
+    found["budget"] = budget
     if budget.get("selection_seeds"):  # without them no split was kept, nor is one drawn
         found["budget"] = {"selection_split": "kept", **budget}
+    return found
+
+
+def _renamed(budget: Mapping[str, Any]) -> dict[str, Any]:
+    """A budget under today's names: folds were called draws."""
+    found = {
+        "selection_folds" if name == "selection_draws" else name: value for name, value in budget.items()
+    }
+    if found.get("selection_split") == "redrawn":
+        found["selection_split"] = "folds"
     return found
 
 

@@ -165,3 +165,13 @@ def test_a_study_that_chose_on_one_dev_goes_on_so(seeds: int, tmp_path: Path) ->
 def test_how_a_study_is_computed_may_change_on_resume(setting: str, value: Any, tmp_path: Path) -> None:
     begun(small_plan(tmp_path))
     check_resume(small_plan(tmp_path, {setting: value}), FINGERPRINT)
+
+
+def test_a_study_from_when_folds_were_called_draws_goes_on(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, {"budget.selection_split": "folds", "budget.selection_folds": 3})
+    settings = plan.identity()["settings"]
+    del settings["budget"]["selection_folds"]
+    settings["budget"] |= {"selection_split": "redrawn", "selection_draws": 3}
+    path = begun(plan, settings=settings)
+    assert read_identity(path)["settings"]["budget"] == plan.identity()["settings"]["budget"]
+    check_resume(plan, FINGERPRINT)
