@@ -30,8 +30,8 @@ class BudgetSettings(Section):
     The ``selection_top`` trials of a search run again on ``selection_seeds`` further seeds. With ``selection_split``
     "folds" they and the published setting run on ``selection_folds`` seeds, each with one of as many folds of train and
     dev as its dev: patients' notes together, no example in two of them, the test split untouched, so that a setting is
-    not chosen for one small dev split; "auto" does so where dev has fewer than 200 examples,
-    "kept" never. Without selection seeds nothing runs again.
+    not chosen for one small dev split; "auto" does so where dev has fewer than 200 examples, "kept" never. Without
+    selection seeds nothing runs again.
 
     ``hours`` and ``gpu_hours`` are limits of the whole search, over all commands that worked on it: the time in which
     it ran, and the GPUs' time in trials. Arms are asked in turn, so that they share it evenly. What comes first, one of

@@ -86,9 +86,8 @@ def _completed(settings: Mapping[str, Any], missing: Mapping[str, Any]) -> dict[
         if isinstance(section, Mapping):
             found[name] = {**section, **settings.get(name, {})}
     budget = _renamed(settings.get("budget", {}))
-    found["budget"] = budget
-    if budget.get("selection_seeds"):  # without them no split was kept, nor is one drawn
-        found["budget"] = {"selection_split": "kept", **budget}
+    # Without selection seeds no split was kept, nor are there folds.
+    found["budget"] = {"selection_split": "kept", **budget} if budget.get("selection_seeds") else budget
     return found
 
 

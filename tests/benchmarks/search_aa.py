@@ -179,6 +179,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder for data and checkpoints of the training")
     parser.add_argument("--studies", type=int, default=2000, help="resampled studies per cell")
     given = parser.parse_args()
+    if given.train and given.work is None:
+        parser.error("--train needs --work FOLDER")
     if given.train:
         train(given.pool, given.work.resolve(), given.train, given.processes)
     dev, test, groups = _read(given.pool)
